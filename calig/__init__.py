@@ -1,0 +1,1 @@
+"""Corpus-scale, layer-wise explanation of transformer classifiers."""
