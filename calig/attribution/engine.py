@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from calig.attribution.method import Method
-from calig.attribution.quadrature import Float64, Ladder, ladder
-from calig.attribution.schedule import Climb, Schedule, bucket
+from calig.attribution.quadrature import Float64, ladder
+from calig.attribution.schedule import Climb, Schedule
 from calig.models.classifier import Classifier, Pass
 from calig.models.text import Batch, EncodedText, TextEncoder
 
@@ -30,7 +30,6 @@ TOKEN_BUDGET = {"cpu": 4096, "cuda": 131_072}
 """Tokens in flight at once, rows × length, by device type, unless the user says otherwise."""
 
 _ATTENTION_BUDGET = 2**26
-_PILOT_RUNG = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +95,7 @@ class Engine:
         self.method = method
         self.baseline = baseline
         self.schedule = schedule
-        self.ladder: Ladder = ladder(method.rule, method.max_nodes)
+        self.ladders = [ladder(rule, method.max_nodes) for rule in schedule.rules]
         self.token_budget = token_budget or TOKEN_BUDGET.get(classifier.device.type, TOKEN_BUDGET["cuda"])
 
     def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -113,7 +112,7 @@ class Engine:
     def explain(
         self, texts: Sequence[EncodedText], choose: Callable[[int, Float64], int], *, pilot: bool = False
     ) -> list[TextResult]:
-        """Explain one packed group. `choose(i, logits)` gives text i's target; `pilot` climbs at least to rung 2.
+        """Explain one packed group. `choose(i, logits)` gives text i's target; a `pilot` climbs one rung further.
 
         A text whose outputs are not finite gets a result whose `finite` is false, and does not disturb the others.
         """
@@ -164,55 +163,42 @@ class Engine:
     ) -> list[DepthResult]:
         """Climb every text's ladder at one depth; rows (text, node) of one rung share batches."""
         start, delta = base.states[depth], clean.states[depth] - base.states[depth]
+        rules = self.ladders[depth]
         values = [np.empty((0, len(text))) for text in texts]
-        rungs = [
-            max(1, min(self.schedule.start[bucket(len(text))][depth], self.ladder.rungs - 1)) for text in texts
-        ]
+        rung = self.schedule.first[depth]
         results: list[DepthResult | None] = [None] * len(texts)
         climbing = [i for i in range(len(texts)) if finite[i]]
-        accepted: dict[int, int] = {}
+        extra: list[int] = []
         while climbing:
-            rows = [(i, a) for i in climbing for a in self.ladder.new_nodes(rungs[i], len(values[i]))]
+            rows = [(i, a) for i in climbing for a in rules.new_nodes(rung, len(values[i]))]
             fresh = self._contributions(depth, batch, start, delta, targets, rows)
-            row = 0
-            for i in climbing:
-                count = self.ladder.counts[rungs[i]] - len(values[i])
-                values[i] = np.concatenate([values[i], fresh[row : row + count, : len(texts[i])]])
-                row += count
-            above = []
-            for i in climbing:
-                result = self._judge(depth, values[i], rungs[i], changes[i])
-                if result.converged:
-                    accepted.setdefault(i, rungs[i])
-                top = rungs[i] == self.ladder.rungs - 1
-                if (result.converged and not (pilot and rungs[i] < _PILOT_RUNG)) or top:
-                    climb = Climb(depth, len(texts[i]), result.climb.differences, accepted.get(i, rungs[i]))
-                    results[i] = DepthResult(
-                        result.ig, result.error_estimate, result.completeness_error, result.converged, result.nodes, climb
-                    )
-                else:
-                    rungs[i] += 1
-                    above.append(i)
-            climbing = above
+            for i, part in zip(climbing, np.split(fresh, len(climbing)), strict=True):
+                values[i] = np.concatenate([values[i], part[:, : len(texts[i])]])
+                results[i] = self._judge(depth, values[i], rung, changes[i])
+            open_ = [i for i in climbing if not results[i].converged]  # type: ignore[union-attr]
+            extra = [i for i in climbing if results[i].converged and i not in extra] if pilot else []  # type: ignore[union-attr]
+            climbing = [] if rung == rules.top else sorted(open_ + extra)
+            rung += 1
+        nothing = DepthResult(np.empty(0), np.nan, np.nan, False, 0, Climb(depth, ()))
         return [
-            result or DepthResult(np.full(len(text), np.nan), np.nan, np.nan, False, 0, Climb(depth, len(text), (), 0))
+            result or replace(nothing, ig=np.full(len(text), np.nan))
             for result, text in zip(results, texts, strict=True)
         ]
 
     def _judge(self, depth: int, values: Float64, rung: int, change: float) -> DepthResult:
         """Integrate at `rung` and every rung below, and decide whether the finest is good enough."""
-        integrals = [self.ladder.weights[k] @ values[: self.ladder.counts[k]] for k in range(rung + 1)]
+        rules = self.ladders[depth]
+        integrals = [rules.weights[k] @ values[: rules.counts[k]] for k in range(rung + 1)]
         differences = tuple(
             _relative(float(np.linalg.norm(fine - coarse)), float(np.linalg.norm(fine)))
             for coarse, fine in zip(integrals, integrals[1:], strict=False)
         )
         ig = integrals[-1]
-        estimate = self.schedule.calibration[depth] * differences[-1] / (self.ladder.gain - 1)
+        estimate = self.schedule.factors[depth][rung] * differences[-1]
         residual = abs(float(ig.sum()) - change)
         tolerance = self.method.tolerance
         good = estimate <= tolerance and relative_residual(residual, change, float(np.abs(ig).sum())) <= tolerance
-        nodes = self.ladder.counts[rung]
-        return DepthResult(ig, estimate, residual, bool(good), nodes, Climb(depth, values.shape[1], differences, rung))
+        return DepthResult(ig, estimate, residual, bool(good), rules.counts[rung], Climb(depth, differences))
 
     def _contributions(
         self,

@@ -63,7 +63,7 @@ class Explainer:
             encoder,
             method,
             self._baseline(classifier),
-            schedule or Schedule.default(classifier.depth),
+            schedule or Schedule.default(method.rule, classifier.depth, method.max_nodes),
             token_budget,
         )
 
@@ -82,7 +82,7 @@ class Explainer:
         weight: float = 0.5,
         max_nodes: int = 486,
         max_length: int | None = None,
-        rule: str = "midpoint",
+        rule: str = "auto",
         token_budget: int | None = None,
     ) -> Explainer:
         """Load a sequence classifier and explain with it; parameters as in `Method` and `load_pretrained`.
@@ -168,12 +168,12 @@ class Explainer:
         return [item for item, _ in self._run(documents, targets, progress, pilot=False)]
 
     def pilot(self, documents: Sequence[Document]) -> Schedule:
-        """Learn a step schedule from documents; they are explained with a climb to rung 2 at least."""
+        """Learn a step schedule from documents; each climbs one rung further than it needs."""
         start = time.perf_counter()
         results = self._run(documents, None, None, pilot=True)
         seconds = (time.perf_counter() - start) / max(1, len(documents))
         climbs = [climb for item, climbs in results if isinstance(item, Attribution) for climb in climbs]
-        return learn(climbs, self.depth, self._engine.ladder.gain, seconds)
+        return learn(self.schedule, climbs, seconds)
 
     def class_index(self, target: Target) -> int | None:
         """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""

@@ -27,7 +27,7 @@ class Method:
     max_length
         Longest text in tokens; None: the model's own limit.
     rule
-        Nested quadrature rule: `midpoint` (n → 3n) or `trapezoid` (n → 2n − 1).
+        Nested quadrature rule: `midpoint`, `gauss-patterson`, or `auto`, the cheaper per depth.
     fusion, weight
         How depths and context are fused into scores, and λ, the weight of context. They change no stored number.
     """
@@ -38,7 +38,7 @@ class Method:
     tolerance: float = 1e-2
     max_nodes: int = 486
     max_length: int | None = None
-    rule: str = "midpoint"
+    rule: str = "auto"
     fusion: str = "column"
     weight: float = 0.5
 
