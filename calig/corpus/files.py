@@ -82,12 +82,24 @@ def open_files(corpus: CorpusConfig) -> Source:
 
 def resolve(corpus: CorpusConfig) -> list[Path]:
     """Return the files that `corpus.path` means, sorted; of a folder, all but hidden ones."""
-    given = str(corpus.path)
+    with reading(Path(str(corpus.path))):
+        return _resolve(str(corpus.path))
+
+
+def expanded(given: str, field: str) -> Path:
+    """Return the path with its ~ replaced by the home folder."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{field} {given!r}: {error}; write the path out") from error
+
+
+def _resolve(given: str) -> list[Path]:
     if "://" in given:
         raise InputError(
             f"corpus.path {given!r} is not local: download it, or name a hub dataset in corpus.dataset"
         )
-    path = Path(given).expanduser()
+    path = expanded(given, "corpus.path")
     if path.is_dir():
         inside = (file for file in sorted(path.rglob("*")) if file.is_file())
         found = [file for file in inside if _kept(file.relative_to(path)) and _suffix(file) in _FORMATS]

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from calig.config import CorpusConfig
+from calig.corpus.files import expanded
 from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
 from calig.errors import InputError
 
@@ -45,7 +46,7 @@ def open_dataset(corpus: CorpusConfig) -> Source:
 
 def local_folder(dataset: str) -> Path | None:
     """Return the folder that `dataset` means, None for a hub id; an InputError if it is a path to nowhere."""
-    folder = Path(dataset).expanduser()
+    folder = expanded(dataset, "corpus.dataset")
     if folder.is_dir():
         return folder
     if dataset.startswith((".", "/", "~")) or dataset.count("/") > 1 or folder.exists():

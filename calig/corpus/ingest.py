@@ -71,7 +71,7 @@ def ingest(
             if progress is not None:
                 progress(content.documents)
         if content.documents == 0:
-            raise InputError(f"{source.name} has no rows: there is nothing to explain")
+            raise InputError(_no_rows(source))
         parts.close()
         manifest = CorpusManifest(
             key=content.key(),
@@ -87,9 +87,11 @@ def ingest(
 
 def _check_columns(source: Source, corpus: CorpusConfig) -> None:
     """Raise an InputError if a column is not in every file, or is not of a type it can be used as."""
+    if not source.schema.names:  # JSON Lines without a line
+        raise InputError(_no_rows(source))
     for role, name in (("text", corpus.text), ("label", corpus.label), ("id", corpus.id)):
         for file, schema in source.schemas:
-            # a file without rows may have no columns; what the others lack is then said of them
+            # JSON Lines without a line has no columns, beside files that have
             columns = (schema if schema.names else source.schema).names
             if name is not None and name not in columns:
                 present = ", ".join(columns) or "no columns"
@@ -109,6 +111,10 @@ def _check_columns(source: Source, corpus: CorpusConfig) -> None:
             raise InputError(
                 f"{source.name}: column {corpus.id!r} is {kind}: corpus.id needs text or numbers"
             )
+
+
+def _no_rows(source: Source) -> str:
+    return f"{source.name} has no rows: there is nothing to explain"
 
 
 def _numeric(kind: pa.DataType) -> bool:
@@ -158,13 +164,16 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
                 load_corpus(root, manifest.key), source=manifest.source, left_out=manifest.left_out
             )
         except InputError:
-            shutil.rmtree(final)
+            shutil.rmtree(final, ignore_errors=True)
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)
     try:
         folder.rename(final)
-    except OSError:  # another ingest of the same corpus was faster
+    except OSError:
+        if not final.exists():
+            raise
+        # another ingest of the same corpus was faster
         return load_corpus(root, manifest.key)
     _sync(final.parent)
     return manifest

@@ -5,7 +5,9 @@ import gzip
 import json
 import math
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -176,6 +178,12 @@ def test_names_that_differ_by_case_only_stay_apart_in_sql(source, root):
     assert duckdb.sql(f"SELECT x, X_source FROM '{manifest.parts(root)[0]}'").fetchall() == [(1, 2)]
 
 
+def test_dots_in_column_names_are_not_paths(source, root):
+    columns = {"text": ["a"], "a.b": [1], "a": [{"b": 2}], "a.b.c": [3]}
+    row = take(write_parquet(source / "a.parquet", columns), root).to_pylist()[0]
+    assert (row["a.b"], row["a"], row["a.b.c"]) == (1, {"b": 2}, 3)
+
+
 def test_types_that_duckdb_reads_are_kept(source, root):
     columns = {
         "text": pa.array(["a"], pa.large_string()),
@@ -311,6 +319,20 @@ def test_a_damaged_corpus_is_seen_and_replaced(source, root, damage):
         load_corpus(root, manifest.key)
     assert ingest(CorpusConfig(path=str(path)), CLASSES, root) == manifest
     assert load_corpus(root, manifest.key) == manifest
+
+
+def test_ingests_at_the_same_time_agree(source, root):
+    path = write_parquet(source / "a.parquet", {"text": [str(n) for n in range(3000)]})
+    together = threading.Barrier(4)
+
+    def run(_: int) -> CorpusManifest:
+        together.wait()
+        return ingest(CorpusConfig(path=str(path)), CLASSES, root)
+
+    with ThreadPoolExecutor(4) as pool:
+        manifests = list(pool.map(run, range(4)))
+    assert manifests == [load_corpus(root, manifests[0].key)] * 4
+    assert [folder.name for folder in (root / "corpora").iterdir()] == [manifests[0].key]
 
 
 def test_an_unknown_key(root):
@@ -798,13 +820,14 @@ def test_extensions_in_capitals(source, root):
         ("a", "is without extension; known are"),
         ("a.*", "is .json; known are"),
         ("s3://bucket/a.csv", "is not local"),
+        ("~nobody-of-this-name/a.csv", "write the path out"),
     ],
 )
 def test_paths_to_nothing_usable(source, root, name, answer):
     (source / "empty").mkdir()
     for file in ("a.txt", "a.json", "a"):
         (source / file).touch()
-    assert answer in refused(name if "://" in name else source / name, root)
+    assert answer in refused(name if name.startswith(("s3:", "~")) else source / name, root)
 
 
 def test_one_kind_of_file_at_a_time(source, root):
