@@ -86,8 +86,8 @@ class Content:
 
 def _plain(column: pa.ChunkedArray) -> list[object]:
     """Return values for JSON; times as whole numbers, since Python's are coarser and end sooner."""
-    if pat.is_timestamp(column.type) or pat.is_time64(column.type):
-        column = column.cast(pa.int64())
+    if pat.is_temporal(column.type):
+        column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
     values: list[object] = column.to_pylist()
     return values
 

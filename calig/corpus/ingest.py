@@ -160,9 +160,7 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
     final = manifest.folder(root)
     if final.exists():
         try:
-            return replace(
-                load_corpus(root, manifest.key), source=manifest.source, left_out=manifest.left_out
-            )
+            return _held(manifest, root)
         except InputError:
             shutil.rmtree(final, ignore_errors=True)
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
@@ -174,9 +172,15 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
         if not final.exists():
             raise
         # another ingest of the same corpus was faster
-        return load_corpus(root, manifest.key)
+        return _held(manifest, root)
     _sync(final.parent)
     return manifest
+
+
+def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
+    """Return the manifest of the same corpus that is there, under the source it has this time."""
+    there = load_corpus(root, manifest.key)
+    return replace(there, source=manifest.source, left_out=manifest.left_out)
 
 
 def _sync(path: Path) -> None:

@@ -209,6 +209,22 @@ def test_types_that_duckdb_reads_are_kept(source, root):
     assert found == [("c", 1.5, True, datetime.date(2024, 2, 29), 2, 2**63)]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pa.date32(), pa.date64(), pa.time32("s"), pa.time64("ns"), pa.timestamp("s"), pa.timestamp("ns", "UTC")],
+)
+def test_times_beyond_those_of_python(source, root, kind):
+    storage = pa.int32() if kind.bit_width == 32 else pa.int64()
+    highest = {"date32[day]": 10_000_000, "date64[ms]": 10_000_000 * 86_400_000}
+    highest |= {"time32[s]": 86_399, "time64[ns]": 86_399_999_999_999, "timestamp[s]": 10**12}
+    columns = [pa.array([n, None], storage).cast(kind) for n in (0, highest.get(str(kind), 2**63 - 1))]
+    path = write_parquet(source / "a.parquet", {"text": ["a", "b"], "low": columns[0], "high": columns[1]})
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    swapped = write_parquet(source / "b.parquet", {"text": ["a", "b"], "low": columns[1], "high": columns[0]})
+    assert list(manifest.columns) == ["low", "high"]
+    assert ingest(CorpusConfig(path=str(swapped)), CLASSES, root).key != manifest.key
+
+
 def test_progress_counts_documents(source, root):
     seen: list[int] = []
     path = write_parquet(source / "a.parquet", {"text": ["a"] * 4500})
