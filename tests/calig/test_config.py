@@ -94,6 +94,11 @@ def test_variables_expand_inside_values_and_become_numbers(audit, monkeypatch):
     assert config.corpus.limit == 7
 
 
+def test_a_variable_wins_over_its_default(audit, monkeypatch):
+    monkeypatch.setenv("MODEL", "mine")
+    assert load_config(audit('model: {id: "${MODEL:-m}"}\ncorpus: {path: a.csv}')).model.id == "mine"
+
+
 def test_an_empty_variable_takes_the_default(audit, monkeypatch):
     monkeypatch.setenv("EMPTY", "")
     assert load_config(audit('model: {id: "${EMPTY:-m}"}\ncorpus: {path: a.csv}')).model.id == "m"

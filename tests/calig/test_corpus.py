@@ -304,6 +304,14 @@ def test_any_change_of_content_changes_the_key(source, root, changed):
     assert one.key != other.key
 
 
+def test_values_do_not_run_together_over_batches(source, root):
+    keys = set()
+    for pair in ([1, 23], [12, 3]):
+        path = write_parquet(source / "a.parquet", {"text": ["a"] * 2001, "x": [0] * 1999 + pair})
+        keys.add(ingest(CorpusConfig(path=str(path)), CLASSES, root).key)
+    assert len(keys) == 2
+
+
 def test_a_corpus_that_is_there_is_not_written_again(source, root):
     path = write_parquet(source / "a.parquet", {"text": ["a"]})
     first = ingest(CorpusConfig(path=str(path)), CLASSES, root)
@@ -382,8 +390,11 @@ def test_what_killed_ingests_left_is_cleared_after_a_day(source, root):
 # ---- formats
 
 
-def test_csv_with_line_breaks_quotes_and_commas(source, root):
-    path = write_csv(source / "a.csv", 'text,label\n"one\r\ntwo, ""three""",1\n\n"x",0\n')
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_csv_with_line_breaks_quotes_and_commas(source, root, ending):
+    path = write_csv(source / f"a.{ending}", 'text,label\n"one\r\ntwo, ""three""",1\n\n"x",0\n')
+    if ending == "csv.gz":
+        path.write_bytes(gzip.compress(path.read_bytes()))
     rows = take(path, root, label="label")
     assert rows["text"].to_pylist() == ['one\r\ntwo, "three"', "x"]
     assert rows["label"].to_pylist() == [1, 0]
