@@ -35,7 +35,7 @@ def sync(path: Path) -> None:
 
 
 def swap_in(part: Path, path: Path) -> None:
-    """Rename the finished temporary file `part` to `path`, durably: sync the file, rename, sync the folder."""
+    """Rename the finished temporary file `part` to `path`, durably: file and folder are synced."""
     sync(part)
     part.replace(path)
     sync(path.parent)

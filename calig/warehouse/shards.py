@@ -1,7 +1,7 @@
 """Shards of attributions: written whole or not at all, checked by hash, named by the documents they hold.
 
-A shard is `tokens-<shard>.parquet` (absent when every document failed), `documents-<shard>.parquet` and, written
-last, `manifest-<shard>.json`. Rows are sorted by doc_key, so a shard's content depends on its documents only.
+A shard is `tokens-<shard>.parquet` (absent when every document failed), `documents-<shard>.parquet` and,
+written last, `manifest-<shard>.json`. Rows are sorted by doc_key: the content depends on the documents only.
 """
 
 from __future__ import annotations
@@ -151,14 +151,14 @@ def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: f
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet file for writing: zstd, BYTE_STREAM_SPLIT for float columns, dictionaries for the others."""
+    """Open a Parquet file for writing: zstd, BYTE_STREAM_SPLIT for float columns, else dictionaries."""
     floats = [field.name for field in schema if field.type == pa.float32()]
     return pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         use_dictionary=[field.name for field in schema if field.name not in floats],
-        column_encoding={name: "BYTE_STREAM_SPLIT" for name in floats},
+        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     )
 
 
@@ -212,7 +212,7 @@ def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
 
 
 def held(folder: Path, check: bool = True) -> set[str]:
-    """Return the keys of the documents, failed ones included, that the shards that count hold (see `completed`)."""
+    """Return the keys of the documents, failed ones too, in the shards that count (see `completed`)."""
     keys: set[str] = set()
     for manifest in completed(folder, check):
         for path in manifest.paths(folder, "documents"):
