@@ -1,7 +1,7 @@
 """Merging small shards into large ones, since many small Parquet files are slow to query.
 
-Crash-safe by order: the merged files, then the merged manifest (which lists under `replaces` what it was merged
-from, so that those count no more), then the deletion of the old ones, manifest first.
+Crash-safe by order: the merged files, then the merged manifest (which lists under `replaces` what it was
+merged from, so that those count no more), then the deletion of the old ones, manifest first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) 
     """Merge the small shards of a folder, and return the shards that count afterwards.
 
     Which shards are merged, and the order of the rows, depend on the shards' names and sizes only. A document
-    that two merged shards hold is kept once, from the first. Only one process may do this to a folder at a time.
+    that two merged shards hold is kept once, from the first. Only one process may do this to a folder at a
+    time.
 
     Parameters
     ----------
@@ -77,7 +78,8 @@ def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
     counts = dict.fromkeys(("documents", "failures", "tokens"), 0)
     files: dict[str, FileState] = {}
     for kind in ("documents", "tokens"):
-        sources = [(path, keys) for m, keys in zip(group, kept, strict=True) for path in m.paths(folder, kind)]
+        pairs = zip(group, kept, strict=True)
+        sources = [(path, keys) for manifest, keys in pairs for path in manifest.paths(folder, kind)]
         if not sources:
             continue
         path = folder / f"{kind}-{shard}.parquet"

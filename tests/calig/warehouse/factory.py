@@ -16,15 +16,14 @@ from calig.warehouse.shards import write_shard
 
 CLASSES = ("negative", "positive", "neutral")
 EFFECTS = {"awful": -1.5, "Boring": -0.8, "great": 1.4, "Superb": 0.9, "don't": -0.3, "naïve": 0.2}
-FILLERS = ("the", "film", "was", "a", "story", "with", "actors", "unbelievable", "日本", "Ünder", "plot", "🎬 ")
+FILLERS = ("the", "film", "was", "a", "story", "with", "actors", "unbelievable", "日本", "Ünder", "plot", "🎬")
 CATEGORIES = ("drama", "comedy", "horror")
-CORPUS_KEY = "corpus-synthetic"
 
 
 def make_texts(documents: int, seed: int) -> list[str]:
     """Texts of 4 to 11 words; the last one repeats the first, so that two documents share a key."""
     rng = np.random.default_rng(seed)
-    words = [word.strip() for word in (*EFFECTS, *FILLERS)]
+    words = [*EFFECTS, *FILLERS]
     texts = [" ".join(rng.choice(words, size=rng.integers(4, 12))) for _ in range(documents)]
     texts[-1] = texts[0]
     return texts
@@ -60,11 +59,13 @@ def make_attribution(text: str, depths: int, seed: int, weight: float = 0.5) -> 
     context = (0.3 * planted + rng.normal(0, 0.05, (depths - 1, count))).astype(np.float32)
     if rng.random() < 0.1:  # a block whose attention takes no part: zero norms must not give NaN
         context[0] = 0
-    logits = np.array([-planted.sum(), planted.sum(), 0.2], np.float32) + rng.normal(0, 0.3, 3).astype(np.float32)
+    logits = np.array([-planted.sum(), planted.sum(), 0.2]) + rng.normal(0, 0.3, 3)
+    logits = logits.astype(np.float32)
     predicted = int(logits.argmax())
     ig_norm = np.abs(layer_ig).sum(axis=1)[:-1, None]
     context_norm = np.abs(context).sum(axis=1).astype(np.float32)
-    scaled = np.divide(context, context_norm[:, None], out=np.zeros_like(context), where=context_norm[:, None] > 0)
+    norms = context_norm[:, None]
+    scaled = np.divide(context, norms, out=np.zeros_like(context), where=norms > 0)
     relevance = ((1 - weight) * layer_ig[:-1] / ig_norm + weight * scaled).astype(np.float32)
     error = rng.uniform(1e-4, 1.2e-2, depths).astype(np.float32)
     return Attribution(
@@ -93,7 +94,9 @@ def make_attribution(text: str, depths: int, seed: int, weight: float = 0.5) -> 
     )
 
 
-def make_items(texts: Sequence[str], depths: int, seed: int, weight: float = 0.5) -> list[Attribution | Failure]:
+def make_items(
+    texts: Sequence[str], depths: int, seed: int, weight: float = 0.5
+) -> list[Attribution | Failure]:
     """One result per distinct text; every twentieth is a failure."""
     items: list[Attribution | Failure] = []
     for number, text in enumerate(dict.fromkeys(texts)):
@@ -110,7 +113,8 @@ def labels(texts: Sequence[str], seed: int) -> list[int | None]:
     found: list[int | None] = []
     for text in texts:
         effect = sum(EFFECTS.get(word, 0.0) for word in text.split(" "))
-        label = int(rng.integers(3)) if rng.random() < 0.2 else (1 if effect > 0.1 else 0 if effect < -0.1 else 2)
+        fitting = 1 if effect > 0.1 else 0 if effect < -0.1 else 2
+        label = int(rng.integers(3)) if rng.random() < 0.2 else fitting
         found.append(None if rng.random() < 0.1 else label)
     return found
 
@@ -148,14 +152,15 @@ def make_warehouse(
     warehouse = Warehouse.open(root)
     run_id = run_id or f"run-{seed}"
     started = started or datetime(2026, 3, 1, 2, tzinfo=UTC) + timedelta(days=seed)
-    corpus_key, attribution_key = f"{CORPUS_KEY}-{documents}-{seed}", f"attribution-{documents}-{depths}-{seed}"
+    corpus_key = f"corpus-{documents}-{seed}"
+    attribution_key = f"attribution-{documents}-{depths}-{seed}"
     texts = make_texts(documents, seed)
-    write_corpus(warehouse, corpus_key, texts, seed)
+    corpus = write_corpus(warehouse, corpus_key, texts, seed)
     items = make_items(texts, depths, seed, weight)
     for number in range(shards):
         write_shard(warehouse.attributions(attribution_key), items[number::shards], seconds=1.5)
     columns = ["doc_id", "source_id", "doc_key", "label", "category"]
-    table = pq.read_table(warehouse.corpus(corpus_key)).select(columns)
+    table = corpus.select(columns)
     table = table.add_column(0, "run_id", pa.array([run_id] * documents))
     warehouse.run(run_id).mkdir(parents=True, exist_ok=True)
     pq.write_table(table, warehouse.run(run_id) / "documents.parquet")
@@ -165,7 +170,12 @@ def make_warehouse(
         "status": "complete",
         "started": started.isoformat(),
         "finished": (started + timedelta(minutes=5)).isoformat(),
-        "model": {"id": "synthetic/model", "revision": "main", "hash": f"{seed:064x}", "classes": list(CLASSES)},
+        "model": {
+            "id": "synthetic/model",
+            "revision": "main",
+            "hash": f"{seed:064x}",
+            "classes": list(CLASSES),
+        },
         "corpus": {"key": corpus_key, "source": "synthetic.parquet", "documents": documents},
         "attribution_key": attribution_key,
         "method": {
@@ -189,8 +199,8 @@ def make_warehouse(
     return run_id
 
 
-def write_corpus(warehouse: Warehouse, key: str, texts: Sequence[str], seed: int) -> None:
-    """Write the corpus in two parts, with an extra column `category`."""
+def write_corpus(warehouse: Warehouse, key: str, texts: Sequence[str], seed: int) -> pa.Table:
+    """Write the corpus in two parts, with an extra column `category`; return its rows."""
     folder, half = warehouse.corpus(key), len(texts) // 2
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.table(
@@ -206,3 +216,4 @@ def write_corpus(warehouse: Warehouse, key: str, texts: Sequence[str], seed: int
     for number, part in enumerate((table.slice(0, half), table.slice(half))):
         pq.write_table(part, folder / f"part-{number:05d}.parquet")
     write_json(folder / "manifest.json", {"key": key, "documents": len(texts)})
+    return table
