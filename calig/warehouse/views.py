@@ -160,12 +160,13 @@ def _tokens(run: RunFiles) -> str:
         score=" + ".join(terms),
         scales=", ".join(scales),
         tokens=_shard_scan(run, 1, _empty([*fixed, *((column, "FLOAT") for column in (*ig, *ctx))])),
-        documents=_document_scan(run),
+        documents=document_scan(run),
         run_documents=_scan([run.documents]),
     )
 
 
-def _document_scan(run: RunFiles) -> str:
+def document_scan(run: RunFiles) -> str:
+    """Return the SELECT of all rows of the documents files of the run's attributions."""
     return _shard_scan(run, 0, _empty([(field.name, _sql_type(field.type)) for field in DOCUMENT_COLUMNS]))
 
 
@@ -186,7 +187,7 @@ def _documents(run: RunFiles) -> str:
         classes=f"[{', '.join(quote(label) for label in run.manifest.classes)}]::VARCHAR[]",
         extra="".join(extra),
         run_documents=_scan([run.documents]),
-        documents=_document_scan(run),
+        documents=document_scan(run),
         corpus=_scan(run.corpus),
     )
 
