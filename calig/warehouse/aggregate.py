@@ -168,7 +168,7 @@ def _manifest_table(run: RunFiles) -> pa.Table:
 
 
 def _intervals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Return class, word, mean effect and its 95 % interval over documents, for the words of `word_documents`.
+    """Return class, word, mean effect and its 95 % interval over documents for all of `word_documents`.
 
     Words in equally many documents go through the bootstrap together, about BATCH values at a time.
     """
