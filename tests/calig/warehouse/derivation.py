@@ -1,4 +1,4 @@
-"""The aggregates derived a second way, in plain Python over the attributions themselves: no SQL, no arrays."""
+"""The aggregates derived a second way, in plain Python over the attributions: no SQL, no arrays."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Explained:
 
     @property
     def settling_depth(self) -> int | None:
-        agree = [(row["rank_agreement"] or -1) >= 0.8 for row in self.depths[:-1]]  # type: ignore[operator]
+        agree = [(row["rank_agreement"] or -1) > 0.8 - 1e-9 for row in self.depths[:-1]]  # type: ignore[operator]
         return next((depth for depth in range(len(agree)) if all(agree[depth:])), None)
 
 
