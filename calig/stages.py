@@ -1,6 +1,7 @@
 """The stages of an audit as plain functions, in the order in which data flows through them.
 
-    AuditConfig → describe_model → bring_in → learn_schedule → start_run → missing_shards → attribute_shard … → finish_run
+    AuditConfig → describe_model → bring_in → learn_schedule → start_run → missing_shards → attribute_shard …
+    → aggregate_run → write_report → check_gates
 
 Truth is in the warehouse's files: each function may be run again after any crash and does only what is missing.
 Prefect's tasks call these; nothing here knows of Prefect.
@@ -16,6 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +31,7 @@ import pyarrow.parquet as pq
 from calig import corpus as corpora
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
-from calig.errors import InputError
+from calig.errors import GateFailure, InputError
 from calig.records import Document
 from calig.warehouse.layout import Warehouse, part_path, swap_in, write_atomic, write_json
 from calig.warehouse.runs import RunManifest
@@ -43,6 +45,9 @@ log = logging.getLogger(__name__)
 
 SHARD_SECONDS = 60.0
 """Work that one shard holds when its size is left to the pilot."""
+
+LOCK_SECONDS = 600.0
+"""How long an audit waits for another one to finish writing the tables."""
 
 _VERSIONED = ("calig", "torch", "transformers", "tokenizers", "prefect", "duckdb", "pyarrow")
 _worker = threading.local()
@@ -82,6 +87,21 @@ class Run:
         return self.warehouse.attributions(self.attribution_key)
 
 
+def precheck(config: AuditConfig) -> None:
+    """Look at what is cheap to look at before anything is started: warehouse, model configuration, corpus.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be used.
+    """
+    from calig.models.loading import read_config
+
+    Warehouse.open(config.warehouse)
+    read_config(config.model.id, config.model.revision)
+    corpora.fingerprint(config.corpus)
+
+
 def method_of(config: AuditConfig) -> Method:
     """The engine's method as the configuration states it."""
     from calig.attribution.method import Method
@@ -95,7 +115,11 @@ def model_stamp(config: AuditConfig) -> str:
     facts: list[Any] = [config.model.id, config.model.revision, config.runtime.dtype]
     if folder.is_dir():
         files = sorted(path for path in folder.iterdir() if path.is_file())
-        facts = [str(folder.resolve()), *facts, *((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)]
+        facts = [
+            str(folder.resolve()),
+            *facts,
+            *((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files),
+        ]
     return json.dumps(facts)
 
 
@@ -136,7 +160,11 @@ def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest
     except (ValueError, KeyError, TypeError):
         log.warning("schedule %s is damaged: learning it again", path.name)
     rows = _rows(corpus, warehouse, None, ["doc_id", "doc_key"])
-    smallest = dict(heapq.nsmallest(PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)))
+    smallest = dict(
+        heapq.nsmallest(
+            PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
+        )
+    )
     schedule = _load(config, model).pilot(_documents(corpus, warehouse, sorted(smallest.values())))
     write_atomic(path, schedule.to_json().encode())
     return path
@@ -190,16 +218,63 @@ def attribute_shard(
     return write_shard(run.folder, items, time.perf_counter() - start)
 
 
-def finish_run(run: Run, attributed: int, timings: dict[str, float], status: str = "complete") -> None:
-    """State in the run's manifest how it ended, and what was computed and what taken from earlier runs."""
+def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
+    """Close the run: say what was computed and what reused, merge small shards, build the run's tables."""
+    from calig.warehouse.aggregate import aggregate
+    from calig.warehouse.compact import compact
+
     keys = _rows(run.corpus, run.warehouse, None, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
-    _write_manifest(run, status=status, attributed=attributed, reused=reused, timings=timings)
+    _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings)
+    with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
+        compact(run.folder)
+    aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
+
+
+def write_report(run: Run) -> Path:
+    """Write the run's report."""
+    from calig.report.build import build
+
+    return build(run.warehouse.root, run.run_id)
+
+
+def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
+    """The run's row of the table `runs`."""
+    from calig.warehouse.query import open_run
+
+    with closing(open_run(warehouse, run_id)) as connection:
+        table = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id]).to_arrow_table()
+    row: dict[str, Any] = table.to_pylist()[0]
+    return row
+
+
+def check_gates(run: Run) -> None:
+    """Check the audit's gates against the run's numbers.
+
+    Raises
+    ------
+    GateFailure
+        A gate does not hold; says which, with the number and its limit.
+    """
+    row, limit = summary(run.warehouse, run.run_id), run.config.gates.max_failure_share
+    share = row["failures"] / row["documents"]
+    if share > limit:
+        raise GateFailure(
+            f"gates.max_failure_share: {row['failures']} of {row['documents']} documents failed "
+            f"({share:.1%}, limit {limit:.1%}); see: calig query "
+            f'"SELECT reason, count(*) FROM failures GROUP BY 1" --run {run.run_id}'
+        )
 
 
 def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | None = None) -> Explainer:
     """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
-    identity = (model_stamp(config), config.method, config.runtime.device, config.runtime.token_budget, schedule)
+    identity = (
+        model_stamp(config),
+        config.method,
+        config.runtime.device,
+        config.runtime.token_budget,
+        schedule,
+    )
     if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
         loaded: Explainer = _worker.explainer
         return loaded
@@ -263,7 +338,9 @@ def _write_documents(run: Run) -> None:
     swap_in(part, path)
 
 
-def _write_manifest(run: Run, *, status: str, attributed: int, reused: int, timings: dict[str, float]) -> None:
+def _write_manifest(
+    run: Run, *, status: str, attributed: int, reused: int, timings: dict[str, float]
+) -> None:
     method = run.config.method.model_dump(mode="json")
     finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
     manifest = RunManifest(

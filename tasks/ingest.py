@@ -24,7 +24,9 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     config: AuditConfig = parameters["config"]
     model: ModelCard = parameters["model"]
     root = Path(config.warehouse).expanduser().resolve()
-    return f"calig-corpus {root} {fingerprint(config.corpus)} {model.classes} {config.method.target == 'label'}"
+    return (
+        f"calig-corpus {root} {fingerprint(config.corpus)} {model.classes} {config.method.target == 'label'}"
+    )
 
 
 @task(

@@ -197,7 +197,10 @@ class Engine:
         estimate = self.schedule.factors[depth][rung] * differences[-1]
         residual = abs(float(ig.sum()) - change)
         tolerance = self.method.tolerance
-        good = estimate <= tolerance and relative_residual(residual, change, float(np.abs(ig).sum())) <= tolerance
+        good = (
+            estimate <= tolerance
+            and relative_residual(residual, change, float(np.abs(ig).sum())) <= tolerance
+        )
         return DepthResult(ig, estimate, residual, bool(good), rules.counts[rung], Climb(depth, differences))
 
     def _contributions(
@@ -260,7 +263,9 @@ class Engine:
                     wide = torch.promote_types(torch.float32, a.dtype)
                     relevance = (a.detach().to(wide) * g.to(wide)).mean(dim=1)
                     context[done : done + len(index), block] = relevance.sum(dim=1).double().cpu().numpy()
-                    norms[done : done + len(index), block] = relevance.abs().sum(dim=(1, 2)).double().cpu().numpy()
+                    norms[done : done + len(index), block] = (
+                        relevance.abs().sum(dim=(1, 2)).double().cpu().numpy()
+                    )
             except RuntimeError as error:
                 self._shrink(error, len(index) * length, len(index))
                 at_once = max(1, len(index) // 2)

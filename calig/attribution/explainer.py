@@ -196,12 +196,16 @@ class Explainer:
         if name in ("pad", "mask"):
             token_id = tokenizer.pad_token_id if name == "pad" else tokenizer.mask_token_id
             if token_id is None:
-                raise InputError(f"method.baseline: the tokenizer has no {name} token; use zero or token:<text>")
+                raise InputError(
+                    f"method.baseline: the tokenizer has no {name} token; use zero or token:<text>"
+                )
             return classifier.word_embedding(token_id)
         if name.startswith("token:"):
             ids = tokenizer(name.removeprefix("token:"), add_special_tokens=False)["input_ids"]
             if len(ids) != 1:
-                raise InputError(f"method.baseline: {name!r} is {len(ids)} tokens for this tokenizer; name one token")
+                raise InputError(
+                    f"method.baseline: {name!r} is {len(ids)} tokens for this tokenizer; name one token"
+                )
             return classifier.word_embedding(ids[0])
         raise InputError(f"method.baseline: {name!r} is not one of pad, mask, zero, token:<text>")
 
@@ -218,7 +222,9 @@ class Explainer:
         done: dict[int, tuple[Attribution | Failure, list[Climb]]] = {}
         for i, (document, text) in enumerate(zip(documents, encoded, strict=True)):
             if text.is_special.all():
-                detail = "the text is empty" if not document.text.strip() else "the tokenizer finds no token in it"
+                detail = (
+                    "the text is empty" if not document.text.strip() else "the tokenizer finds no token in it"
+                )
                 done[i] = Failure(document.key, "empty", detail), []
         if progress and done:
             progress(len(done))

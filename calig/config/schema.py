@@ -158,7 +158,10 @@ class RuntimeConfig(_Section):
         default="float32", title="Precision", description="Number format the model computes in."
     )
     workers: Integer = Field(
-        default=1, ge=1, title="Workers", description="Processes that attribute at the same time."
+        default=1,
+        ge=1,
+        title="Workers",
+        description="Shards attributed at the same time, each by a model of its own.",
     )
     threads: Integer | None = Field(
         default=None,

@@ -109,11 +109,17 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
     looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
     if looks_like_path:
         if not folder.is_dir():
-            raise InputError(f"model.id: no model folder at {model_id}; give a folder with config.json, or a hub id")
+            raise InputError(
+                f"model.id: no model folder at {model_id}; give a folder with config.json, or a hub id"
+            )
         if not (folder / "config.json").is_file():
-            raise InputError(f"model.id: {model_id} has no config.json; save the model with save_pretrained()")
+            raise InputError(
+                f"model.id: {model_id} has no config.json; save the model with save_pretrained()"
+            )
         if not any(folder.glob("*.safetensors")):
-            pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.pt*"))
+            pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+                p.name for p in folder.glob("*.pt*")
+            )
             found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
             raise InputError(
                 f"model.id: {model_id} has {found}; calig reads safetensors only: "

@@ -41,7 +41,7 @@ INTERVALS = pa.schema(
 )
 
 
-def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB") -> None:
+def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB", wait: float = 0.0) -> None:
     """Make a run's rows in all tables of calig.duckdb anew, leaving other runs' rows as they are.
 
     Parameters
@@ -59,7 +59,7 @@ def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB") -> None:
         If another writer is at work, the run or its files are missing, or calig.duckdb is damaged or of
         another version (then `calig rebuild` helps).
     """
-    with warehouse.writer_lock(), _new_database(warehouse, memory, keep=True) as connection:
+    with warehouse.writer_lock(wait=wait), _new_database(warehouse, memory, keep=True) as connection:
         _aggregate_run(connection, run_files(warehouse, run_id))
 
 
