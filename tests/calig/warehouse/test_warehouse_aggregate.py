@@ -13,7 +13,7 @@ import pytest
 
 from calig.errors import InputError
 from calig.warehouse.aggregate import aggregate, rebuild
-from calig.warehouse.bootstrap import mean_intervals
+from calig.warehouse.bootstrap import LARGE, mean_intervals
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
@@ -98,10 +98,12 @@ def test_an_interval_depends_on_its_own_sample_only() -> None:
 
 def test_intervals_of_large_samples_are_those_of_the_normal_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("calig.warehouse.bootstrap.CHUNK", 50_000)  # so that the resamples come in pieces
-    samples = np.random.default_rng(1).exponential(size=(60, 4000))
-    errors = samples.std(axis=1, keepdims=True) / 4000**0.5
+    samples = np.random.default_rng(1).exponential(size=(60, LARGE - 1))
+    errors = samples.std(axis=1, keepdims=True) / (LARGE - 1) ** 0.5
     ends = (mean_intervals(samples) - samples.mean(axis=1, keepdims=True)) / errors
     assert ends.mean(axis=0) == pytest.approx([-1.96, 1.96], abs=0.06)  # 4 standard errors of 1000 resamples
+    larger = np.concatenate([samples, samples[:, :1]], axis=1)
+    assert np.abs(mean_intervals(larger) - mean_intervals(samples)).max() < 0.4 * errors.max()
 
 
 def test_every_table_and_column_has_a_comment(warehouse: Warehouse) -> None:
