@@ -57,11 +57,15 @@ def line_style(label: str, classes: Sequence[str]) -> str:
     return f"c{classes.index(label)}"
 
 
-def profile(rows: Sequence[LayerRow], classes: Sequence[str], depths: int, median_settling: float | None) -> list[Chart]:
+def profile(
+    rows: Sequence[LayerRow], classes: Sequence[str], depths: int, median_settling: float | None
+) -> list[Chart]:
     """The layer profile's line charts; rank agreement carries the settling threshold and the median settling depth."""
     whole = [row for row in rows if row.label == ALL_CLASSES]
 
-    def chart(title: str, note: str, value: Callable[[LayerRow], float | None], share: bool, floor: float) -> Chart:
+    def chart(
+        title: str, note: str, value: Callable[[LayerRow], float | None], share: bool, floor: float
+    ) -> Chart:
         drawn = sorted(rows, key=lambda row: row.label == ALL_CLASSES)
         known = [found for row in drawn if (found := value(row)) is not None and math.isfinite(found)]
         steps = _nice(min([floor, *known]), 1.0 if share else max([floor + 1e-9, *known]))
@@ -93,15 +97,37 @@ def profile(rows: Sequence[LayerRow], classes: Sequence[str], depths: int, media
             lines=tuple(lines),
             rule=_y(0.8, low, high) if agreement else None,
             marker=_x(median_settling, depths) if marked and median_settling is not None else None,
-            marker_label=f"median settling depth {number(median_settling, 2)}" if marked else "",
+            marker_label=f"median settling depth {median_settling:g}" if marked else "",
         )
 
     return [
-        chart("Cancellation", "Σ|IG| ÷ |Σ IG|; 1 means nothing cancels", lambda row: row.cancellation, False, 1.0),
-        chart("Effective tokens", "tokens that would carry it evenly", lambda row: row.effective_tokens, False, 0.0),
-        chart("Special-token share", "of Σ|IG| on [CLS], [SEP] and the like", lambda row: row.special_share, True, 0.0),
-        chart("Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, False, 0.0),
-        chart("Sign agreement", "words with the final score's sign", lambda row: row.sign_agreement, True, 0.0),
+        chart(
+            "Cancellation",
+            "Σ|IG| ÷ |Σ IG|; 1 means nothing cancels",
+            lambda row: row.cancellation,
+            False,
+            1.0,
+        ),
+        chart(
+            "Effective tokens",
+            "tokens that would carry it evenly",
+            lambda row: row.effective_tokens,
+            False,
+            0.0,
+        ),
+        chart(
+            "Special-token share",
+            "of Σ|IG| on [CLS], [SEP] and the like",
+            lambda row: row.special_share,
+            True,
+            0.0,
+        ),
+        chart(
+            "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, False, 0.0
+        ),
+        chart(
+            "Sign agreement", "words with the final score's sign", lambda row: row.sign_agreement, True, 0.0
+        ),
     ]
 
 
@@ -118,7 +144,9 @@ def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
         share = found.get(depth, 0) / total
         y = _y(share, 0.0, steps[-1])
         name = "never" if depth is None else f"depth {depth}"
-        bars.append((LEFT + slot * (index + 0.14), y, slot * 0.72, HEIGHT - BOTTOM - y, f"{name}: {percent(share)}"))
+        bars.append(
+            (LEFT + slot * (index + 0.14), y, slot * 0.72, HEIGHT - BOTTOM - y, f"{name}: {percent(share)}")
+        )
         if depth is None or (depth % every == 0 and depths - 1 - depth >= every * 0.75):
             ticks.append(Tick(LEFT + slot * (index + 0.5), "never" if depth is None else str(depth)))
     spoken = ", ".join(f"{'never' if d is None else d}: {count}" for d, count in counts)

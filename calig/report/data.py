@@ -28,6 +28,7 @@ from calig.report.sample import MAX_DOCUMENTS, choose
 
 CONFIDENT = 0.9
 EXAMPLES_PER_REASON = 3
+EVIDENCE_PER_WORD = 20
 UNIT_CHARACTERS = 120
 MAX_UNITS = 250
 PAYLOAD_VALUES = 500_000
@@ -55,9 +56,7 @@ def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
     return ReportData(
         run=run,
         words=words,
-        layers=tuple(
-            LayerRow(row.pop("class"), **row) for row in _rows(con, "layers", run=run_id)
-        ),
+        layers=tuple(LayerRow(row.pop("class"), **row) for row in _rows(con, "layers", run=run_id)),
         settling=tuple((row["depth"], row["documents"]) for row in _rows(con, "settling", run=run_id)),
         classes=tuple(ClassRow(row.pop("class"), **row) for row in _rows(con, "classes", run=run_id)),
         confusion={
@@ -83,7 +82,9 @@ def _rows(con: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> l
 def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
     found = _rows(con, "run", run=run_id)
     if not found:
-        raise InputError(f"run {run_id!r}: not in this warehouse's calig.duckdb; run `calig rebuild`, then try again")
+        raise InputError(
+            f"run {run_id!r}: not in this warehouse's calig.duckdb; run `calig rebuild`, then try again"
+        )
     row = found[0]
     totals = _rows(con, "totals", run=run_id, confident=CONFIDENT)[0]
     config = _parsed(row["config"])
@@ -175,7 +176,7 @@ def _documents(
             "words": [word.word for word in words],
             "supports": [word.supports for word in words],
         }
-        evidence = _rows(con, "evidence", run=run.run_id, limit=3, **listed)
+        evidence = _rows(con, "evidence", run=run.run_id, limit=EVIDENCE_PER_WORD, **listed)
     reasons = choose(
         [(row["kind"], row["doc_id"], float(row["weight"] or 0.0)) for row in candidates],
         [(row["class"], row["word"], row["doc_id"]) for row in evidence],
@@ -203,7 +204,13 @@ def _tokens(rows: Iterable[Row]) -> dict[int, list[TokenRow]]:
         layer_ig = [value for value in row["layer_ig"] if value is not None]
         found[row["doc_id"]].append(
             TokenRow(
-                row["token"], row["word_id"], row["char_start"], row["char_end"], row["is_special"], row["score"], layer_ig
+                row["token"],
+                row["word_id"],
+                row["char_start"],
+                row["char_end"],
+                row["is_special"],
+                row["score"],
+                layer_ig,
             )
         )
     return found

@@ -21,10 +21,15 @@ def number(value: float | None, digits: int = 3) -> str:
     if size == 0:
         return "0"
     if size < 1e-4:
-        mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         return _minus(f"{mantissa}e{int(exponent)}")
     decimals = max(0, digits - 1 - math.floor(math.log10(size)))
     return _minus(f"{value:,.{decimals}f}")
+
+
+def plain(value: float | None) -> str:
+    """A setting as it was given: 0.01, 0.5, 3."""
+    return MISSING if not _known(value) else _minus(f"{value:g}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:

@@ -93,7 +93,9 @@ def _document(document: SampleDocument, index: dict[str, int]) -> dict[str, Any]
         "scores": scores,
         "scoreStep": score_step,
         "scoreMax": float(np.max(np.abs(content if content.size else heat.scores), initial=0.0)),
-        "words": {str(index[word]): places for word, places in document.words.items() if places and word in index},
+        "words": {
+            str(index[word]): places for word, places in document.words.items() if places and word in index
+        },
     }
 
 
@@ -109,4 +111,3 @@ def _reason(kind: str, weight: float) -> str:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-

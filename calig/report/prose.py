@@ -27,7 +27,9 @@ def verdict(run: RunSummary) -> str:
     if run.converged_documents == run.explained:
         parts = [f"{plural(run.explained, 'document')} explained, all {tolerance}"]
     else:
-        parts = [f"{plural(run.explained, 'document')} explained, {integer(run.converged_documents)} {tolerance}"]
+        parts = [
+            f"{plural(run.explained, 'document')} explained, {integer(run.converged_documents)} {tolerance}"
+        ]
     if run.accuracy is not None:
         parts.append(f"accuracy {number(run.accuracy)}")
     parts.append(plural(run.failures, "failure") if run.failures else "no failures")
@@ -64,7 +66,9 @@ def pointers(data: ReportData) -> list[Pointer]:
         text = f"{plural(outside, 'document')} outside tolerance at some depth; worst error estimate {number(run.worst_error_estimate, 2)}."
         found.append(Pointer("Convergence", text, "convergence"))
     if run.truncated:
-        text = f"{plural(run.truncated, 'document')} longer than the model reads: only the start is explained."
+        text = (
+            f"{plural(run.truncated, 'document')} longer than the model reads: only the start is explained."
+        )
         found.append(Pointer("Truncation", text, "convergence"))
     return found
 
@@ -92,7 +96,9 @@ def median_settling(counts: Sequence[tuple[int | None, int]], depths: int) -> fl
 def _strongest(data: ReportData) -> str:
     shown = []
     for label in data.run.classes[:3]:
-        best = next((word for word in data.words if word.label == label and word.supports and word.clear), None)
+        best = next(
+            (word for word in data.words if word.label == label and word.supports and word.clear), None
+        )
         if best:
             shown.append(f"“{best.word}” for {label} ({signed(best.effect, 2)} logits)")
     return f"Strongest evidence: {', '.join(shown)}." if shown else ""
@@ -104,7 +110,7 @@ def _layer_pointers(data: ReportData) -> list[Pointer]:
     median = median_settling(data.settling, data.run.depths)
     never = sum(count for depth, count in data.settling if depth is None)
     if data.settling:
-        where = f"by depth {number(median, 2)}" if median is not None else "at no depth"
+        where = f"by depth {median:g}" if median is not None else "at no depth"
         text = f"Half of the documents settle {where} (of 0–{last}); {integer(never)} never do."
         found.append(Pointer("Layers", text, "layers"))
     share = special_share(data, ALL_CLASSES)

@@ -45,30 +45,34 @@ def render(data: ReportData) -> str:
     median = prose.median_settling(data.settling, data.run.depths)
     state, state_text = prose.gate(data.run)
     labels = [row.label for row in data.classes]
-    return _environment().get_template("template.html.j2").render(
-        data=data,
-        run=data.run,
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-        payload=encode(payload(data)),
-        state=state,
-        state_text=state_text,
-        verdict=prose.verdict(data.run),
-        pointers=prose.pointers(data),
-        panels=_panels(data),
-        panels_open=CLASSES_OPEN,
-        scale=charts.scale_of(data.words),
-        charts=charts.profile(data.layers, labels, data.run.depths, median),
-        settling=charts.settling(data.settling, data.run.depths),
-        median_settling=median,
-        legend=[(label, charts.line_style(label, labels)) for label in labels],
-        few_classes=len(labels) <= charts.PALETTE,
-        matrix=_matrix(data) if 0 < len(labels) <= MATRIX_CLASSES and data.confusion else None,
-        groups=GROUPS,
-        counts=_counts(data),
-        config=_yaml(data.run.config),
-        queries=_queries(data.run.run_id),
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            data=data,
+            run=data.run,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            payload=encode(payload(data)),
+            state=state,
+            state_text=state_text,
+            verdict=prose.verdict(data.run),
+            pointers=prose.pointers(data),
+            panels=_panels(data),
+            panels_open=CLASSES_OPEN,
+            scale=charts.scale_of(data.words),
+            charts=charts.profile(data.layers, labels, data.run.depths, median),
+            settling=charts.settling(data.settling, data.run.depths),
+            median_settling=median,
+            legend=[(label, charts.line_style(label, labels)) for label in labels],
+            few_classes=len(labels) <= charts.PALETTE,
+            matrix=_matrix(data) if 0 < len(labels) <= MATRIX_CLASSES and data.confusion else None,
+            groups=GROUPS,
+            counts=_counts(data),
+            config=_yaml(data.run.config),
+            queries=_queries(data.run.run_id),
+        )
     )
 
 
@@ -85,6 +89,7 @@ def _environment() -> Environment:
         integer=formats.integer,
         number=formats.number,
         signed=formats.signed,
+        plain=formats.plain,
         percent=formats.percent,
         duration=formats.duration,
         short=lambda text: clip(str(text), CELL_CHARACTERS),
@@ -136,7 +141,9 @@ def _matrix(data: ReportData) -> list[tuple[str, list[tuple[str, int, float]]]]:
     for row in data.classes:
         counts = [data.confusion.get((row.label, other.label), 0) for other in data.classes]
         total = sum(counts) or 1
-        cells = [(other.label, count, count / total) for other, count in zip(data.classes, counts, strict=True)]
+        cells = [
+            (other.label, count, count / total) for other, count in zip(data.classes, counts, strict=True)
+        ]
         rows.append((row.label, cells))
     return rows
 
@@ -165,7 +172,7 @@ def _queries(run_id: str) -> Sequence[tuple[str, str]]:
             "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
         ),
         (
-            "Where each error's strongest word stands",
+            "The word that moved each error most",
             "SELECT source_id, arg_max(w.text, abs(w.logit_effect)) AS word, max(abs(w.logit_effect)) AS logits "
             "FROM words AS w JOIN documents AS d USING (run_id, doc_id) WHERE NOT d.correct GROUP BY ALL ORDER BY logits DESC",
         ),

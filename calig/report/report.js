@@ -18,8 +18,8 @@
 
   function written(value, digits = 2) {
     const size = Math.abs(value);
-    const text = size === 0 ? "0" : size < 0.0005 ? "≈ 0" : size.toFixed(size >= 100 ? 0 : size >= 0.01 ? digits : 3);
-    return (Number(text) === 0 || text === "≈ 0" ? "" : value > 0 ? "+" : "−") + text;
+    const text = size.toFixed(size >= 100 ? 0 : digits);
+    return (Number(text) === 0 ? "" : value > 0 ? "+" : "−") + text;
   }
 
   /* Theme, copying, printing: everywhere on the page. */
@@ -133,7 +133,8 @@
     text.setAttribute("role", "group");
     text.setAttribute("aria-label", "Words with their relevance. Left and right arrows move between words, up and down through the depths.");
     const units = doc.units.map((word, place) => {
-      const unit = element("span", doc.special.includes(place) ? "u special" : "u", word);
+      const special = doc.special.includes(place);
+      const unit = element(special ? "bdi" : "span", special ? "u special" : "u", word); // bdi: not for dir=auto
       unit.tabIndex = -1;
       unit.dataset.place = place;
       return unit;
@@ -172,8 +173,8 @@
       unit.classList.toggle("neg", value < 0);
       if (doc.special.includes(place)) special += value; else content += value;
     });
-    view.low.textContent = written(-end);
-    view.high.textContent = written(end) + (last ? " score" : " logits");
+    view.low.textContent = written(-end, end < 0.1 ? 4 : 2);
+    view.high.textContent = written(end, end < 0.1 ? 4 : 2) + (last ? " score" : " logits");
     view.sums.textContent = `words ${written(content)}, special tokens ${written(special)}`;
   }
 

@@ -20,12 +20,18 @@ class Group:
 
 
 GROUPS = (
-    Group("error", "Most confident errors", "the prediction differs from the label, highest probability first"),
+    Group(
+        "error", "Most confident errors", "the prediction differs from the label, highest probability first"
+    ),
     Group("one_word", "Driven by one word", "one word holds the largest share of Σ|logit effect|"),
-    Group("against", "Most evidence against", "the largest share of Σ|logit effect| opposes the explained class"),
+    Group(
+        "against", "Most evidence against", "the largest share of Σ|logit effect| opposes the explained class"
+    ),
     Group("typical", "Typical", "nearest their class's median probability, length and concentration"),
     Group("unconverged", "Least converged", "largest error estimate at any depth: read these with care"),
-    Group("evidence", "Shows a listed word", "where a word listed above acts strongly in its usual direction"),
+    Group(
+        "evidence", "Shows a listed word", "where a word listed above acts strongly in its usual direction"
+    ),
 )
 
 Reasons = dict[int, tuple[tuple[str, float], ...]]

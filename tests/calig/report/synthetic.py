@@ -13,7 +13,9 @@ import pyarrow as pa
 RUN = "20260301-070000-aaaa"
 PRAISE = "excellent moving funny brilliant charming wonderful delightful warm clever beautiful honest rich fresh fine"
 BLAME = "dull tedious awful bland clumsy lifeless boring mess pointless flat tired worst stale not"
-NEUTRAL = "the a of film story it's with and that characters its in director performance scene is as but ending an"
+NEUTRAL = (
+    "the a of film story it's with and that characters its in director performance scene is as but ending an"
+)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _document(
         "logits": [0.0] * len(scene.classes), "logit": float(rng.uniform(1, 4)), "baseline_logit": 0.2,
         "error_estimate": error, "completeness_error": error / 3, "converged": error <= 0.01,
         "nodes": 90, "block_passes": 164, "tokens": len(rows), "truncated": doc_id == 1, "seconds": 0.11,
-        "settling_depth": None if doc_id % 13 == 5 else int(rng.integers(1, scene.blocks)),
+        "settling_depth": None if doc_id % 13 == 5 else int(rng.integers(scene.blocks)),
     }  # fmt: skip
     return found | {key: None if failed else value for key, value in explained.items()}
 
@@ -161,7 +163,9 @@ def _views(con: duckdb.DuckDBPyConnection, scene: Scene) -> None:
 
 def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Generator) -> None:
     depths = scene.blocks + 1
-    con.register("classes_in", pa.table({"class": list(scene.classes), "class_id": range(len(scene.classes))}))
+    con.register(
+        "classes_in", pa.table({"class": list(scene.classes), "class_id": range(len(scene.classes))})
+    )
     minimum = 5 if scene.words else 10**9
     con.execute(
         f"""
@@ -218,7 +222,9 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
         )  # fmt: skip
     con.register("layers_in", _table(layers, list(layers[0])))
     con.register("convergence_in", _table(convergence, list(convergence[0])))
-    con.execute("CREATE TABLE layer_stats AS FROM layers_in; CREATE TABLE completeness AS FROM convergence_in")
+    con.execute(
+        "CREATE TABLE layer_stats AS FROM layers_in; CREATE TABLE completeness AS FROM convergence_in"
+    )
     config: dict[str, object] = {
         "model": {"id": "acme/minilm-sst2", "revision": "4f1c2ab"},
         "corpus": {"path": "corpora/sst2-dev.parquet", "text": "text", "label": "label"},
@@ -233,10 +239,10 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
             TIMESTAMP '2026-03-01 07:04:31' AS finished, 'acme/minilm-sst2' AS model_id,
             '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash, 'corpora/sst2-dev.parquet' AS corpus_source,
             'c0ffee' AS corpus_key, 'a77b00' AS attribution_key, 'predicted' AS target, 'logit' AS output,
-            'pad' AS baseline, 0.01 AS tolerance, 'column' AS fusion, 0.5 AS weight, {depths} AS depths,
+            'pad' AS baseline, CAST(0.01 AS DOUBLE) AS tolerance, 'column' AS fusion, CAST(0.5 AS DOUBLE) AS weight, {depths} AS depths,
             $classes AS classes, count(*) AS documents, count(*) FILTER (WHERE failure IS NULL) AS attributed,
             0 AS reused, count(failure) AS failures, count(*) FILTER (WHERE truncated) AS truncated,
-            avg(correct::INT) AS accuracy, 0.99 AS converged_share, max(completeness_error) AS worst_completeness_error,
+            avg(correct::INT) AS accuracy, CAST(0.99 AS DOUBLE) AS converged_share, max(completeness_error) AS worst_completeness_error,
             max(error_estimate) AS worst_error_estimate, sum(block_passes) AS block_passes,
             sum(seconds) AS attribution_seconds, $config AS config,
             '{{"torch": "2.13.0", "transformers": "5.23.0", "calig": "0.1.0"}}' AS versions,
