@@ -1,0 +1,22 @@
+"""The warehouse: every result of every run, as Parquet files and one DuckDB file of aggregates.
+
+::
+
+    <warehouse>/
+      .lock                                        held (flock) by the one writer; says who it is
+      corpora/<corpus key>/part-*.parquet          texts, labels and extra columns; manifest.json
+      schedules/<key>.json                         learned quadrature schedules
+      attributions/<attribution key>/              shared by all runs that need it
+        tokens-<shard>.parquet                     a row per token: span, ig_00 … ig_L, ctx_01 … ctx_L
+        documents-<shard>.parquet                  a row per document, failures too
+        manifest-<shard>.json                      written last: the shard is done
+      runs/<run id>/documents.parquet              the run's documents, without text
+      runs/<run id>/manifest.json                  what was run, and how
+      runs/<run id>/report/index.html
+      calig.duckdb                                 aggregates of all runs; rebuilt from the files at will
+
+Truth is in the files. A shard is done when `manifest-<shard>.json` is there, the files it lists have the
+sizes and SHA-256 it lists, and no other done shard lists it under `replaces`. Every file is written under a
+temporary name (`.<name>.<random>.part`), synced and renamed, so whatever is killed whenever, a file under its
+final name is whole, and what lacks a manifest is done again.
+"""

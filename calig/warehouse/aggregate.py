@@ -1,0 +1,210 @@
+"""From Parquet to the tables of calig.duckdb: a run's rows are made in a copy, which is then swapped in.
+
+An open reader keeps the file it opened; a killed writer leaves a temporary file, which the next one deletes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from string import Template
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from calig.warehouse.bootstrap import mean_intervals
+from calig.warehouse.catalog import TABLES, quote, read_sql
+from calig.warehouse.columns import context_columns, ig_columns
+from calig.warehouse.database import check_format, create_tables, reporting_damage
+from calig.warehouse.layout import PART_SUFFIX, Warehouse, part_path, swap_in
+from calig.warehouse.runs import list_runs, utc
+from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
+
+SPILL = ".spill-"
+BATCH = 4_000_000  # (word, document) pairs held at once for the bootstrap
+STEPS = (
+    *("document_depths", "settling", "layer_stats", "token_stats", "word_stats", "class_stats"),
+    *("completeness", "failures", "runs"),
+)
+INTERVALS = pa.schema(
+    [
+        ("class", pa.string()),
+        ("word", pa.string()),
+        ("effect", pa.float64()),
+        ("effect_low", pa.float64()),
+        ("effect_high", pa.float64()),
+    ]
+)
+
+
+def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB") -> None:
+    """Make a run's rows in all tables of calig.duckdb anew, leaving other runs' rows as they are.
+
+    Parameters
+    ----------
+    warehouse
+        The warehouse; its Parquet files hold the run.
+    run_id
+        The run's full id.
+    memory
+        What DuckDB may use; beyond it, it spills into the warehouse's folder.
+
+    Raises
+    ------
+    InputError
+        If another writer is at work, the run or its files are missing, or calig.duckdb is damaged or of
+        another version (then `calig rebuild` helps).
+    """
+    with warehouse.writer_lock(), _new_database(warehouse, memory, keep=True) as connection:
+        _aggregate_run(connection, run_files(warehouse, run_id))
+
+
+def rebuild(warehouse: Warehouse, memory: str = "4GB") -> list[str]:
+    """Make calig.duckdb from the Parquet files alone: every run that has its documents.
+
+    Parameters
+    ----------
+    warehouse, memory
+        As for `aggregate`.
+
+    Returns
+    -------
+    list of str
+        The ids of the runs, oldest first.
+
+    Raises
+    ------
+    InputError
+        If another writer is at work, or a run's files are damaged or missing.
+    """
+    with warehouse.writer_lock(), _new_database(warehouse, memory, keep=False) as connection:
+        runs = [run.run_id for run in list_runs(warehouse)]
+        ready = [run for run in runs if (warehouse.run(run) / "documents.parquet").is_file()]
+        for run_id in ready:
+            _aggregate_run(connection, run_files(warehouse, run_id))
+    return ready
+
+
+@contextmanager
+def _new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a new database, with the present one's content if `keep`; swap it in if the block ends well."""
+    path = warehouse.database
+    for leftover in warehouse.root.glob(f".{path.name}.*{PART_SUFFIX}*"):
+        leftover.unlink()
+    for leftover in warehouse.root.glob(f"{SPILL}*"):
+        shutil.rmtree(leftover)
+    part = part_path(path)
+    try:
+        fresh = not (keep and path.is_file())
+        if not fresh:
+            shutil.copyfile(path, part)
+        with tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root) as spill:
+            with reporting_damage(path):
+                connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": spill})
+            with connection:
+                create_tables(connection) if fresh else check_format(connection, path)
+                yield connection
+                connection.execute("CHECKPOINT")
+        swap_in(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
+    """Replace the run's rows in one transaction, on a connection of its own: temporary tables go with it."""
+    depths = run.manifest.depths
+    values = {
+        "run_id": quote(run.manifest.run_id),
+        "depths": depths,
+        "ig": ", ".join(ig_columns(depths)),
+        "ctx": ", ".join(context_columns(depths)),
+        "classes": f"[{', '.join(quote(label) for label in run.manifest.classes)}]",
+        "attributed": document_scan(run),
+    }
+    with database.cursor() as connection:
+        connection.execute("BEGIN")
+        for table in TABLES:
+            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.manifest.run_id])
+        create_views(connection, [run])
+        connection.register("manifest", _manifest_table(run))
+        _execute(connection, "prepare", values)
+        connection.register("intervals", _intervals(connection))
+        for table in STEPS:
+            _execute(connection, table, values)
+        connection.execute("COMMIT")
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, step: str, values: dict[str, object]) -> None:
+    connection.execute(Template(read_sql(f"aggregate/{step}.sql")).substitute(values))
+
+
+def _manifest_table(run: RunFiles) -> pa.Table:
+    """Lay out what the table `runs` takes from the manifest, as one row."""
+    manifest = run.manifest
+    row = {
+        "run_id": manifest.run_id,
+        "name": manifest.name,
+        "status": manifest.status,
+        "started": manifest.started_at,
+        "finished": utc(manifest.finished) if manifest.finished else None,
+        **{f"model_{key}": manifest.model.get(key) for key in ("id", "revision", "hash")},
+        **{f"corpus_{key}": manifest.corpus.get(key) for key in ("source", "key")},
+        "attribution_key": manifest.attribution_key,
+        **{key: str(manifest.method[key]) for key in ("target", "output", "baseline", "fusion")},
+        "tolerance": float(manifest.method["tolerance"]),
+        "weight": manifest.weight,
+        "depths": manifest.depths,
+        "classes": manifest.classes,
+        "attributed": manifest.attributed,
+        "reused": manifest.reused,
+        **{key: json.dumps(getattr(manifest, key)) for key in ("config", "versions", "timings")},
+    }
+    times = {"started": pa.timestamp("us"), "finished": pa.timestamp("us"), "classes": pa.list_(pa.string())}
+    return pa.table({key: pa.array([value], times.get(key)) for key, value in row.items()})
+
+
+def _intervals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """Return class, word, mean effect and its 95 % interval over documents for all of `word_documents`.
+
+    Words in equally many documents go through the bootstrap together, about BATCH values at a time.
+    """
+    sizes = connection.execute(
+        "SELECT documents, count(*) FROM word_documents GROUP BY documents ORDER BY documents"
+    ).fetchall()
+    tables = [INTERVALS.empty_table()]
+    for group in _batches(sizes):
+        bounds = [group[0][0], group[-1][0]]
+        words = connection.execute(
+            "SELECT class, word FROM word_documents WHERE documents BETWEEN ? AND ? "
+            "GROUP BY documents, class, word ORDER BY documents, class, word",
+            bounds,
+        ).fetchnumpy()
+        effects = connection.execute(
+            "SELECT effect FROM word_documents WHERE documents BETWEEN ? AND ? "
+            "ORDER BY documents, class, word, doc_id",
+            bounds,
+        ).fetchnumpy()["effect"]
+        ends = np.cumsum([rows for _, rows in group])[:-1]
+        samples = [
+            part.reshape(-1, size) for part, (size, _) in zip(np.split(effects, ends), group, strict=True)
+        ]
+        low, high = np.concatenate([mean_intervals(sample) for sample in samples]).T
+        means = np.concatenate([sample.mean(axis=1) for sample in samples])
+        columns = [words["class"], words["word"], means, low, high]
+        tables.append(pa.Table.from_arrays([pa.array(column) for column in columns], schema=INTERVALS))
+    return pa.concat_tables(tables)
+
+
+def _batches(sizes: Iterable[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Group (documents of a word, rows of such words) into runs of about BATCH rows."""
+    groups: list[list[tuple[int, int]]] = []
+    for size, rows in sizes:
+        if groups and sum(held for _, held in groups[-1]) + rows <= BATCH:
+            groups[-1].append((size, rows))
+        else:
+            groups.append([(size, rows)])
+    return groups

@@ -1,0 +1,133 @@
+"""The Parquet schemas of attribution shards, and the records turned into rows of them.
+
+L blocks, depths 0..L, T tokens of a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from calig.records import Attribution, Failure
+
+TOKEN_COLUMNS = pa.schema(
+    [
+        ("doc_key", pa.string()),
+        ("position", pa.int32()),
+        ("token", pa.dictionary(pa.int32(), pa.string())),
+        ("word_id", pa.int32()),
+        ("char_start", pa.int32()),
+        ("char_end", pa.int32()),
+        ("is_special", pa.bool_()),
+    ]
+)
+
+DOCUMENT_COLUMNS = pa.schema(
+    [
+        ("doc_key", pa.string()),
+        ("failure", pa.string()),
+        ("failure_detail", pa.string()),
+        ("predicted", pa.int32()),
+        ("target", pa.int32()),
+        ("logits", pa.list_(pa.float32())),
+        ("probability", pa.float32()),
+        ("logit", pa.float32()),
+        ("baseline_logit", pa.float32()),
+        ("error_estimate", pa.list_(pa.float32())),
+        ("completeness_error", pa.list_(pa.float32())),
+        ("converged", pa.list_(pa.bool_())),
+        ("nodes", pa.list_(pa.int32())),
+        ("ig_norm", pa.list_(pa.float32())),
+        ("context_norm", pa.list_(pa.float32())),
+        ("block_passes", pa.int64()),
+        ("tokens", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("seconds", pa.float32()),
+    ]
+)
+
+
+def ig_columns(depths: int) -> list[str]:
+    """Name the columns of layer-wise IG for `depths` = L+1 depths: ``ig_00`` … ``ig_LL``."""
+    return [f"ig_{depth:02d}" for depth in range(depths)]
+
+
+def context_columns(depths: int) -> list[str]:
+    """Name the columns of attention gradients for `depths` = L+1 depths: ``ctx_01`` … ``ctx_LL``."""
+    return [f"ctx_{block:02d}" for block in range(1, depths)]
+
+
+def token_schema(depths: int) -> pa.Schema:
+    """Return the schema of a tokens file of a model with `depths` = L+1 depths."""
+    floats = [*ig_columns(depths), *context_columns(depths)]
+    return pa.schema([*TOKEN_COLUMNS, *(pa.field(name, pa.float32()) for name in floats)])
+
+
+def token_table(attributions: Sequence[Attribution]) -> pa.Table:
+    """Lay out attributions, of one model and at least one, as rows of `token_schema`, a row per token.
+
+    Raises
+    ------
+    ValueError
+        If the attributions differ in their number of blocks.
+    """
+    depths = len(attributions[0].layer_ig)
+    if any(len(a.layer_ig) != depths or len(a.context) != depths - 1 for a in attributions):
+        raise ValueError("attributions of one shard must come from one model: their numbers of blocks differ")
+    lengths = [len(a.tokens) for a in attributions]
+    keys = pa.array([a.key for a in attributions], pa.string())
+    spans = np.concatenate([a.char_spans for a in attributions])
+    columns: list[object] = [
+        keys.take(pa.array(np.repeat(np.arange(len(lengths)), lengths))),
+        np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        pa.array([token for a in attributions for token in a.tokens], pa.string()).dictionary_encode(),
+        np.concatenate([a.word_ids for a in attributions]),
+        spans[:, 0],
+        spans[:, 1],
+        np.concatenate([a.is_special for a in attributions]),
+    ]
+    floats = [*np.concatenate([a.layer_ig for a in attributions], axis=1)]
+    floats += [*np.concatenate([a.context for a in attributions], axis=1)]
+    schema = token_schema(depths)
+    arrays = [pa.array(column, schema.field(i).type) for i, column in enumerate([*columns, *floats])]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def document_table(items: Sequence[Attribution | Failure]) -> pa.Table:
+    """Lay out attributions and failures as rows of `DOCUMENT_COLUMNS`, a row per document."""
+    return pa.Table.from_pylist([_document_row(item) for item in items], schema=DOCUMENT_COLUMNS)
+
+
+def _document_row(item: Attribution | Failure) -> dict[str, object]:
+    if isinstance(item, Failure):
+        return {"doc_key": item.key, "failure": item.reason, "failure_detail": item.detail}
+    return {
+        "doc_key": item.key,
+        "predicted": item.predicted,
+        "target": item.target,
+        "logits": item.logits.tolist(),
+        "probability": _probability(item),
+        "logit": item.logit,
+        "baseline_logit": item.baseline_logit,
+        "error_estimate": item.error_estimate.tolist(),
+        "completeness_error": item.completeness_error.tolist(),
+        "converged": item.converged.tolist(),
+        "nodes": item.nodes.tolist(),
+        "ig_norm": np.abs(item.layer_ig).sum(axis=1, dtype=np.float64).tolist(),
+        "context_norm": item.context_norm.tolist(),
+        "block_passes": item.block_passes,
+        "tokens": len(item.tokens),
+        "truncated": bool(item.truncated),
+        "seconds": item.seconds,
+    }
+
+
+def _probability(item: Attribution) -> float:
+    """Return the softmax of the target; the sigmoid of the explained output where there is one logit only."""
+    logits = item.logits.astype(np.float64)
+    if len(logits) == 1:
+        return float(1 / (1 + np.exp(-item.logit)))
+    exponentials = np.exp(logits - logits.max())
+    return float(exponentials[item.target] / exponentials.sum())

@@ -1,0 +1,136 @@
+"""Merging small shards into large ones, since many small Parquet files are slow to query.
+
+Crash-safe by order: the merged files, then the merged manifest (which lists under `replaces` what it was
+merged from, so that those count no more), then the deletion of the old ones, manifest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from calig.warehouse.layout import part_path, write_json
+from calig.warehouse.shards import (
+    ROW_GROUP,
+    FileState,
+    ShardManifest,
+    completed,
+    manifest_path,
+    open_writer,
+    settle,
+    shard_name,
+)
+
+
+def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) -> list[ShardManifest]:
+    """Merge the small shards of a folder, and return the shards that count afterwards.
+
+    Which shards are merged, and the order of the rows, depend on the shards' names and sizes only. A document
+    that two merged shards hold is kept once, from the first. Only one process may do this to a folder at a
+    time.
+
+    Parameters
+    ----------
+    folder
+        The attribution key's folder.
+    target_bytes
+        Size a merged shard is to reach; a shard is small below half of it.
+    min_files
+        Nothing is merged while there are fewer small shards than this.
+    """
+    shards = completed(folder)
+    replaced = [shard for manifest in shards for shard in manifest.replaces]
+    for shard in replaced:  # what an interrupted compaction left
+        _delete(folder, shard)
+    small = [manifest for manifest in shards if manifest.bytes < target_bytes / 2]
+    if len(small) < min_files:
+        return shards
+    for group in _groups(small, target_bytes):
+        _merge(folder, group)
+        for manifest in group:
+            _delete(folder, manifest.shard)
+    return completed(folder, check=False)
+
+
+def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[ShardManifest]]:
+    groups: list[list[ShardManifest]] = [[]]
+    for manifest in small:
+        if groups[-1] and sum(other.bytes for other in groups[-1]) + manifest.bytes > target_bytes:
+            groups.append([])
+        groups[-1].append(manifest)
+    return [group for group in groups if len(group) > 1]
+
+
+def _delete(folder: Path, shard: str) -> None:
+    manifest_path(folder, shard).unlink(missing_ok=True)
+    for kind in ("tokens", "documents"):
+        (folder / f"{kind}-{shard}.parquet").unlink(missing_ok=True)
+
+
+def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
+    shard = shard_name([manifest.shard for manifest in group])
+    kept = _kept_keys(folder, group)
+    counts = dict.fromkeys(("documents", "failures", "tokens"), 0)
+    files: dict[str, FileState] = {}
+    for kind in ("documents", "tokens"):
+        pairs = zip(group, kept, strict=True)
+        sources = [(path, keys) for manifest, keys in pairs for path in manifest.paths(folder, kind)]
+        if not sources:
+            continue
+        path = folder / f"{kind}-{shard}.parquet"
+        part = part_path(path)
+        try:
+            with open_writer(part, pq.read_schema(sources[0][0])) as writer:
+                for table in _row_groups(sources):
+                    writer.write_table(table, row_group_size=ROW_GROUP)
+                    counts[kind] += table.num_rows
+                    if kind == "documents":
+                        counts["failures"] += table.num_rows - table["failure"].null_count
+            files[path.name] = settle(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    manifest = ShardManifest(
+        shard=shard,
+        documents=counts["documents"],
+        failures=counts["failures"],
+        tokens=counts["tokens"],
+        seconds=sum(manifest.seconds for manifest in group),
+        files=files,
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        replaces=tuple(manifest.shard for manifest in group),
+    )
+    write_json(manifest_path(folder, shard), manifest.to_json())
+
+
+def _kept_keys(folder: Path, group: Sequence[ShardManifest]) -> list[pa.Array]:
+    """Return, per shard, the keys it holds that no shard before it does."""
+    seen: set[str] = set()
+    kept: list[pa.Array] = []
+    for manifest in group:
+        keys: set[str] = set()
+        for path in manifest.paths(folder, "documents"):
+            keys.update(pq.read_table(path, columns=["doc_key"])["doc_key"].to_pylist())
+        kept.append(pa.array(sorted(keys - seen), pa.string()))
+        seen |= keys
+    return kept
+
+
+def _row_groups(sources: Sequence[tuple[Path, pa.Array]]) -> Iterator[pa.Table]:
+    """Yield the kept rows of all sources in tables of about ROW_GROUP rows."""
+    pending: list[pa.Table] = []
+    for path, keys in sources:
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                table = file.read_row_group(number)
+                table = table.filter(pc.is_in(table["doc_key"], value_set=keys))
+                pending.append(table)
+                if sum(other.num_rows for other in pending) >= ROW_GROUP:
+                    yield pa.concat_tables(pending).unify_dictionaries()
+                    pending = []
+    if pending:
+        yield pa.concat_tables(pending).unify_dictionaries()

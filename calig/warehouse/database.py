@@ -1,0 +1,79 @@
+"""The DuckDB file: made, opened and checked. It holds aggregates only, so it can always be rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from calig.errors import InputError
+from calig.warehouse.catalog import TABLES, comment_statements, name, quote, read_sql
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make all tables, empty, with their comments, in the connection's current database."""
+    connection.execute(read_sql("tables.sql"))
+    for table in TABLES:
+        columns = [row[0] for row in connection.execute(f"DESCRIBE {name(table)}").fetchall()]
+        for statement in comment_statements("TABLE", table, columns):
+            connection.execute(statement)
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
+    """Return (table, column, type) of all tables of the connection's current database, in order."""
+    return connection.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND NOT internal ORDER BY table_name, column_index"
+    ).fetchall()
+
+
+def expected_columns() -> list[tuple[str, str, str]]:
+    """Return (table, column, type) of all tables as this version makes them, in order."""
+    with duckdb.connect() as connection:
+        connection.execute(read_sql("tables.sql"))
+        return columns_of(connection)
+
+
+@contextmanager
+def reporting_damage(path: Path) -> Iterator[None]:
+    """Turn what DuckDB raises on a damaged or foreign file into an InputError that says how to mend it."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read ({reason}): run `calig rebuild` to make it anew") from error
+
+
+def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Check that the current database has the tables this version makes.
+
+    Raises
+    ------
+    InputError
+        If it does not, naming the first difference.
+    """
+    found, expected = columns_of(connection), expected_columns()
+    if found != expected:
+        table, column, _ = next(iter(set(found) ^ set(expected)), ("the tables", "order", ""))
+        raise InputError(
+            f"{path} is of another version of calig ({table}.{column} differs): "
+            "run `calig rebuild` to make it anew"
+        )
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Attach the aggregates read-only as `calig` and make them the current database.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run `calig rebuild` to make it from the Parquet files")
+    with reporting_damage(path):
+        connection.execute(f"ATTACH {quote(str(path))} AS calig (READ_ONLY)")
+        connection.execute("USE calig")
+        check_format(connection, path)

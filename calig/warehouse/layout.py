@@ -1,0 +1,186 @@
+"""Where things lie in a warehouse, and how files get there: whole or not at all, one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from calig.errors import InputError
+
+PART_SUFFIX = ".part"
+
+
+def part_path(path: Path) -> Path:
+    """Return a fresh temporary name beside `path`, to be renamed to it once the file is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+
+
+def sync(path: Path) -> None:
+    """Force a file's, or a folder's, content to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def swap_in(part: Path, path: Path) -> None:
+    """Rename the finished temporary file `part` to `path`, durably: file and folder are synced."""
+    sync(part)
+    part.replace(path)
+    sync(path.parent)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` to `path`: after a crash the file holds either its old content or all of the new.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is created if need be.
+    content
+        The bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_path(path)
+    try:
+        part.write_bytes(content)
+        swap_in(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON to `path`, atomically (see `write_atomic`)."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """A warehouse's root folder (absolute), and the paths of what lies in it.
+
+    Use `Warehouse.open`, which checks the folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, path: str | Path, create: bool = True) -> Warehouse:
+        """Open the warehouse at `path`.
+
+        Parameters
+        ----------
+        path
+            A local folder; `~` is expanded.
+        create
+            Create the folder when it is missing, and ask for the right to write in it.
+
+        Raises
+        ------
+        InputError
+            If the path is a URL or a file, cannot be written to (with `create`), or does not exist (without).
+        """
+        if "://" in str(path):
+            raise InputError(f"warehouse {path}: a warehouse is a local folder; name one, e.g. ./warehouse")
+        root = Path(path).expanduser().resolve()
+        if root.exists() and not root.is_dir():
+            raise InputError(f"warehouse {root}: this is a file, not a folder; name another with --warehouse")
+        if not create and not root.exists():
+            raise InputError(f"no warehouse at {root}: run `calig audit` first or name one with --warehouse")
+        if create:
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise InputError(
+                    f"warehouse {root}: cannot create the folder ({reason}); name another"
+                ) from error
+            if not os.access(root, os.W_OK | os.X_OK):
+                raise InputError(f"warehouse {root}: no permission to write there; name another folder")
+        return cls(root)
+
+    @property
+    def corpora(self) -> Path:
+        """The folder of ingested corpora, one folder per corpus key."""
+        return self.root / "corpora"
+
+    @property
+    def schedules(self) -> Path:
+        """The folder of learned quadrature schedules."""
+        return self.root / "schedules"
+
+    @property
+    def runs(self) -> Path:
+        """The folder of runs, one folder per run id."""
+        return self.root / "runs"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file of aggregates."""
+        return self.root / "calig.duckdb"
+
+    def corpus(self, key: str) -> Path:
+        """Return the folder of the corpus with this key."""
+        return self.corpora / key
+
+    def attributions(self, key: str) -> Path:
+        """Return the folder of shards with this attribution key."""
+        return self.root / "attributions" / key
+
+    def run(self, run_id: str) -> Path:
+        """Return the folder of the run with this id."""
+        return self.runs / run_id
+
+    @contextmanager
+    def writer_lock(self) -> Iterator[None]:
+        """Be the one writer of this warehouse within the `with` block.
+
+        The lock is the kernel's (flock), so it goes with the process that held it, however that ends.
+
+        Raises
+        ------
+        InputError
+            If another process, or another part of this one, holds it; names the holder's pid, host and start.
+        """
+        with (self.root / ".lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise InputError(
+                    f"warehouse {self.root}: another writer is at work ({_holder(stream.read())}); "
+                    "wait until it has finished, or stop it, and try again"
+                ) from None
+            stream.truncate(0)
+            holder = {"pid": os.getpid(), "host": socket.gethostname()}
+            json.dump({**holder, "since": datetime.now(UTC).isoformat(timespec="seconds")}, stream)
+            stream.flush()
+            try:
+                yield
+            finally:
+                stream.truncate(0)
+
+
+def _holder(content: str) -> str:
+    """Describe the lock's holder from the lock file's content, which may be caught half-written."""
+    try:
+        holder = json.loads(content)
+        return f"pid {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "it has just started"

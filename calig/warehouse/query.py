@@ -1,0 +1,186 @@
+"""A user's SQL over a run, locked down: it reads that run's files and calig.duckdb and nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from calig.errors import InputError
+from calig.warehouse.catalog import TABLES, VIEWS, about, name, quote
+from calig.warehouse.database import attach
+from calig.warehouse.guard import check_select, sql_error
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.runs import list_runs, resolve_run
+from calig.warehouse.views import RunFiles, create_views, run_files, view_queries
+
+FETCH = 2048  # rows
+MAX_OUTPUT = 64 * 2**20  # characters of text in the answer
+Config = dict[str, str | bool | int | float | list[str]]
+SAFE: Config = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """An answer: `columns`, their DuckDB `types`, `rows`, and whether rows beyond the limit were left off."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[tuple[Any, ...]]
+    truncated: bool
+
+
+def query(
+    warehouse: Warehouse,
+    sql: str,
+    run: str = "latest",
+    *,
+    seconds: float = 60,
+    memory: str = "2GB",
+    threads: int | None = None,
+    max_rows: int = 100_000,
+) -> QueryResult:
+    """Answer one SELECT over the tables of calig.duckdb and the views of a run.
+
+    Parameters
+    ----------
+    warehouse, sql
+        Where, and what.
+    run
+        The run that the views show: an id, a unique prefix, "latest", "previous", or "all".
+    seconds, memory, threads
+        Limits; `memory` as DuckDB writes it; `threads` None is one per core. The clock is looked at between
+        chunks of rows: one call of a function on huge values is not cut short.
+    max_rows
+        Rows beyond these are left off.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, the aggregates are missing or damaged, the SQL is wrong or is not one SELECT,
+        or a limit is reached; says which, and what to do.
+    """
+    check_select(sql)
+    runs = _runs(warehouse, run)
+    config: Config = {**SAFE, "memory_limit": memory}
+    if threads is not None:
+        config["threads"] = threads
+    with tempfile.TemporaryDirectory(prefix="calig-query-") as spill:
+        config |= {"temp_directory": spill, "max_temp_directory_size": "8GB"}
+        with _connect(config) as connection:
+            _prepare(connection, warehouse, runs)
+            files = ", ".join(quote(str(path)) for item in runs for path in item.paths)
+            connection.execute(f"SET allowed_paths = [{files}]")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            return _answer(connection, sql, seconds, memory, max_rows)
+
+
+def open_run(warehouse: Warehouse, run_id: str) -> duckdb.DuckDBPyConnection:
+    """Open the aggregates, read-only, with the views of a run, for SQL of our own: it is not locked down.
+
+    The tables hold all runs: filter by run_id. The caller closes the connection.
+
+    Raises
+    ------
+    InputError
+        If the run, its files or the aggregates are missing or damaged.
+    """
+    connection = duckdb.connect(config={**SAFE})
+    try:
+        _prepare(connection, warehouse, [run_files(warehouse, run_id)])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def ddl(warehouse: Warehouse, run: str = "latest") -> str:
+    """Return SQL that attaches the aggregates and makes a run's views, for other tools that speak DuckDB."""
+    lines = [f"ATTACH IF NOT EXISTS {quote(str(warehouse.database))} AS calig (READ_ONLY);", "USE calig;"]
+    for view, select in view_queries(_runs(warehouse, run)).items():
+        lines.append(f"CREATE OR REPLACE TEMP VIEW {view} AS\n{select};")
+    return "\n\n".join(lines) + "\n"
+
+
+def describe(warehouse: Warehouse, run: str = "latest") -> list[tuple[str, str, str, str]]:
+    """Return (table or view, column, type, meaning) of all there is to query, views first.
+
+    The first row of each has an empty column and says what the table or view is.
+    """
+    listing: list[tuple[str, str, str, str]] = []
+    with _connect({**SAFE}) as connection:
+        _prepare(connection, warehouse, _runs(warehouse, run))
+        for table in (*VIEWS, *TABLES):
+            listing.append((table, "", "view" if table in VIEWS else "table", about(table)))
+            for column, kind, *_ in connection.execute(f"DESCRIBE {name(table)}").fetchall():
+                listing.append((table, column, kind, about(table, column)))
+    return listing
+
+
+def _runs(warehouse: Warehouse, run: str) -> list[RunFiles]:
+    """Find the files of the run that `run` names, or of all complete ones."""
+    if run != "all":
+        return [run_files(warehouse, resolve_run(warehouse, run))]
+    complete = [item.run_id for item in list_runs(warehouse) if item.status == "complete"]
+    if not complete:
+        raise InputError(f"no complete runs in {warehouse.root}: run `calig audit` first")
+    return [run_files(warehouse, run_id) for run_id in complete]
+
+
+@contextmanager
+def _connect(config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
+    try:
+        connection = duckdb.connect(config=config)
+    except duckdb.Error as error:
+        raise InputError(f"DuckDB refuses the limits given: {str(error).splitlines()[0]}") from error
+    with connection:
+        yield connection
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: list[RunFiles]) -> None:
+    attach(connection, warehouse.database)
+    create_views(connection, runs)
+
+
+def _answer(
+    connection: duckdb.DuckDBPyConnection, sql: str, seconds: float, memory: str, max_rows: int
+) -> QueryResult:
+    timer = threading.Timer(seconds, connection.interrupt)
+    timer.start()
+    try:
+        result = connection.execute(sql)
+        description = result.description or []
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        while len(rows) <= max_rows and (chunk := result.fetchmany(min(FETCH, max_rows + 1 - len(rows)))):
+            rows.extend(chunk)
+            size += sum(len(cell) for row in chunk for cell in row if isinstance(cell, str | bytes | list))
+            if size > MAX_OUTPUT:
+                raise InputError(
+                    f"SQL: the answer has more than {MAX_OUTPUT // 2**20} MB of text; select less"
+                )
+    except duckdb.InterruptException as error:
+        raise InputError(
+            f"SQL: stopped after {seconds:g} s; filter, aggregate, or allow more time"
+        ) from error
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise InputError(
+            f"SQL: needs more than {memory} of memory; filter, aggregate, or allow more"
+        ) from error
+    except duckdb.Error as error:
+        raise sql_error(error) from error
+    finally:
+        timer.cancel()
+    columns, types = [str(item[0]) for item in description], [str(item[1]) for item in description]
+    return QueryResult(columns, types, rows[:max_rows], len(rows) > max_rows)

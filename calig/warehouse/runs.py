@@ -1,0 +1,150 @@
+"""The runs of a warehouse, read from their manifests, and how a user names one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from calig.errors import InputError
+from calig.warehouse.layout import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class RunManifest:
+    """What was run, and how: `runs/<run id>/manifest.json`.
+
+    Attributes
+    ----------
+    run_id, name
+        The run's id, and the audit's name.
+    status
+        "running", "complete" or "failed".
+    started, finished
+        ISO 8601 times; `finished` is None while it runs.
+    model
+        Keys id, revision, hash and classes (names by class index).
+    corpus
+        Keys key, source and documents.
+    attribution_key
+        The folder of its attributions.
+    method
+        Keys target, output, baseline, tolerance, max_nodes, max_length, fusion and weight.
+    depths
+        L+1.
+    attributed, reused
+        Documents computed in this run, and taken from earlier ones.
+    config, versions, timings
+        The full configuration; package versions; seconds per stage.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started: str
+    finished: str | None
+    model: dict[str, Any]
+    corpus: dict[str, Any]
+    attribution_key: str
+    method: dict[str, Any]
+    depths: int
+    attributed: int
+    reused: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    timings: dict[str, float]
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, by class index."""
+        return [str(label) for label in self.model["classes"]]
+
+    @property
+    def weight(self) -> float:
+        """Weight λ of the attention gradients in the score."""
+        return float(self.method["weight"])
+
+    @property
+    def started_at(self) -> datetime:
+        """When the run started, UTC."""
+        return utc(self.started)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON-ready values."""
+        return asdict(self)
+
+
+def utc(time: str) -> datetime:
+    """Read an ISO 8601 time, taken as UTC where it names no zone; return it in UTC, without zone."""
+    moment = datetime.fromisoformat(time)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
+    """Read a run's manifest.
+
+    Raises
+    ------
+    InputError
+        If it is missing, or not a manifest; says which.
+    """
+    path = warehouse.run(run_id) / "manifest.json"
+    try:
+        manifest = RunManifest(**json.loads(path.read_bytes()))
+        _ = manifest.started_at, manifest.weight, manifest.classes, range(manifest.depths)
+    except FileNotFoundError:
+        raise InputError(f"run {run_id}: no {path}; `calig runs` lists the runs there are") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"run {run_id}: {path} is not a run's manifest ({error}); delete the folder"
+        ) from error
+    return manifest
+
+
+def list_runs(warehouse: Warehouse) -> list[RunManifest]:
+    """Return all runs that have a manifest, unfinished ones too, oldest first."""
+    ids = [path.parent.name for path in warehouse.runs.glob("*/manifest.json")]
+    return sorted(
+        (read_run(warehouse, run_id) for run_id in ids), key=lambda run: (run.started_at, run.run_id)
+    )
+
+
+def resolve_run(warehouse: Warehouse, ref: str) -> str:
+    """Return the id of the run that `ref` names.
+
+    Parameters
+    ----------
+    warehouse
+        Where to look.
+    ref
+        An id, a unique prefix of one, "latest" (the newest complete run) or "previous" (the one before it).
+
+    Raises
+    ------
+    InputError
+        If no run or several fit; lists the candidates.
+    """
+    runs = list_runs(warehouse)
+    if not runs:
+        raise InputError(
+            f"no runs in {warehouse.root}: run `calig audit` first or name another with --warehouse"
+        )
+    recent = ", ".join(run.run_id for run in reversed(runs[-8:]))
+    if ref in ("latest", "previous"):
+        complete = [run.run_id for run in runs if run.status == "complete"]
+        wanted = 1 if ref == "latest" else 2
+        if len(complete) < wanted:
+            raise InputError(
+                f"run {ref}: {len(complete)} complete runs in {warehouse.root}; name one of: {recent}"
+            )
+        return complete[-wanted]
+    ids = [run.run_id for run in runs]
+    fitting = [ref] if ref in ids else [run_id for run_id in ids if ref and run_id.startswith(ref)]
+    if not fitting:
+        raise InputError(f"run {ref}: no such run in {warehouse.root}; there are: {recent}")
+    if len(fitting) > 1:
+        raise InputError(
+            f"run {ref}: fits {len(fitting)} runs: {', '.join(fitting[-8:])}; write more of the id"
+        )
+    return fitting[0]

@@ -1,0 +1,247 @@
+"""Shards of attributions: written whole or not at all, checked by hash, named by the documents they hold.
+
+A shard is `tokens-<shard>.parquet` (absent when every document failed), `documents-<shard>.parquet` and,
+written last, `manifest-<shard>.json`. Rows are sorted by doc_key: the content depends on the documents only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calig.records import Attribution, Failure
+from calig.warehouse.columns import document_table, token_table
+from calig.warehouse.layout import PART_SUFFIX, part_path, sha256_file, swap_in, write_json
+
+logger = logging.getLogger(__name__)
+
+ROW_GROUP = 122_880  # rows; DuckDB's own
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a file must be: its SHA-256 (hex) and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+    def holds(self, path: Path, check: bool) -> bool:
+        """Tell whether `path` has this size and, with `check`, this hash."""
+        if not path.is_file() or path.stat().st_size != self.bytes:
+            return False
+        return not check or sha256_file(path) == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class ShardManifest:
+    """What a finished shard holds.
+
+    Attributes
+    ----------
+    shard
+        Its name.
+    documents, failures, tokens
+        Documents in it, failed ones included; failed ones; tokens.
+    seconds
+        Wall-clock time it took to compute.
+    files
+        Its files by name.
+    written
+        When, ISO 8601, UTC.
+    replaces
+        Names of the shards it was merged from, which no longer count.
+    """
+
+    shard: str
+    documents: int
+    failures: int
+    tokens: int
+    seconds: float
+    files: dict[str, FileState]
+    written: str
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files, in bytes."""
+        return sum(file.bytes for file in self.files.values())
+
+    def paths(self, folder: Path, kind: str) -> list[Path]:
+        """Return the paths of its files of a `kind`, "tokens" or "documents": one, or none."""
+        return [folder / name for name in self.files if name.startswith(f"{kind}-")]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON-ready values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> ShardManifest:
+        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError on anything else."""
+        files = {
+            name: FileState(state["sha256"], int(state["bytes"])) for name, state in value["files"].items()
+        }
+        if any(Path(name).name != name for name in files):
+            raise ValueError("a shard's files lie beside its manifest")
+        return cls(**{**value, "files": files, "replaces": tuple(value["replaces"])})
+
+
+def shard_name(keys: Sequence[str]) -> str:
+    """Name a shard by the keys it holds, whatever their order: 16 hex digits of a SHA-256."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:16]
+
+
+def manifest_path(folder: Path, shard: str) -> Path:
+    """Return the path of a shard's manifest."""
+    return folder / f"manifest-{shard}.json"
+
+
+def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: float) -> ShardManifest:
+    """Write the results for some documents as one shard.
+
+    Parameters
+    ----------
+    folder
+        The attribution key's folder, created if need be.
+    items
+        One result per document, in any order, all of one model; no key twice.
+    seconds
+        Wall-clock time the shard took.
+
+    Returns
+    -------
+    ShardManifest
+        The manifest, which is on disk, as are the files.
+
+    Raises
+    ------
+    ValueError
+        If there are no items, a key comes twice, or the attributions differ in their number of blocks.
+    """
+    ordered = sorted(items, key=lambda item: item.key)
+    keys = [item.key for item in ordered]
+    if not keys or len(set(keys)) != len(keys):
+        raise ValueError("a shard needs at least one document, and each only once")
+    folder.mkdir(parents=True, exist_ok=True)
+    shard = shard_name(keys)
+    attributions = [item for item in ordered if isinstance(item, Attribution)]
+    tables = {f"documents-{shard}.parquet": document_table(ordered)}
+    if attributions:
+        tables[f"tokens-{shard}.parquet"] = token_table(attributions)
+    manifest = ShardManifest(
+        shard=shard,
+        documents=len(ordered),
+        failures=len(ordered) - len(attributions),
+        tokens=sum(len(a.tokens) for a in attributions),
+        seconds=seconds,
+        files={name: _write_table(folder / name, table) for name, table in tables.items()},
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_json(manifest_path(folder, shard), manifest.to_json())
+    return manifest
+
+
+def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a Parquet file for writing: zstd, BYTE_STREAM_SPLIT for float columns, else dictionaries."""
+    floats = [field.name for field in schema if field.type == pa.float32()]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=[field.name for field in schema if field.name not in floats],
+        column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+    )
+
+
+def settle(part: Path, path: Path) -> FileState:
+    """Give the finished temporary file `part` its name, `path`; return its state."""
+    state = FileState(sha256_file(part), part.stat().st_size)
+    swap_in(part, path)
+    return state
+
+
+def _write_table(path: Path, table: pa.Table) -> FileState:
+    part = part_path(path)
+    try:
+        with open_writer(part, table.schema) as writer:
+            writer.write_table(table, row_group_size=ROW_GROUP)
+        return settle(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
+    """Return the manifests of the shards that count, sorted by name.
+
+    Parameters
+    ----------
+    folder
+        The attribution key's folder; may be missing.
+    check
+        Hash every file, and set the manifest of a damaged shard aside (renamed to ``….damaged``) so that the
+        shard is done again. Without it, only sizes are looked at and nothing is renamed: for readers.
+    """
+    whole: list[ShardManifest] = []
+    for path in sorted(folder.glob("manifest-*.json")):
+        try:
+            manifest = ShardManifest.from_json(json.loads(path.read_bytes()))
+            damaged = [
+                name for name, state in manifest.files.items() if not state.holds(folder / name, check)
+            ]
+        except FileNotFoundError:  # replaced by a merged shard meanwhile
+            continue
+        except (ValueError, KeyError, TypeError, AttributeError):
+            damaged = [path.name]
+        if not damaged:
+            whole.append(manifest)
+            continue
+        logger.warning("shard %s is damaged (%s): it does not count", path.name[9:-5], ", ".join(damaged))
+        if check:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+    replaced = {shard for manifest in whole for shard in manifest.replaces}
+    return [manifest for manifest in whole if manifest.shard not in replaced]
+
+
+def held(folder: Path, check: bool = True) -> set[str]:
+    """Return the keys of the documents, failed ones too, in the shards that count (see `completed`)."""
+    keys: set[str] = set()
+    for manifest in completed(folder, check):
+        for path in manifest.paths(folder, "documents"):
+            keys.update(pq.read_table(path, columns=["doc_key"])["doc_key"].to_pylist())
+    return keys
+
+
+def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:
+    """Delete what killed writers left: temporary files, and Parquet files without a manifest.
+
+    Parameters
+    ----------
+    folder
+        The attribution key's folder; may be missing.
+    older_than
+        Age in seconds below which a file is left alone, since its writer may be at work.
+
+    Returns
+    -------
+    list of Path
+        What was deleted.
+    """
+    limit = time.time() - older_than
+    manifests = {path.name[len("manifest-") : -len(".json")] for path in folder.glob("manifest-*.json")}
+    leftovers = list(folder.glob(f".*{PART_SUFFIX}"))
+    for path in [*folder.glob("tokens-*.parquet"), *folder.glob("documents-*.parquet")]:
+        if path.stem.partition("-")[2] not in manifests:
+            leftovers.append(path)
+    deleted = [path for path in sorted(leftovers) if path.exists() and path.stat().st_mtime <= limit]
+    for path in deleted:
+        path.unlink(missing_ok=True)
+    return deleted

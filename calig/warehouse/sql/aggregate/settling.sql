@@ -1,0 +1,10 @@
+-- The depth after the last one, below L, at which the ranks do not agree.
+INSERT INTO settling BY NAME
+SELECT
+    $run_id AS run_id, doc_id,
+    nullif(1 + coalesce(max(depth) FILTER (coalesce(rank_agreement, -1) < 0.8), -1), $depths - 1)::INTEGER
+        AS settling_depth
+FROM document_depths
+WHERE run_id = $run_id AND depth < $depths - 1
+GROUP BY doc_id
+ORDER BY doc_id

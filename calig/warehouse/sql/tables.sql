@@ -1,0 +1,49 @@
+-- The tables of calig.duckdb. What they mean stands in catalog.toml, from which their comments are made.
+
+CREATE TABLE runs (
+    run_id VARCHAR, name VARCHAR, status VARCHAR, started TIMESTAMP, finished TIMESTAMP,
+    model_id VARCHAR, model_revision VARCHAR, model_hash VARCHAR, corpus_source VARCHAR, corpus_key VARCHAR,
+    attribution_key VARCHAR, target VARCHAR, output VARCHAR, baseline VARCHAR, tolerance DOUBLE,
+    fusion VARCHAR, weight DOUBLE, depths INTEGER, classes VARCHAR[],
+    documents BIGINT, attributed BIGINT, reused BIGINT, failures BIGINT, truncated BIGINT,
+    accuracy DOUBLE, converged_share DOUBLE, worst_completeness_error DOUBLE, worst_error_estimate DOUBLE,
+    block_passes BIGINT, attribution_seconds DOUBLE, config VARCHAR, versions VARCHAR, timings VARCHAR
+);
+
+CREATE TABLE document_depths (
+    run_id VARCHAR, doc_id BIGINT, depth INTEGER, gross DOUBLE, net DOUBLE, cancellation DOUBLE,
+    effective_tokens DOUBLE, special_share DOUBLE, rank_agreement DOUBLE, sign_agreement DOUBLE,
+    context_ratio DOUBLE
+);
+
+CREATE TABLE layer_stats (
+    run_id VARCHAR, class VARCHAR, depth INTEGER, documents BIGINT, cancellation DOUBLE,
+    effective_tokens DOUBLE, special_share DOUBLE, rank_agreement DOUBLE, sign_agreement DOUBLE,
+    context_ratio DOUBLE
+);
+
+CREATE TABLE settling (run_id VARCHAR, doc_id BIGINT, settling_depth INTEGER);
+
+CREATE TABLE token_stats (
+    run_id VARCHAR, class VARCHAR, token VARCHAR, documents BIGINT, occurrences BIGINT, effect DOUBLE, score DOUBLE
+);
+
+CREATE TABLE word_stats (
+    run_id VARCHAR, class VARCHAR, word VARCHAR, documents BIGINT, occurrences BIGINT, effect DOUBLE,
+    effect_low DOUBLE, effect_high DOUBLE, score DOUBLE, same_sign_share DOUBLE
+);
+
+CREATE TABLE class_stats (
+    run_id VARCHAR, class VARCHAR, class_id INTEGER, labelled BIGINT, predicted BIGINT, correct BIGINT,
+    precision DOUBLE, recall DOUBLE, mean_probability DOUBLE, mean_settling_depth DOUBLE
+);
+
+CREATE TABLE completeness (
+    run_id VARCHAR, depth INTEGER, documents BIGINT, converged BIGINT, median_error_estimate DOUBLE,
+    worst_error_estimate DOUBLE, median_completeness_error DOUBLE, worst_completeness_error DOUBLE,
+    mean_nodes DOUBLE, max_nodes INTEGER
+);
+
+CREATE TABLE failures (
+    run_id VARCHAR, doc_id BIGINT, source_id VARCHAR, doc_key VARCHAR, reason VARCHAR, detail VARCHAR
+);

@@ -1,0 +1,9 @@
+SELECT
+    $run_id AS run_id, d.doc_id, d.doc_key, t.position, t.token::VARCHAR AS token, t.word_id,
+    t.char_start, t.char_end, t.is_special,
+    $columns,
+    $effect AS logit_effect,
+    $score AS score
+FROM ($tokens) AS t
+JOIN (SELECT doc_key, $scales FROM ($documents) WHERE failure IS NULL) AS a ON a.doc_key = t.doc_key
+JOIN $run_documents AS d ON d.doc_key = t.doc_key

@@ -1,0 +1,223 @@
+"""The views `tokens`, `words`, `documents` and `relevance_long` of one run, or of several united by name.
+
+They are TEMP views with absolute paths, made when a connection opens: the warehouse's folder may move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import duckdb
+import pyarrow.parquet as pq
+
+from calig.errors import InputError
+from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
+from calig.warehouse.columns import DOCUMENT_COLUMNS, TOKEN_COLUMNS, context_columns, ig_columns
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.runs import RunManifest, read_run
+from calig.warehouse.shards import completed
+
+RUN_COLUMNS = ("run_id", "doc_id", "source_id", "doc_key", "label")
+DOCUMENT_VIEW = (
+    *("run_id", "doc_id", "source_id", "doc_key", "text", "label", "label_id", "predicted", "predicted_id"),
+    *("target", "target_id", "correct", "probability", "logits", "logit", "baseline_logit", "error_estimate"),
+    *("completeness_error", "converged", "nodes", "block_passes", "tokens", "truncated", "seconds"),
+    *("settling_depth", "failure"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """A run, and the files that hold its data (absolute paths).
+
+    Attributes
+    ----------
+    manifest
+        The run.
+    documents
+        Its documents.
+    corpus
+        The parts of its corpus.
+    shards
+        Per shard that counts: the paths of its files of documents, and of tokens (absent if all failed).
+    superseded
+        Pairs of (doc_key, index of a shard) not to be read: a better or earlier shard holds the key too.
+    """
+
+    manifest: RunManifest
+    documents: Path
+    corpus: tuple[Path, ...]
+    shards: tuple[tuple[Path, Path | None], ...]
+    superseded: tuple[tuple[str, int], ...]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files, for allow-lists."""
+        return [self.documents, *self.corpus, *(path for shard in self.shards for path in shard if path)]
+
+
+def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
+    """Find a run's files.
+
+    Raises
+    ------
+    InputError
+        If the run has no manifest or documents, or its corpus is gone.
+    """
+    manifest = read_run(warehouse, run_id)
+    documents = warehouse.run(run_id) / "documents.parquet"
+    if not documents.is_file():
+        raise InputError(f"run {run_id}: {documents} is missing; run the audit again")
+    corpus = tuple(sorted(warehouse.corpus(manifest.corpus["key"]).glob("part-*.parquet")))
+    if not corpus:
+        raise InputError(
+            f"run {run_id}: its corpus {manifest.corpus['key']} has no parts; run the audit again"
+        )
+    folder = warehouse.attributions(manifest.attribution_key)
+    shards: list[tuple[Path, Path | None]] = []
+    for shard in completed(folder, check=False):
+        tokens = shard.paths(folder, "tokens")
+        shards.append((shard.paths(folder, "documents")[0], tokens[0] if tokens else None))
+    return RunFiles(manifest, documents, corpus, tuple(shards), _superseded([path for path, _ in shards]))
+
+
+def _superseded(documents: Sequence[Path]) -> tuple[tuple[str, int], ...]:
+    """Find the keys that several shards hold: a result stands before a failure, then the earlier shard."""
+    if len(documents) < 2:
+        return ()
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "SELECT doc_key, filename FROM read_parquet($files, filename = true) QUALIFY row_number() "
+            "OVER (PARTITION BY doc_key ORDER BY failure IS NOT NULL, filename) > 1 ORDER BY ALL",
+            {"files": [_pattern(path) for path in documents]},
+        ).fetchall()
+    numbers = {str(path): number for number, path in enumerate(documents)}
+    return tuple((key, numbers[filename]) for key, filename in rows)
+
+
+def _pattern(path: Path) -> str:
+    """Return the path as a glob pattern that matches it alone."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
+
+
+def _scan(paths: Sequence[Path]) -> str:
+    return f"read_parquet([{', '.join(quote(_pattern(path)) for path in paths)}])"
+
+
+def _shard_scan(run: RunFiles, kind: int, empty: str) -> str:
+    """Select from all shards' documents (`kind` 0) or tokens (1), less what is superseded."""
+    paths = [shard[kind] for shard in run.shards]
+    present = [path for path in paths if path]
+    if not present:
+        return empty
+    skipped = [(key, paths[number]) for key, number in run.superseded if paths[number]]
+    if not skipped:
+        return f"SELECT * FROM {_scan(present)}"
+    pairs = ", ".join(f"({quote(key)}, {quote(str(path))})" for key, path in skipped)
+    return f"SELECT * FROM {_scan(present)} WHERE (doc_key, filename) NOT IN (VALUES {pairs})"
+
+
+def _empty(columns: Sequence[tuple[str, str]]) -> str:
+    return "SELECT " + ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns) + " WHERE false"
+
+
+def _sql_type(kind: object) -> str:
+    """Return the DuckDB name of an Arrow type of the shards' schemas."""
+    names = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "bool": "BOOLEAN", "float": "FLOAT"}
+    text = str(kind)
+    if text.startswith("dictionary"):
+        return "VARCHAR"
+    if text.startswith("list"):
+        return names[text.split(": ")[1].rstrip(">")] + "[]"
+    return names[text]
+
+
+def _fill(view: str, **values: object) -> str:
+    return Template(read_sql(f"views/{view}.sql")).substitute(values).strip()
+
+
+def _tokens(run: RunFiles) -> str:
+    depths, weight = run.manifest.depths, run.manifest.weight
+    ig, ctx = ig_columns(depths), context_columns(depths)
+    fixed = [(field.name, _sql_type(field.type)) for field in TOKEN_COLUMNS]
+    scales, terms = [], []
+    for block in range(1, depths):  # the block reads depth block - 1; lists count from 1
+        for column, norm, share in (
+            (ig[block - 1], f"ig_norm[{block}]", 1 - weight),
+            (ctx[block - 1], f"context_norm[{block}]", weight),
+        ):
+            scales.append(f"coalesce({share!r}::DOUBLE / nullif({norm}, 0), 0) AS scale_{column}")
+            terms.append(f"t.{column} * a.scale_{column}")
+    sums = " + ".join(f"t.{column}::DOUBLE" for column in ig[:-1])
+    return _fill(
+        "tokens",
+        run_id=quote(run.manifest.run_id),
+        columns=", ".join(f"t.{column}" for column in (*ig, *ctx)),
+        effect=f"({sums}) / {depths - 1}",
+        score=" + ".join(terms),
+        scales=", ".join(scales),
+        tokens=_shard_scan(run, 1, _empty([*fixed, *((column, "FLOAT") for column in (*ig, *ctx))])),
+        documents=document_scan(run),
+        run_documents=_scan([run.documents]),
+    )
+
+
+def document_scan(run: RunFiles) -> str:
+    """Return the SELECT of all rows of the documents files of the run's attributions."""
+    return _shard_scan(run, 0, _empty([(field.name, _sql_type(field.type)) for field in DOCUMENT_COLUMNS]))
+
+
+def _documents(run: RunFiles) -> str:
+    taken = set(DOCUMENT_VIEW)
+    extra = []
+    for column in pq.read_schema(run.documents).names:
+        if column in RUN_COLUMNS:
+            continue
+        alias = column
+        while alias.lower() in taken:
+            alias += "_source"
+        taken.add(alias.lower())
+        extra.append(f", d.{name(column)} AS {name(alias)}")
+    return _fill(
+        "documents",
+        run_id=quote(run.manifest.run_id),
+        classes=f"[{', '.join(quote(label) for label in run.manifest.classes)}]::VARCHAR[]",
+        extra="".join(extra),
+        run_documents=_scan([run.documents]),
+        documents=document_scan(run),
+        corpus=_scan(run.corpus),
+    )
+
+
+def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:
+    """Return the SELECT behind each view, by name, in the order they must be made.
+
+    The queries speak of the table `settling` (of calig.duckdb) and of each other.
+    """
+    depths = max(run.manifest.depths for run in runs)
+    united = "\nUNION ALL BY NAME\n"
+    queries = {
+        "tokens": united.join(_tokens(run) for run in runs),
+        "words": _fill("words"),
+        "documents": united.join(_documents(run) for run in runs),
+        "relevance_long": _fill(
+            "relevance_long",
+            depths=depths,
+            ig=", ".join(ig_columns(depths)),
+            ctx=", ".join(context_columns(depths)),
+        ),
+    }
+    return {view: queries[view] for view in ("tokens", "documents", "words", "relevance_long")}
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
+    """Make the TEMP views of the runs, with comments, on a connection that sees the table `settling`."""
+    for view, query in view_queries(runs).items():
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query}")
+    for view in VIEWS:
+        columns = [row[0] for row in connection.execute(f"DESCRIBE temp.{view}").fetchall()]
+        for statement in comment_statements("VIEW", view, columns):
+            connection.execute(statement)
