@@ -49,7 +49,7 @@ class Chart:
 
 
 def line_style(label: str, classes: Sequence[str]) -> str:
-    """The CSS class of a class's line: `all`, one of six colours, or grey where there are more classes than that."""
+    """The CSS class of a class's line: `all`, one of six colours, or grey where there are more."""
     if label == ALL_CLASSES:
         return "all"
     if len(classes) > PALETTE or label not in classes:
@@ -60,7 +60,7 @@ def line_style(label: str, classes: Sequence[str]) -> str:
 def profile(
     rows: Sequence[LayerRow], classes: Sequence[str], depths: int, median_settling: float | None
 ) -> list[Chart]:
-    """The layer profile's line charts; rank agreement carries the settling threshold and the median settling depth."""
+    """The layer profile's line charts; rank agreement carries the threshold and median of settling."""
     whole = [row for row in rows if row.label == ALL_CLASSES]
 
     def chart(
@@ -91,7 +91,7 @@ def profile(
         return Chart(
             title=title,
             note=note,
-            summary=f"{title} over depth, all documents: {write(ends[0])} at depth 0, {write(ends[1])} at the last depth.",
+            summary=f"{title}, all documents: {write(ends[0])} at depth 0, {write(ends[1])} at the last.",
             xs=_depth_ticks(depths),
             ys=tuple(Tick(_y(step, low, high), _label(step, share)) for step in steps),
             lines=tuple(lines),
@@ -132,7 +132,7 @@ def profile(
 
 
 def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
-    """How many documents settle at each depth, as bars; those that never do in a bar of their own at the right."""
+    """How many documents settle at each depth, as bars; those that never do at the right."""
     total = sum(count for _, count in counts) or 1
     places = [*range(depths - 1), None]
     found = dict(counts)
@@ -177,7 +177,7 @@ def bar(effect: WordEffect, scale: float) -> Bar:
 
 
 def scale_of(words: Sequence[WordEffect]) -> float:
-    """The common scale of all word bars, in logits: the largest interval end, at most 1.5 times the largest effect."""
+    """The end of the word bars' scale in logits: the largest interval end, at most 1.5 × the largest effect."""
     largest = max((abs(word.effect) for word in words), default=0.0)
     end = max((max(abs(word.low), abs(word.high)) for word in words), default=0.0)
     return min(end, 1.5 * largest) or 1.0

@@ -41,7 +41,7 @@ def segment(text: str, tokens: Sequence[TokenRow]) -> Heat:
     """Join the tokens of each word, and keep the text around them.
 
     Tokens of one word that follow each other are summed. A token without characters of its own (a byte of a
-    character already shown) adds to the unit before it, so that every depth still sums to what was attributed.
+    character already shown) adds to the unit before it, so that every depth still sums to the same.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _alone(index: int, token: TokenRow) -> int:
 
 
 def _span(text: str, members: Sequence[TokenRow], cursor: int) -> tuple[int, int, str]:
-    """Start and end of a unit in the text from `cursor` on, spaces at its edges left to the gaps; and what to show."""
+    """Start and end of a unit in the text from `cursor` on, without spaces at its edges; and what to show."""
     if members[0].special:
         return cursor, cursor, members[0].token
     start = min(max(cursor, min(token.start for token in members)), len(text))
@@ -104,7 +104,7 @@ def _span(text: str, members: Sequence[TokenRow], cursor: int) -> tuple[int, int
 
 
 def window(heat: Heat, units: int, characters: int) -> tuple[Heat, tuple[int, int, int] | None]:
-    """Cut a long document to the stretch of `units` units with the most relevance; special tokens always stay.
+    """Cut a long document to the stretch of `units` units with most relevance; special tokens stay.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The document explorer's data: words as text, relevance as 16-bit integers relative to each document's largest."""
+"""The document explorer's data: words as text, relevance as 16-bit integers on a scale per document."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def payload(data: ReportData) -> dict[str, Any]:
 
 
 def quantise(values: npt.NDArray[np.float64]) -> tuple[str, float]:
-    """Little-endian int16 in base64, and the size of one step: value ≈ integer · step, to within half a step."""
+    """Little-endian int16 in base64, and the size of one step: value = integer · step ± half a step."""
     largest = float(np.max(np.abs(values), initial=0.0))
     step = largest / _STEPS or 1.0
     return base64.b64encode(np.rint(values / step).astype("<i2").tobytes()).decode("ascii"), step
@@ -58,7 +58,7 @@ def quantise(values: npt.NDArray[np.float64]) -> tuple[str, float]:
 def colour_maximum(document: SampleDocument) -> float:
     """The end of the document's colour scale in logits: its largest |IG| of a word at any depth.
 
-    Special tokens, which hold nearly everything at the last depth, do not stretch it; they are cut at full colour.
+    Special tokens, which hold nearly everything at the last depth, do not stretch it.
     """
     content = document.heat.layer_ig[:, ~document.heat.special]
     return float(np.max(np.abs(content if content.size else document.heat.layer_ig), initial=0.0))

@@ -22,7 +22,8 @@ class Pointer:
 def verdict(run: RunSummary) -> str:
     """The run in one sentence."""
     if not run.explained:
-        return f"No document could be explained: {plural(run.failures, 'failure')} in {plural(run.documents, 'document')}."
+        among = plural(run.documents, "document")
+        return f"No document could be explained: {plural(run.failures, 'failure')} in {among}."
     tolerance = "within tolerance at every depth"
     if run.converged_documents == run.explained:
         parts = [f"{plural(run.explained, 'document')} explained, all {tolerance}"]
@@ -63,7 +64,8 @@ def pointers(data: ReportData) -> list[Pointer]:
     found += _layer_pointers(data)
     outside = run.explained - run.converged_documents
     if outside:
-        text = f"{plural(outside, 'document')} outside tolerance at some depth; worst error estimate {number(run.worst_error_estimate, 2)}."
+        worst = number(run.worst_error_estimate, 2)
+        text = f"{plural(outside, 'document')} outside tolerance at some depth; worst error estimate {worst}."
         found.append(Pointer("Convergence", text, "convergence"))
     if run.truncated:
         text = (
@@ -74,7 +76,7 @@ def pointers(data: ReportData) -> list[Pointer]:
 
 
 def special_share(data: ReportData, label: str) -> float | None:
-    """The mean over depths 0..L−1 of the share of gross relevance on special tokens, for an explained class."""
+    """Mean over depths 0..L−1 of the special tokens' share of gross relevance, for an explained class."""
     shares = [
         row.special_share
         for row in data.layers
@@ -84,13 +86,36 @@ def special_share(data: ReportData, label: str) -> float | None:
 
 
 def median_settling(counts: Sequence[tuple[int | None, int]], depths: int) -> float | None:
-    """The median settling depth over documents, never counting as beyond the last depth; None if that is the median."""
+    """The median settling depth, those that never settle counted as beyond the last; None if it is there."""
     expanded = sorted(depth if depth is not None else depths for depth, count in counts for _ in range(count))
     if not expanded:
         return None
     half = len(expanded) // 2
     middle = expanded[half] if len(expanded) % 2 else (expanded[half - 1] + expanded[half]) / 2
     return float(middle) if middle < depths - 1 else None
+
+
+def queries(run_id: str) -> Sequence[tuple[str, str]]:
+    """(what it answers, the command) for a reader who wants to go on."""
+    asked = (
+        (
+            "Every word whose interval excludes zero",
+            f"SELECT class, word, documents, effect, effect_low, effect_high FROM word_stats "
+            f"WHERE run_id = '{run_id}' AND (effect_low > 0 OR effect_high < 0) ORDER BY class, effect DESC",
+        ),
+        (
+            "All errors, most confident first",
+            "SELECT source_id, label, predicted, probability, text FROM documents "
+            "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
+        ),
+        (
+            "The word that moved each error most",
+            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS logits "
+            "FROM words AS w JOIN documents AS d USING (run_id, doc_id) "
+            "WHERE NOT correct GROUP BY source_id ORDER BY logits DESC",
+        ),
+    )
+    return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]
 
 
 def _strongest(data: ReportData) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -30,7 +30,7 @@ CONFIG_CHARACTERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class WordPanel:
-    """One class's words: (word, its bar) for and against, strongest first; the special tokens' share apart."""
+    """One class's words: (word, its bar) for and against, strongest first; special tokens apart."""
 
     label: str
     documents: int
@@ -41,7 +41,7 @@ class WordPanel:
 
 def render(data: ReportData) -> str:
     """The page, at most a few megabytes whatever the corpus."""
-    style, script = _resource("report.css"), _resource("report.js")
+    style, script = _resource("report.css"), _resource("page.js") + _resource("explorer.js")
     median = prose.median_settling(data.settling, data.run.depths)
     state, state_text = prose.gate(data.run)
     labels = [row.label for row in data.classes]
@@ -71,7 +71,7 @@ def render(data: ReportData) -> str:
             groups=GROUPS,
             counts=_counts(data),
             config=_yaml(data.run.config),
-            queries=_queries(data.run.run_id),
+            queries=prose.queries(data.run.run_id),
         )
     )
 
@@ -156,25 +156,3 @@ def _counts(data: ReportData) -> Mapping[str, int]:
 def _yaml(config: Mapping[str, Any]) -> str:
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
     return clip(text, CONFIG_CHARACTERS)
-
-
-def _queries(run_id: str) -> Sequence[tuple[str, str]]:
-    """(what it answers, the command) for a reader who wants to go on."""
-    asked = (
-        (
-            "Every word whose interval excludes zero",
-            f"SELECT class, word, documents, effect, effect_low, effect_high FROM word_stats "
-            f"WHERE run_id = '{run_id}' AND (effect_low > 0 OR effect_high < 0) ORDER BY class, effect DESC",
-        ),
-        (
-            "All errors, most confident first",
-            "SELECT source_id, label, predicted, probability, text FROM documents "
-            "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
-        ),
-        (
-            "The word that moved each error most",
-            "SELECT source_id, arg_max(w.text, abs(w.logit_effect)) AS word, max(abs(w.logit_effect)) AS logits "
-            "FROM words AS w JOIN documents AS d USING (run_id, doc_id) WHERE NOT d.correct GROUP BY ALL ORDER BY logits DESC",
-        ),
-    )
-    return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]

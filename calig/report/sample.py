@@ -1,4 +1,4 @@
-"""Which documents are worth reading: a few of every kind, then documents that show the listed words at work."""
+"""Which documents are worth reading: a few of every kind, then some that show the listed words."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def choose(
     candidates
         (kind, doc_id, weight), best first within each kind.
     evidence
-        (class, word, doc_id), strongest first. Words not yet shown by a chosen document get one, as long as there is room.
+        (class, word, doc_id), strongest first. Words no chosen document shows get one, if there is room.
 
     Returns
     -------

@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 RUN = "20260301-070000-aaaa"
-PRAISE = "excellent moving funny brilliant charming wonderful delightful warm clever beautiful honest rich fresh fine"
+PRAISE = (
+    "excellent moving funny brilliant charming wonderful delightful warm clever beautiful honest rich fresh"
+)
 BLAME = "dull tedious awful bland clumsy lifeless boring mess pointless flat tired worst stale not"
 NEUTRAL = (
     "the a of film story it's with and that characters its in director performance scene is as but ending an"
@@ -130,12 +132,14 @@ def _document(
     label = (target + int(rng.random() < 0.15)) % len(scene.classes) if scene.labelled else None
     error = float(rng.uniform(1e-4, 9e-3)) if doc_id % 23 else 0.034
     found = {
-        "run_id": RUN, "doc_id": doc_id, "source_id": f"dev-{doc_id:04d}", "doc_key": f"k{doc_id}", "text": text,
+        "run_id": RUN, "doc_id": doc_id, "source_id": f"dev-{doc_id:04d}", "doc_key": f"k{doc_id}",
+        "text": text,
         "label": None if label is None else scene.classes[label], "label_id": label,
         "failure": "empty" if failed else None,
     }  # fmt: skip
     explained = {
-        "predicted": scene.classes[target], "predicted_id": target, "target": scene.classes[target], "target_id": target,
+        "predicted": scene.classes[target], "predicted_id": target,
+        "target": scene.classes[target], "target_id": target,
         "correct": None if label is None else label == target, "probability": float(rng.uniform(0.55, 0.999)),
         "logits": [0.0] * len(scene.classes), "logit": float(rng.uniform(1, 4)), "baseline_logit": 0.2,
         "error_estimate": error, "completeness_error": error / 3, "converged": error <= 0.01,
@@ -150,8 +154,9 @@ def _views(con: duckdb.DuckDBPyConnection, scene: Scene) -> None:
         """
         CREATE TEMP VIEW words AS
         SELECT t.run_id, t.doc_id, t.word_id,
-            lower(trim(substr(any_value(d.text), min(char_start) + 1, max(char_end) - min(char_start)), ' .')) AS word,
             substr(any_value(d.text), min(char_start) + 1, max(char_end) - min(char_start)) AS text,
+            lower(trim(substr(any_value(d.text), min(char_start) + 1, max(char_end) - min(char_start)), ' .'))
+                AS word,
             min(char_start) AS char_start, max(char_end) AS char_end,
             sum(t.logit_effect) AS logit_effect, sum(t.score) AS score
         FROM tokens t JOIN documents d USING (run_id, doc_id)
@@ -175,7 +180,8 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
             avg(e) + 1.96 * stddev(e) / sqrt(count(*)) AS effect_high,
             avg(s) AS score, avg((e > 0)::INT) AS same_sign_share
         FROM (
-            SELECT w.run_id, d.target AS class, word, doc_id, count(*) AS n, sum(logit_effect) AS e, sum(score) AS s
+            SELECT w.run_id, target AS class, word, doc_id,
+                count(*) AS n, sum(logit_effect) AS e, sum(score) AS s
             FROM words w JOIN documents d USING (run_id, doc_id) GROUP BY ALL
         )
         GROUP BY run_id, class, word HAVING count(*) >= {minimum};
@@ -207,7 +213,8 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
             x = float(share[depth])
             layers.append(
                 {"run_id": RUN, "class": name, "depth": depth, "documents": scene.documents - scene.failures,
-                 "cancellation": 1.1 + (2.4 + shift * 8) * (1 - x) ** 2, "effective_tokens": 12 - 10 * x**2 + shift * 9,
+                 "cancellation": 1.1 + (2.4 + shift * 8) * (1 - x) ** 2,
+                 "effective_tokens": 12 - 10 * x**2 + shift * 9,
                  "special_share": min(1.0, 0.08 + shift + 0.9 * x**3),
                  "rank_agreement": 0.35 + shift + 0.55 * x**0.7, "sign_agreement": 0.62 + shift + 0.3 * x,
                  "context_ratio": None if depth == 0 else 0.3 + 0.4 * x - shift}
@@ -216,9 +223,11 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
         scale = float(10 ** (-2.2 - depth / 3))
         convergence.append(
             {"run_id": RUN, "depth": depth, "documents": scene.documents - scene.failures,
-             "converged": scene.documents - scene.failures - (3 if depth == 0 else 0), "median_error_estimate": scale / 3,
-             "worst_error_estimate": scale * 5, "median_completeness_error": scale / 9,
-             "worst_completeness_error": scale, "mean_nodes": 18.0 - 2 * min(depth, 6), "max_nodes": 48 - 4 * min(depth, 9)}
+             "converged": scene.documents - scene.failures - (3 if depth == 0 else 0),
+             "median_error_estimate": scale / 3, "worst_error_estimate": scale * 5,
+             "median_completeness_error": scale / 9,
+             "worst_completeness_error": scale, "mean_nodes": 18.0 - 2 * min(depth, 6),
+             "max_nodes": 48 - 4 * min(depth, 9)}
         )  # fmt: skip
     con.register("layers_in", _table(layers, list(layers[0])))
     con.register("convergence_in", _table(convergence, list(convergence[0])))
@@ -235,14 +244,18 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
     con.execute(
         f"""
         CREATE TABLE runs AS
-        SELECT '{RUN}' AS run_id, 'sst2 nightly' AS name, $status AS status, TIMESTAMP '2026-03-01 07:00:00' AS started,
+        SELECT '{RUN}' AS run_id, 'sst2 nightly' AS name, $status AS status,
+            TIMESTAMP '2026-03-01 07:00:00' AS started,
             TIMESTAMP '2026-03-01 07:04:31' AS finished, 'acme/minilm-sst2' AS model_id,
-            '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash, 'corpora/sst2-dev.parquet' AS corpus_source,
+            '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash,
+            'corpora/sst2-dev.parquet' AS corpus_source,
             'c0ffee' AS corpus_key, 'a77b00' AS attribution_key, 'predicted' AS target, 'logit' AS output,
-            'pad' AS baseline, CAST(0.01 AS DOUBLE) AS tolerance, 'column' AS fusion, CAST(0.5 AS DOUBLE) AS weight, {depths} AS depths,
+            'pad' AS baseline, CAST(0.01 AS DOUBLE) AS tolerance, 'column' AS fusion,
+            CAST(0.5 AS DOUBLE) AS weight, {depths} AS depths,
             $classes AS classes, count(*) AS documents, count(*) FILTER (WHERE failure IS NULL) AS attributed,
             0 AS reused, count(failure) AS failures, count(*) FILTER (WHERE truncated) AS truncated,
-            avg(correct::INT) AS accuracy, CAST(0.99 AS DOUBLE) AS converged_share, max(completeness_error) AS worst_completeness_error,
+            avg(correct::INT) AS accuracy, CAST(0.99 AS DOUBLE) AS converged_share,
+            max(completeness_error) AS worst_completeness_error,
             max(error_estimate) AS worst_error_estimate, sum(block_passes) AS block_passes,
             sum(seconds) AS attribution_seconds, $config AS config,
             '{{"torch": "2.13.0", "transformers": "5.23.0", "calig": "0.1.0"}}' AS versions,

@@ -87,7 +87,7 @@ def test_failures_are_grouped_with_examples() -> None:
 
 
 def test_an_unknown_run_is_named() -> None:
-    with pytest.raises(InputError, match="'nope'.*calig rebuild"):
+    with pytest.raises(InputError, match=r"'nope'.*calig rebuild"):
         collect(connect(Scene()), "nope")
 
 

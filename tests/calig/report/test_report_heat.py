@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,9 +17,14 @@ def row(token: str, word: int, start: int, end: int, ig: float = 1.0, special: b
 def test_sub_words_join_and_the_text_between_words_stays() -> None:
     text = "An unbelievable film!"
     tokens = [
-        row("[CLS]", -1, 0, 0, special=True), row("an", 0, 0, 2), row("unb", 1, 3, 6), row("##elievable", 1, 6, 15),
-        row("film", 2, 16, 20), row("!", 3, 20, 21), row("[SEP]", -1, 0, 0, special=True),
-    ]  # fmt: skip
+        row("[CLS]", -1, 0, 0, special=True),
+        row("an", 0, 0, 2),
+        row("unb", 1, 3, 6),
+        row("##elievable", 1, 6, 15),
+        row("film", 2, 16, 20),
+        row("!", 3, 20, 21),
+        row("[SEP]", -1, 0, 0, special=True),
+    ]
     heat = segment(text, tokens)
     assert heat.units == ("[CLS]", "An", "unbelievable", "film", "!", "[SEP]")
     assert heat.gaps == ("", "", " ", " ", "", "", "")
@@ -46,7 +53,7 @@ def test_nothing_of_the_text_or_its_relevance_is_lost(text: str, data: st.DataOb
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=10)))
     tokens = [
         row(text[a:b], data.draw(st.integers(0, 3)) + 4 * i, a, b, float(i + 1))
-        for i, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False))
+        for i, (a, b) in enumerate(pairwise(cuts))
     ]
     heat = segment(text, tokens)
     joined = "".join(gap + unit for gap, unit in zip(heat.gaps, (*heat.units, ""), strict=True))

@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from calig.report.build import write
 from calig.report.charts import bar, scale_of
 from calig.report.data import collect
 from calig.report.model import WordEffect
@@ -186,11 +184,3 @@ def test_a_bar_and_its_interval_share_the_scale(sign: int) -> None:
     scale = scale_of([word])
     drawn = bar(word, scale)
     assert (scale, drawn.width, drawn.low, drawn.high) == pytest.approx((1.5, 100 / 1.5, 100 / 3, 100.0))
-
-
-def test_writing_replaces_the_page_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "report" / "index.html"
-    for text in ("first", "second ü"):
-        assert write(text, path) == path
-        assert path.read_text(encoding="utf-8") == text
-    assert list(path.parent.iterdir()) == [path]

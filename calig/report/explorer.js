@@ -1,14 +1,18 @@
-"use strict";
-(() => {
-  const byId = (id) => document.getElementById(id);
-  const NS = "http://www.w3.org/2000/svg";
+/* The document explorer: filters, the slider through the depths, and a word's course. After page.js. */
 
-  function element(tag, className, text) {
-    const made = document.createElement(tag);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  }
+(() => {
+  const NS = "http://www.w3.org/2000/svg";
+  const explorer = byId("explorer");
+  if (!explorer) return;
+  const data = JSON.parse(byId("data").textContent);
+  const FINAL = data.depths;
+  const PAGE = 10;
+  const state = { kind: "", label: "", search: "", word: null, depth: FINAL, limit: PAGE };
+  const slider = byId("depth");
+  const cards = byId("cards");
+  const course = byId("course");
+  const views = [];
+  let active = null;
 
   function drawn(tag, attributes) {
     const made = document.createElementNS(NS, tag);
@@ -21,64 +25,6 @@
     const text = size.toFixed(size >= 100 ? 0 : digits);
     return (Number(text) === 0 ? "" : value > 0 ? "+" : "−") + text;
   }
-
-  /* Theme, copying, printing: everywhere on the page. */
-
-  const themes = ["auto", "light", "dark"];
-  let theme = "auto";
-  function setTheme(next) {
-    theme = themes.includes(next) ? next : "auto";
-    if (theme === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = theme;
-    byId("theme").textContent = `Theme: ${theme}`;
-    byId("theme").setAttribute("aria-label", `Colour theme: ${theme === "auto" ? "follows the system" : theme}. Change.`);
-  }
-  function remembered(action) {
-    try { return action(window.localStorage); } catch { return null; } // storage may be closed to local files
-  }
-  setTheme(remembered((store) => store.getItem("calig-theme")) || "auto");
-  byId("theme").addEventListener("click", () => {
-    setTheme(themes[(themes.indexOf(theme) + 1) % themes.length]);
-    remembered((store) => store.setItem("calig-theme", theme));
-  });
-
-  for (const box of document.querySelectorAll(".copy")) {
-    const button = element("button", "", "Copy");
-    button.type = "button";
-    button.addEventListener("click", async () => {
-      const code = box.querySelector("code");
-      try {
-        await navigator.clipboard.writeText(code.textContent);
-        button.textContent = "Copied";
-      } catch {
-        window.getSelection().selectAllChildren(code);
-        button.textContent = "Selected";
-      }
-      window.setTimeout(() => { button.textContent = "Copy"; }, 1600);
-    });
-    box.append(button);
-  }
-
-  let unfolded = [];
-  window.addEventListener("beforeprint", () => {
-    unfolded = [...document.querySelectorAll("details:not([open])")];
-    for (const details of unfolded) details.open = true;
-  });
-  window.addEventListener("afterprint", () => { for (const details of unfolded) details.open = false; });
-
-  /* The document explorer. */
-
-  const explorer = byId("explorer");
-  if (!explorer) return;
-  const data = JSON.parse(byId("data").textContent);
-  const FINAL = data.depths;
-  const PAGE = 10;
-  const state = { kind: "", label: "", search: "", word: null, depth: FINAL, limit: PAGE };
-  const slider = byId("depth");
-  const cards = byId("cards");
-  const course = byId("course");
-  const views = [];
-  let active = null;
 
   function integers(text) {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
