@@ -3,7 +3,7 @@ WITH listed AS (
     SELECT unnest($classes) AS class, unnest($words) AS word, unnest($supports) AS supports
 ),
 occurrences AS (
-    SELECT l.class, l.word, w.doc_id, sum(w.logit_effect) * if(any_value(l.supports), 1, -1) AS strength
+    SELECT l.class, l.word, w.doc_id, round(sum(w.logit_effect), 6) * if(any_value(l.supports), 1, -1) AS strength
     FROM words AS w
     JOIN documents AS d ON d.doc_id = w.doc_id AND d.run_id = $run
     JOIN listed AS l ON l.class = d.target AND l.word = w.word
