@@ -177,7 +177,7 @@ def bar(effect: WordEffect, scale: float) -> Bar:
 
 
 def scale_of(words: Sequence[WordEffect]) -> float:
-    """The end of the word bars' scale, in logits: the largest interval end, up to 1.5 × the largest effect."""
+    """The end of the bars' scale, in logits: the largest interval end, up to 1.5 × the largest effect."""
     largest = max((abs(word.effect) for word in words), default=0.0)
     end = max((max(abs(word.low), abs(word.high)) for word in words), default=0.0)
     return min(end, 1.5 * largest) or 1.0
