@@ -1,0 +1,39 @@
+"""Write a run's report into its folder."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from calig.report.data import collect
+from calig.report.render import render
+from calig.warehouse.layout import Warehouse, write_atomic
+from calig.warehouse.query import open_run
+
+
+def build(warehouse_root: Path, run_id: str) -> Path:
+    """Write the report of an aggregated run, in one step: a reader sees the old page or the new one.
+
+    Parameters
+    ----------
+    warehouse_root
+        The warehouse's folder.
+    run_id
+        The run's full id.
+
+    Returns
+    -------
+    The page's path, ``runs/<run id>/report/index.html`` in the warehouse.
+
+    Raises
+    ------
+    InputError
+        If the run, its files or its aggregates are missing or damaged.
+    """
+    warehouse = Warehouse.open(warehouse_root)
+    with closing(open_run(warehouse, run_id)) as connection:
+        page = render(collect(connection, run_id))
+    path = warehouse.run(run_id) / "report" / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, page.encode("utf-8"))
+    return path

@@ -1,0 +1,210 @@
+"""Geometry of the page's charts, drawn as SVG by `charts.html.j2`; units here are SVG units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from calig.report.formats import number, percent
+from calig.report.model import ALL_CLASSES, LayerRow, WordEffect
+
+WIDTH, HEIGHT = 320, 176
+LEFT, RIGHT, TOP, BOTTOM = 40, 12, 10, 26
+PALETTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A tick at `at`, labelled."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One class's line: `style` names its CSS class, `points` are drawn as dots."""
+
+    label: str
+    style: str
+    path: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A small multiple: lines over depth, or bars per depth."""
+
+    title: str
+    note: str
+    summary: str
+    xs: tuple[Tick, ...]
+    ys: tuple[Tick, ...]
+    lines: tuple[Line, ...] = ()
+    bars: tuple[tuple[float, float, float, float, str], ...] = ()
+    rule: float | None = None
+    marker: float | None = None
+    marker_label: str = ""
+
+
+def line_style(label: str, classes: Sequence[str]) -> str:
+    """The CSS class of a class's line: `all`, one of six colours, or grey where there are more."""
+    if label == ALL_CLASSES:
+        return "all"
+    if len(classes) > PALETTE or label not in classes:
+        return "many"
+    return f"c{classes.index(label)}"
+
+
+def profile(
+    rows: Sequence[LayerRow], classes: Sequence[str], depths: int, median_settling: float | None
+) -> list[Chart]:
+    """The layer profile's line charts; rank agreement carries the threshold and median of settling."""
+    whole = [row for row in rows if row.label == ALL_CLASSES]
+
+    def chart(
+        title: str, note: str, value: Callable[[LayerRow], float | None], share: bool, floor: float
+    ) -> Chart:
+        drawn = sorted(rows, key=lambda row: row.label == ALL_CLASSES)
+        known = [found for row in drawn if (found := value(row)) is not None and math.isfinite(found)]
+        steps = _nice(min([floor, *known]), 1.0 if share else max([floor + 1e-9, *known]))
+        low, high = steps[0], steps[-1]
+
+        def place(depth: int, found: float) -> tuple[float, float]:
+            return _x(depth, depths), _y(found, low, high)
+
+        lines = []
+        for label in dict.fromkeys(row.label for row in drawn):
+            points = tuple(
+                place(row.depth, found)
+                for row in drawn
+                if row.label == label and (found := value(row)) is not None and math.isfinite(found)
+            )
+            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
+            shown = "all documents" if label == ALL_CLASSES else label
+            lines.append(Line(shown, line_style(label, classes), path, points))
+        write = percent if share else number
+        ends = [value(row) for row in (whole[0], whole[-1])] if whole else [None, None]
+        agreement = title == "Rank agreement"
+        marked = agreement and median_settling is not None
+        return Chart(
+            title=title,
+            note=note,
+            summary=f"{title}, all documents: {write(ends[0])} at depth 0, {write(ends[1])} at the last.",
+            xs=_depth_ticks(depths),
+            ys=tuple(Tick(_y(step, low, high), _label(step, share)) for step in steps),
+            lines=tuple(lines),
+            rule=_y(0.8, low, high) if agreement else None,
+            marker=_x(median_settling, depths) if marked and median_settling is not None else None,
+            marker_label=f"median settling depth {median_settling:g}" if marked else "",
+        )
+
+    return [
+        chart(
+            "Cancellation",
+            "Σ|IG| ÷ |Σ IG|; 1 means nothing cancels",
+            lambda row: row.cancellation,
+            False,
+            1.0,
+        ),
+        chart(
+            "Effective tokens",
+            "tokens that would carry it evenly",
+            lambda row: row.effective_tokens,
+            False,
+            0.0,
+        ),
+        chart(
+            "Special-token share",
+            "of Σ|IG| on [CLS], [SEP] and the like",
+            lambda row: row.special_share,
+            True,
+            0.0,
+        ),
+        chart(
+            "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, False, 0.0
+        ),
+        chart(
+            "Sign agreement", "words with the final score's sign", lambda row: row.sign_agreement, True, 0.0
+        ),
+    ]
+
+
+def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
+    """How many documents settle at each depth, as bars; those that never do at the right."""
+    total = sum(count for _, count in counts) or 1
+    places = [*range(depths - 1), None]
+    found = dict(counts)
+    steps = _nice(0.0, max([0.1, *(count / total for _, count in counts)]))
+    slot = (WIDTH - LEFT - RIGHT) / len(places)
+    bars, ticks = [], []
+    every = math.ceil(depths / 10)
+    for index, depth in enumerate(places):
+        share = found.get(depth, 0) / total
+        y = _y(share, 0.0, steps[-1])
+        name = "never" if depth is None else f"depth {depth}"
+        bars.append(
+            (LEFT + slot * (index + 0.14), y, slot * 0.72, HEIGHT - BOTTOM - y, f"{name}: {percent(share)}")
+        )
+        if depth is None or (depth % every == 0 and depths - 1 - depth >= every * 0.75):
+            ticks.append(Tick(LEFT + slot * (index + 0.5), "never" if depth is None else str(depth)))
+    spoken = ", ".join(f"{'never' if d is None else d}: {count}" for d, count in counts)
+    return Chart(
+        title="Settling depth",
+        note="share of documents, by the depth they settle at",
+        summary=f"Documents per settling depth: {spoken}.",
+        xs=tuple(ticks),
+        ys=tuple(Tick(_y(step, 0.0, steps[-1]), _label(step, True)) for step in steps),
+        bars=tuple(bars),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A word's bar and interval, in per cent of the common scale."""
+
+    width: float
+    low: float
+    high: float
+
+
+def bar(effect: WordEffect, scale: float) -> Bar:
+    """A word's bar on a scale of 0..`scale` logits; ends beyond it are cut."""
+    ends = sorted((effect.low, effect.high) if effect.supports else (-effect.low, -effect.high))
+    low, high = (min(100.0, max(0.0, 100 * end / scale)) for end in ends)
+    return Bar(min(100.0, 100 * abs(effect.effect) / scale), low, high)
+
+
+def scale_of(words: Sequence[WordEffect]) -> float:
+    """The end of the bars' scale, in logits: the largest interval end, up to 1.5 × the largest effect."""
+    largest = max((abs(word.effect) for word in words), default=0.0)
+    end = max((max(abs(word.low), abs(word.high)) for word in words), default=0.0)
+    return min(end, 1.5 * largest) or 1.0
+
+
+def _x(depth: float, depths: int) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * (depth / max(1, depths - 1))
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low))
+
+
+def _depth_ticks(depths: int) -> tuple[Tick, ...]:
+    every = math.ceil(depths / 13)
+    return tuple(Tick(_x(depth, depths), str(depth)) for depth in range(0, depths, every))
+
+
+def _nice(low: float, high: float, count: int = 4) -> list[float]:
+    """About `count` round steps that cover low..high."""
+    raw = max(high - low, 1e-9) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
+    return [index * step for index in range(first, max(last, first + 1) + 1)]
+
+
+def _label(value: float, share: bool) -> str:
+    return f"{value * 100:g} %" if share else f"{value:g}".replace("-", "−")

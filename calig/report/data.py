@@ -1,0 +1,251 @@
+"""Collect what a report shows from a warehouse connection; all SQL is in `sql/`."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+import duckdb
+
+from calig.errors import InputError
+from calig.report.heat import TokenRow, segment, window
+from calig.report.model import (
+    ClassRow,
+    DepthRow,
+    FailureReason,
+    LayerRow,
+    ReportData,
+    RunSummary,
+    SampleDocument,
+    WordEffect,
+)
+from calig.report.sample import MAX_DOCUMENTS, choose
+
+CONFIDENT = 0.9
+EXAMPLES_PER_REASON = 3
+EVIDENCE_PER_WORD = 20
+UNIT_CHARACTERS = 120
+MAX_UNITS = 250
+PAYLOAD_VALUES = 500_000
+
+Row = dict[str, Any]
+
+
+def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
+    """Read one run's report from the warehouse's tables and views.
+
+    Parameters
+    ----------
+    con
+        A connection with the aggregate tables, and the views `tokens`, `words` and `documents` of this run.
+    run_id
+        The full id of the run.
+
+    Raises
+    ------
+    InputError
+        If the warehouse holds no aggregates of this run.
+    """
+    run = _run(con, run_id)
+    words = _words(con, run)
+    return ReportData(
+        run=run,
+        words=words,
+        layers=tuple(LayerRow(row.pop("class"), **row) for row in _rows(con, "layers", run=run_id)),
+        settling=tuple((row["depth"], row["documents"]) for row in _rows(con, "settling", run=run_id)),
+        classes=tuple(ClassRow(row.pop("class"), **row) for row in _rows(con, "classes", run=run_id)),
+        confusion={
+            (row["label"], row["predicted"]): row["documents"] for row in _rows(con, "confusion", run=run_id)
+        },
+        convergence=tuple(DepthRow(**row) for row in _rows(con, "completeness", run=run_id)),
+        failures=_failures(con, run_id),
+        documents=_documents(con, run, words),
+    )
+
+
+@cache
+def _sql(name: str) -> str:
+    return resources.files("calig.report").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _rows(con: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[Row]:
+    result = con.execute(_sql(query), parameters)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
+    found = _rows(con, "run", run=run_id)
+    if not found:
+        raise InputError(
+            f"run {run_id!r}: not in this warehouse's calig.duckdb; run `calig rebuild`, then try again"
+        )
+    row = found[0]
+    totals = _rows(con, "totals", run=run_id, confident=CONFIDENT)[0]
+    config = _parsed(row["config"])
+    gates = config.get("gates") or {}
+    return RunSummary(
+        run_id=row["run_id"],
+        name=row["name"] or "",
+        status=row["status"],
+        started=row["started"],
+        finished=row["finished"],
+        model=row["model_id"],
+        model_revision=row["model_revision"] or "",
+        model_hash=row["model_hash"] or "",
+        corpus=row["corpus_source"],
+        corpus_key=row["corpus_key"] or "",
+        attribution_key=row["attribution_key"] or "",
+        method={key: row[key] for key in ("target", "output", "baseline", "tolerance", "fusion", "weight")},
+        depths=row["depths"],
+        classes=tuple(row["classes"] or ()),
+        documents=row["documents"] or 0,
+        attributed=row["attributed"] or 0,
+        reused=row["reused"] or 0,
+        failures=row["failures"] or 0,
+        failure_limit=gates.get("max_failure_share") if isinstance(gates, Mapping) else None,
+        truncated=row["truncated"] or 0,
+        accuracy=row["accuracy"],
+        converged_share=row["converged_share"],
+        worst_completeness_error=row["worst_completeness_error"],
+        worst_error_estimate=row["worst_error_estimate"],
+        block_passes=row["block_passes"] or 0,
+        attribution_seconds=row["attribution_seconds"] or 0.0,
+        explained=totals["explained"],
+        converged_documents=totals["converged"],
+        labelled=totals["labelled"],
+        errors=totals["errors"],
+        confident_errors=totals["confident_errors"],
+        tokens=int(totals["tokens"] or 0),
+        median_tokens=totals["median_tokens"],
+        max_tokens=totals["max_tokens"] or 0,
+        config=config,
+        versions=_parsed(row["versions"]),
+        timings=_parsed(row["timings"]),
+    )
+
+
+def _parsed(text: str | None) -> Mapping[str, Any]:
+    value = json.loads(text) if text else {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _words(con: duckdb.DuckDBPyConnection, run: RunSummary) -> tuple[WordEffect, ...]:
+    per_side = 12 if len(run.classes) <= 4 else 8
+    return tuple(
+        WordEffect(
+            label=row["class"],
+            word=row["word"],
+            supports=row["supports"],
+            clear=row["clear"],
+            documents=row["documents"],
+            occurrences=row["occurrences"],
+            effect=row["effect"],
+            low=row["effect_low"],
+            high=row["effect_high"],
+            same_sign_share=row["same_sign_share"],
+        )
+        for row in _rows(con, "words", run=run.run_id, per_side=per_side)
+    )
+
+
+def _failures(con: duckdb.DuckDBPyConnection, run_id: str) -> tuple[FailureReason, ...]:
+    rows = _rows(con, "failures", run=run_id, examples=EXAMPLES_PER_REASON)
+    reasons = []
+    for reason, group in groupby(rows, key=lambda row: str(row["reason"])):
+        members = list(group)
+        examples = tuple((str(row["source_id"]), str(row["detail"] or "")) for row in members)
+        reasons.append(FailureReason(reason, members[0]["documents"], examples))
+    return tuple(reasons)
+
+
+def _documents(
+    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect]
+) -> tuple[SampleDocument, ...]:
+    """The sample, in reading order; windows shrink with the number of depths so that the page stays small."""
+    candidates = _rows(con, "sample", run=run.run_id, limit=MAX_DOCUMENTS)
+    evidence: list[Row] = []
+    if words:
+        listed = {
+            "classes": [word.label for word in words],
+            "words": [word.word for word in words],
+            "supports": [word.supports for word in words],
+        }
+        evidence = _rows(con, "evidence", run=run.run_id, limit=EVIDENCE_PER_WORD, **listed)
+    reasons = choose(
+        [(row["kind"], row["doc_id"], float(row["weight"] or 0.0)) for row in candidates],
+        [(row["class"], row["word"], row["doc_id"]) for row in evidence],
+    )
+    if not reasons:
+        return ()
+    docs = list(reasons)
+    rows = {row["doc_id"]: row for row in _rows(con, "sample_documents", run=run.run_id, docs=docs)}
+    tokens = _tokens(_rows(con, "sample_tokens", run=run.run_id, docs=docs))
+    marks: dict[int, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    listed_words = sorted({word.word for word in words})
+    for row in _rows(con, "sample_words", run=run.run_id, docs=docs, words=listed_words):
+        marks[row["doc_id"]][row["word"]].add(row["word_id"])
+    units = max(20, min(MAX_UNITS, PAYLOAD_VALUES // (MAX_DOCUMENTS * (run.depths + 1))))
+    return tuple(
+        _document(rows[doc_id], tokens[doc_id], found, marks[doc_id], units)
+        for doc_id, found in reasons.items()
+        if tokens.get(doc_id)
+    )
+
+
+def _tokens(rows: Iterable[Row]) -> dict[int, list[TokenRow]]:
+    found: dict[int, list[TokenRow]] = defaultdict(list)
+    for row in rows:
+        layer_ig = [value for value in row["layer_ig"] if value is not None]
+        found[row["doc_id"]].append(
+            TokenRow(
+                row["token"],
+                row["word_id"],
+                row["char_start"],
+                row["char_end"],
+                row["is_special"],
+                row["score"],
+                layer_ig,
+            )
+        )
+    return found
+
+
+def _document(
+    row: Row,
+    tokens: Sequence[TokenRow],
+    reasons: tuple[tuple[str, float], ...],
+    marks: Mapping[str, set[int]],
+    units: int,
+) -> SampleDocument:
+    heat, cut = window(segment(row["text"] or "", tokens), units, UNIT_CHARACTERS)
+    places = {
+        word: tuple(index for index, word_id in enumerate(heat.word_ids) if int(word_id) in ids)
+        for word, ids in marks.items()
+    }
+    return SampleDocument(
+        doc_id=row["doc_id"],
+        source_id=row["source_id"],
+        label=row["label"],
+        predicted=row["predicted"],
+        target=row["target"],
+        correct=row["correct"],
+        probability=row["probability"],
+        logit=row["logit"],
+        baseline_logit=row["baseline_logit"],
+        error_estimate=row["error_estimate"],
+        completeness_error=row["completeness_error"],
+        converged=bool(row["converged"]),
+        tokens=row["tokens"],
+        truncated=bool(row["truncated"]),
+        settling_depth=row["settling_depth"],
+        reasons=reasons,
+        heat=heat,
+        window=cut,
+        words=places,
+    )

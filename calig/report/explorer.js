@@ -1,0 +1,344 @@
+/* The document explorer: filters, the slider through the depths, and a word's course. After page.js. */
+
+(() => {
+  const NS = "http://www.w3.org/2000/svg";
+  const explorer = byId("explorer");
+  if (!explorer) return;
+  const data = JSON.parse(byId("data").textContent);
+  const FINAL = data.depths;
+  const PAGE = 10;
+  const state = { kind: "", label: "", search: "", word: null, depth: FINAL, limit: PAGE };
+  const slider = byId("depth");
+  const cards = byId("cards");
+  const course = byId("course");
+  const views = [];
+  let active = null;
+
+  function drawn(tag, attributes) {
+    const made = document.createElementNS(NS, tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  }
+
+  function written(value, digits = 2) {
+    const size = Math.abs(value);
+    const text = size.toFixed(size >= 100 ? 0 : digits);
+    return (Number(text) === 0 ? "" : value > 0 ? "+" : "−") + text;
+  }
+
+  function integers(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    return Array.from({ length: bytes.length / 2 }, (_, index) => view.getInt16(index * 2, true));
+  }
+
+  for (const [index, doc] of data.documents.entries()) {
+    doc.index = index;
+    doc.haystack = `${doc.id}\n${doc.gaps.map((gap, place) => gap + (doc.special.includes(place) ? "" : doc.units[place] || "")).join("")}`.toLowerCase();
+  }
+
+  function decoded(doc) {
+    if (!doc.layers) {
+      const flat = integers(doc.effects);
+      const width = doc.units.length;
+      doc.layers = Array.from({ length: data.depths }, (_, depth) =>
+        flat.slice(depth * width, (depth + 1) * width).map((value) => value * doc.step));
+      doc.final = integers(doc.scores).map((value) => value * doc.scoreStep);
+    }
+    return doc;
+  }
+
+  function depthName(depth) {
+    if (depth === FINAL) return "Final score";
+    if (depth === 0) return "0 · embeddings";
+    return depth === FINAL - 1 ? `${depth} · last block` : `${depth} of ${FINAL - 1}`;
+  }
+
+  function build(doc) {
+    decoded(doc);
+    const card = element("article", "card");
+    card.setAttribute("aria-label", `Document ${doc.id}`);
+    const header = element("header");
+    const call = element("span", "call");
+    call.append(doc.predicted === doc.target ? "predicted " : `predicted ${doc.predicted}, explained as `, element("b", "", doc.target), `, p = ${doc.probability}`);
+    const heading = element("h3", "", doc.id);
+    heading.dir = "auto";
+    header.append(heading, call);
+    if (doc.label !== null) header.append(element("span", doc.correct ? "" : "wrong", doc.correct ? "label agrees" : `✕ label: ${doc.label}`));
+    const tags = element("span", "tags");
+    for (const reason of doc.reasons) {
+      const group = data.groups.find((found) => found.kind === reason.kind);
+      const tag = element("span", "", group.title + (reason.text ? ` · ${reason.text}` : ""));
+      tag.title = group.note;
+      tags.append(tag);
+    }
+    header.append(tags);
+
+    const text = element("div", "text");
+    text.dir = "auto";
+    text.setAttribute("role", "group");
+    text.setAttribute("aria-label", "Words with their relevance. Left and right arrows move between words, up and down through the depths.");
+    const units = doc.units.map((word, place) => {
+      const special = doc.special.includes(place);
+      const unit = element(special ? "bdi" : "span", special ? "u special" : "u", word); // bdi: not for dir=auto
+      unit.tabIndex = -1;
+      unit.dataset.place = place;
+      return unit;
+    });
+    units.forEach((unit, place) => text.append(doc.gaps[place], unit));
+    text.append(doc.gaps[doc.units.length]);
+    const first = units.findIndex((_, place) => !doc.special.includes(place));
+    if (units.length) units[Math.max(0, first)].tabIndex = 0;
+
+    const footer = element("footer");
+    const scale = element("span", "scale");
+    const low = element("span"), high = element("span"), sums = element("span");
+    const ramp = element("span", "ramp");
+    ramp.setAttribute("aria-hidden", "true");
+    scale.append(low, ramp, high);
+    footer.append(scale, sums);
+    const facts = [`${doc.tokens} tokens`];
+    facts.push(doc.settling === null ? "never settles" : `settles at depth ${doc.settling}`);
+    facts.push(`${doc.converged ? "converged" : "not converged"}, error estimate ${doc.estimate}`);
+    if (doc.truncated) facts.push("cut at the model's maximum length");
+    if (doc.window) facts.push(`words ${doc.window[0]}–${doc.window[1]} of ${doc.window[2]}, the stretch with most relevance`);
+    footer.append(element("span", "", facts.join(" · ")));
+    card.append(header, text, footer);
+    return { doc, card, text, units, low, high, sums };
+  }
+
+  function paint(view) {
+    const { doc } = view;
+    const last = state.depth === FINAL;
+    const values = last ? doc.final : doc.layers[state.depth];
+    const end = (last ? doc.scoreMax : doc.max) || 1;
+    let content = 0, special = 0;
+    view.units.forEach((unit, place) => {
+      const value = values[place];
+      unit.style.setProperty("--a", Math.min(1, Math.abs(value) / end).toFixed(3));
+      unit.classList.toggle("neg", value < 0);
+      if (doc.special.includes(place)) special += value; else content += value;
+    });
+    view.low.textContent = written(-end, end < 0.1 ? 4 : 2);
+    view.high.textContent = written(end, end < 0.1 ? 4 : 2) + (last ? " score" : " logits");
+    view.sums.textContent = `words ${written(content)}, special tokens ${written(special)}`;
+  }
+
+  function mark(view) {
+    const places = state.word === null ? [] : view.doc.words[state.word] || [];
+    view.units.forEach((unit, place) => unit.classList.toggle("found", places.includes(place)));
+  }
+
+  function matching() {
+    return data.documents.filter((doc) =>
+      (!state.kind || doc.reasons.some((reason) => reason.kind === state.kind)) &&
+      (!state.label || doc.target === state.label) &&
+      (state.word === null || doc.words[state.word]) &&
+      (!state.search || doc.haystack.includes(state.search)));
+  }
+
+  function show() {
+    hideCourse();
+    const found = matching();
+    const drawnDocs = found.slice(0, state.limit);
+    cards.replaceChildren(...drawnDocs.map((doc) => {
+      views[doc.index] ??= build(doc);
+      paint(views[doc.index]);
+      mark(views[doc.index]);
+      return views[doc.index].card;
+    }));
+    if (!found.length) cards.append(element("p", "empty", "No document of the sample matches. Widen the filters above."));
+    byId("shown").textContent = `${found.length} of ${data.documents.length}`;
+    byId("more").hidden = found.length <= drawnDocs.length;
+    byId("more").textContent = `Show ${Math.min(PAGE, found.length - drawnDocs.length)} more`;
+  }
+
+  function repaint() {
+    slider.value = state.depth;
+    byId("depth-name").textContent = depthName(state.depth);
+    slider.setAttribute("aria-valuetext", depthName(state.depth));
+    for (const view of views) if (view && view.card.isConnected) paint(view);
+    if (active) showCourse(active.view, active.place);
+  }
+
+  function refilter(change) {
+    Object.assign(state, change, { limit: PAGE });
+    show();
+  }
+
+  /* A word's course through the depths. */
+
+  function showCourse(view, place) {
+    active = { view, place };
+    const { doc } = view;
+    const values = doc.layers.map((layer) => layer[place]);
+    const size = Math.max(...values.map(Math.abs)) || 1;
+    const width = 300, height = 64;
+    const x = (depth) => 5 + (width - 10) * (depth / Math.max(1, values.length - 1));
+    const y = (value) => height / 2 - (height / 2 - 6) * (value / size);
+    const heading = element("h4");
+    const word = element("bdi", "", doc.units[place]);
+    heading.append(word, element("span", "", state.depth === FINAL ? `score ${written(doc.final[place])}` : `${written(values[state.depth])} logits`));
+    const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    svg.append(drawn("line", { class: "zero", x1: 0, x2: width, y1: height / 2, y2: height / 2 }));
+    svg.append(drawn("path", { class: "curve", d: "M" + values.map((value, depth) => `${x(depth).toFixed(1)} ${y(value).toFixed(1)}`).join("L") }));
+    values.forEach((value, depth) => svg.append(drawn("circle", {
+      class: (value < 0 ? "neg" : "pos") + (depth === state.depth ? " now" : ""), cx: x(depth).toFixed(1), cy: y(value).toFixed(1), r: depth === state.depth ? 4.5 : 3,
+    })));
+    const steps = element("div", "steps");
+    values.forEach((value, depth) => {
+      const step = element("span", depth === state.depth ? "now" : "");
+      step.append(element("small", "", String(depth)), written(value));
+      steps.append(step);
+    });
+    const effect = values.slice(0, -1).reduce((sum, value) => sum + value, 0) / Math.max(1, values.length - 1);
+    course.replaceChildren(heading, svg, steps, element("p", "",
+      `Per depth, in logits. Logit effect (mean of depths 0–${values.length - 2}) ${written(effect)}; final score ${written(doc.final[place])}.`));
+    course.hidden = false;
+    const box = view.units[place].getClientRects()[0] || view.units[place].getBoundingClientRect();
+    const frame = explorer.getBoundingClientRect();
+    const below = box.bottom + course.offsetHeight + 12 < window.innerHeight;
+    const left = Math.min(Math.max(8, box.left), document.documentElement.clientWidth - course.offsetWidth - 12);
+    course.style.left = `${left - frame.left}px`;
+    course.style.top = `${(below ? box.bottom + 8 : box.top - course.offsetHeight - 8) - frame.top}px`;
+  }
+
+  function hideCourse() {
+    active = null;
+    course.hidden = true;
+  }
+
+  function located(target) {
+    const unit = target instanceof Element ? target.closest(".u") : null;
+    if (!unit) return null;
+    const view = views.find((found) => found && found.text.contains(unit));
+    return { view, place: Number(unit.dataset.place) };
+  }
+
+  function setDepth(depth) {
+    state.depth = Math.min(FINAL, Math.max(0, depth));
+    repaint();
+  }
+
+  for (const event of ["mouseover", "focusin"]) {
+    cards.addEventListener(event, (happened) => {
+      const found = located(happened.target);
+      if (found) showCourse(found.view, found.place);
+    });
+  }
+  cards.addEventListener("mouseout", () => {
+    const focused = located(document.activeElement);
+    if (focused) showCourse(focused.view, focused.place); else hideCourse();
+  });
+  cards.addEventListener("focusout", hideCourse);
+  cards.addEventListener("keydown", (event) => {
+    const found = located(event.target);
+    if (!found) return;
+    const { view, place } = found;
+    const forward = getComputedStyle(view.text).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
+    let next = null;
+    if (event.key === "ArrowRight" || event.key === "ArrowLeft") next = place + (event.key === forward ? 1 : -1);
+    else if (event.key === "Home") next = 0;
+    else if (event.key === "End") next = view.units.length - 1;
+    else if (event.key === "ArrowUp") setDepth(state.depth + 1);
+    else if (event.key === "ArrowDown") setDepth(state.depth - 1);
+    else if (event.key === "Escape") hideCourse();
+    else return;
+    event.preventDefault();
+    if (next === null || !view.units[next]) return;
+    view.units[place].tabIndex = -1;
+    view.units[next].tabIndex = 0;
+    view.units[next].focus();
+  });
+
+  /* Controls. */
+
+  slider.addEventListener("input", () => { stop(); setDepth(Number(slider.value)); });
+
+  let timer = null;
+  function stop() {
+    window.clearInterval(timer);
+    timer = null;
+    byId("play").textContent = "▶";
+    byId("play").setAttribute("aria-label", "Play through the depths");
+  }
+  byId("play").addEventListener("click", () => {
+    if (timer !== null) return stop();
+    byId("play").textContent = "❚❚";
+    byId("play").setAttribute("aria-label", "Pause");
+    setDepth(state.depth === FINAL ? 0 : state.depth + 1);
+    timer = window.setInterval(() => {
+      setDepth(state.depth + 1);
+      if (state.depth === FINAL) stop();
+    }, 900);
+  });
+
+  byId("groups").addEventListener("click", (event) => {
+    const chosen = event.target.closest("button");
+    if (!chosen) return;
+    for (const button of byId("groups").children) button.setAttribute("aria-pressed", String(button === chosen));
+    const group = data.groups.find((found) => found.kind === chosen.dataset.kind);
+    byId("group-note").textContent = group ? `${group.title}: ${group.note}.` : "";
+    refilter({ kind: chosen.dataset.kind });
+  });
+
+  const labels = byId("class-filter");
+  for (const label of data.classes) {
+    const option = element("option", "", label);
+    option.value = label;
+    labels.append(option);
+  }
+  labels.hidden = data.classes.length < 2;
+  labels.addEventListener("change", () => { clearWord(); refilter({ label: labels.value }); });
+  byId("search").addEventListener("input", (event) => refilter({ search: event.target.value.trim().toLowerCase() }));
+  byId("more").addEventListener("click", () => {
+    const before = cards.children.length;
+    state.limit += PAGE;
+    show();
+    const unit = cards.children[before]?.querySelector('.u[tabindex="0"]');
+    if (unit) unit.focus({ preventScroll: true });
+  });
+
+  function clearWord() {
+    state.word = null;
+    byId("word-chip").hidden = true;
+    byId("word-note").hidden = true;
+    for (const button of document.querySelectorAll(".word")) button.setAttribute("aria-pressed", "false");
+  }
+
+  function chooseWord(button) {
+    const { word } = button.dataset;
+    clearWord();
+    button.setAttribute("aria-pressed", "true");
+    byId("word-chip").hidden = false;
+    byId("word-chip").textContent = `“${button.querySelector(".name").textContent}” ×`;
+    byId("word-chip").setAttribute("aria-label", `Stop filtering by ${word}`);
+    labels.value = data.classes.includes(button.dataset.class) ? button.dataset.class : "";
+    byId("search").value = "";
+    for (const group of byId("groups").children) group.setAttribute("aria-pressed", String(group.dataset.kind === ""));
+    byId("group-note").textContent = "";
+    refilter({ word: String(data.words.indexOf(word)), label: labels.value, kind: "", search: "" });
+    const note = byId("word-note");
+    note.hidden = false;
+    note.replaceChildren("In the whole run: ", element("code", "", `SELECT doc_id, text, logit_effect FROM words WHERE word = '${word.replaceAll("'", "''")}'`));
+    byId("documents").scrollIntoView();
+    byId("word-chip").focus({ preventScroll: true });
+  }
+
+  for (const button of document.querySelectorAll(".word")) {
+    button.addEventListener("click", () => {
+      if (button.getAttribute("aria-pressed") === "true") { clearWord(); refilter({ label: labels.value }); } else chooseWord(button);
+    });
+  }
+  byId("word-chip").addEventListener("click", () => {
+    const pressed = document.querySelector('.word[aria-pressed="true"]');
+    clearWord();
+    labels.value = "";
+    refilter({ label: "" });
+    if (pressed) pressed.focus({ preventScroll: true });
+  });
+
+  explorer.hidden = false;
+  repaint();
+  show();
+})();

@@ -1,0 +1,141 @@
+"""From a document's tokens to the words a reader sees: one unit per word, the text between them kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from calig.report.model import Heat
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A row of the warehouse's `tokens`: character span in the text, layer-wise IG in logits per depth."""
+
+    token: str
+    word_id: int
+    start: int
+    end: int
+    special: bool
+    score: float
+    layer_ig: Sequence[float]
+
+
+def visible(text: str) -> str:
+    """The text with control characters, which a page cannot hold, shown as U+FFFD."""
+    return _CONTROL.sub("�", text)
+
+
+def clip(text: str, limit: int) -> str:
+    """The text, cut to `limit` characters with an ellipsis if it is longer."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def segment(text: str, tokens: Sequence[TokenRow]) -> Heat:
+    """Join the tokens of each word, and keep the text around them.
+
+    Tokens of one word that follow each other are summed. A token without characters of its own (a byte of a
+    character already shown) adds to the unit before it, so that every depth still sums to the same.
+
+    Raises
+    ------
+    ValueError
+        If there are no tokens.
+    """
+    if not tokens:
+        raise ValueError("a document without tokens cannot be shown")
+    gaps: list[str] = []
+    units: list[str] = []
+    special: list[bool] = []
+    word_ids: list[int] = []
+    values: list[list[float]] = []
+    scores: list[float] = []
+    cursor = 0
+    numbered = enumerate(tokens)
+    for _, group in groupby(numbered, key=lambda item: (item[1].special, item[1].word_id, _alone(*item))):
+        members = [token for _, token in group]
+        column = [float(sum(depth)) for depth in zip(*(token.layer_ig for token in members), strict=True)]
+        score = float(sum(token.score for token in members))
+        start, end, shown = _span(text, members, cursor)
+        if not members[0].special and end <= start and units:
+            values[-1] = [a + b for a, b in zip(values[-1], column, strict=True)]
+            scores[-1] += score
+            continue
+        gaps.append(visible(text[cursor:start]))
+        units.append(visible(shown))
+        special.append(members[0].special)
+        word_ids.append(members[0].word_id)
+        values.append(column)
+        scores.append(score)
+        cursor = max(cursor, end)
+    gaps.append(visible(text[cursor:]))
+    return Heat(
+        tuple(gaps),
+        tuple(units),
+        np.asarray(special),
+        np.asarray(word_ids, dtype=np.int64),
+        np.asarray(values, dtype=np.float64).T,
+        np.asarray(scores, dtype=np.float64),
+    )
+
+
+def _alone(index: int, token: TokenRow) -> int:
+    """A group key that keeps tokens without a word (special ones, or a tokenizer without words) apart."""
+    return index if token.special or token.word_id < 0 else -1
+
+
+def _span(text: str, members: Sequence[TokenRow], cursor: int) -> tuple[int, int, str]:
+    """Start and end of a unit in the text from `cursor` on, without spaces at its edges; and what to show."""
+    if members[0].special:
+        return cursor, cursor, members[0].token
+    start = min(max(cursor, min(token.start for token in members)), len(text))
+    end = min(max(token.end for token in members), len(text))
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end, text[start:end]
+
+
+def window(heat: Heat, units: int, characters: int) -> tuple[Heat, tuple[int, int, int] | None]:
+    """Cut a long document to the stretch of `units` units with most relevance; special tokens stay.
+
+    Returns
+    -------
+    The heat to show, long words and gaps clipped to `characters`, and (first word, last word, words), counted
+    from 1, if something was cut.
+    """
+    content = np.flatnonzero(~heat.special)
+    if len(content) <= units:
+        return _clipped(heat, np.arange(len(heat.units)), characters), None
+    mass = np.abs(heat.scores[content])
+    sums = np.convolve(mass, np.ones(units), mode="valid")
+    first = int(np.argmax(sums))
+    kept = content[first : first + units]
+    order = np.sort(np.concatenate([kept, np.flatnonzero(heat.special)]))
+    return _clipped(heat, order, characters), (first + 1, first + units, len(content))
+
+
+def _clipped(heat: Heat, order: np.ndarray, characters: int) -> Heat:
+    gaps: list[str] = []
+    previous = -1
+    for index in order:
+        cut = index != previous + 1
+        gaps.append(" … " if cut else clip(heat.gaps[index], characters))
+        previous = int(index)
+    cut = previous != len(heat.units) - 1
+    gaps.append(" …" if cut else clip(heat.gaps[-1], characters))
+    return Heat(
+        tuple(gaps),
+        tuple(clip(heat.units[index], characters) for index in order),
+        heat.special[order],
+        heat.word_ids[order],
+        heat.layer_ig[:, order],
+        heat.scores[order],
+    )

@@ -1,0 +1,208 @@
+"""What a report shows, as plain values: the interface between the warehouse's SQL and the page.
+
+L is the number of blocks, depths run from 0 (embeddings) to L. Effects are in logits unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ALL_CLASSES = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """The run's row and the counts of its verdict; `config`, `versions` and `timings` are parsed JSON."""
+
+    run_id: str
+    name: str
+    status: str
+    started: datetime | None
+    finished: datetime | None
+    model: str
+    model_revision: str
+    model_hash: str
+    corpus: str
+    corpus_key: str
+    attribution_key: str
+    method: Mapping[str, Any]
+    depths: int
+    classes: tuple[str, ...]
+    documents: int
+    attributed: int
+    reused: int
+    failures: int
+    failure_limit: float | None
+    truncated: int
+    accuracy: float | None
+    converged_share: float | None
+    worst_completeness_error: float | None
+    worst_error_estimate: float | None
+    block_passes: int
+    attribution_seconds: float
+    explained: int
+    converged_documents: int
+    labelled: int
+    errors: int
+    confident_errors: int
+    tokens: int
+    median_tokens: float | None
+    max_tokens: int
+    config: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    timings: Mapping[str, Any]
+
+    @property
+    def failure_share(self) -> float:
+        """Failed documents over all documents of the run, 0 for an empty run."""
+        return self.failures / self.documents if self.documents else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run completed and its share of failures is within the limit, where there is one."""
+        within = self.failure_limit is None or self.failure_share <= self.failure_limit
+        return within and self.status == "complete" and self.explained > 0
+
+
+@dataclass(frozen=True, slots=True)
+class WordEffect:
+    """A word's mean effect on an explained class, with its 95 % interval; `clear` when that excludes zero."""
+
+    label: str
+    word: str
+    supports: bool
+    clear: bool
+    documents: int
+    occurrences: int
+    effect: float
+    low: float
+    high: float
+    same_sign_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One depth of the layer profile of one explained class (`*` for all documents); None where undefined."""
+
+    label: str
+    depth: int
+    documents: int
+    cancellation: float | None
+    effective_tokens: float | None
+    special_share: float | None
+    rank_agreement: float | None
+    sign_agreement: float | None
+    context_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class: how often it is labelled, predicted and explained, and how well it is recognised."""
+
+    label: str
+    labelled: int | None
+    predicted: int
+    correct: int | None
+    precision: float | None
+    recall: float | None
+    mean_probability: float | None
+    mean_settling_depth: float | None
+    explained: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepthRow:
+    """Convergence at one depth: errors are relative (estimate) and in logits (completeness)."""
+
+    depth: int
+    documents: int
+    converged: int
+    median_error_estimate: float | None
+    worst_error_estimate: float | None
+    median_completeness_error: float | None
+    worst_completeness_error: float | None
+    mean_nodes: float | None
+    max_nodes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReason:
+    """One reason for failures, with (source id, detail) of its first documents."""
+
+    reason: str
+    documents: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heat:
+    """A document cut into U units (words, and special tokens), with the relevance of each.
+
+    Attributes
+    ----------
+    gaps
+        U + 1 strings: the text before, between and after the units.
+    units
+        U strings as written in the text.
+    special
+        (U,) true for special tokens.
+    word_ids
+        (U,) the tokenizer's word index, −1 for special tokens.
+    layer_ig
+        (L+1, U) in logits, summed over the unit's tokens.
+    scores
+        (U,) final scores, without unit.
+    """
+
+    gaps: tuple[str, ...]
+    units: tuple[str, ...]
+    special: npt.NDArray[np.bool_]
+    word_ids: npt.NDArray[np.int64]
+    layer_ig: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleDocument:
+    """A document worth reading; `reasons` holds (kind of group, weight), `words` the words' units by word."""
+
+    doc_id: int
+    source_id: str
+    label: str | None
+    predicted: str
+    target: str
+    correct: bool | None
+    probability: float
+    logit: float
+    baseline_logit: float
+    error_estimate: float | None
+    completeness_error: float | None
+    converged: bool
+    tokens: int
+    truncated: bool
+    settling_depth: int | None
+    reasons: tuple[tuple[str, float], ...]
+    heat: Heat
+    window: tuple[int, int, int] | None
+    words: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything on the page."""
+
+    run: RunSummary
+    words: tuple[WordEffect, ...]
+    layers: tuple[LayerRow, ...]
+    settling: tuple[tuple[int | None, int], ...]
+    classes: tuple[ClassRow, ...]
+    confusion: Mapping[tuple[str, str], int]
+    convergence: tuple[DepthRow, ...]
+    failures: tuple[FailureReason, ...]
+    documents: tuple[SampleDocument, ...]

@@ -1,0 +1,54 @@
+"use strict";
+
+/* Helpers, theme, copying, printing: what the whole page uses. */
+
+const byId = (id) => document.getElementById(id);
+
+function element(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+const themes = ["auto", "light", "dark"];
+let theme = "auto";
+function setTheme(next) {
+  theme = themes.includes(next) ? next : "auto";
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = `Theme: ${theme}`;
+  byId("theme").setAttribute("aria-label", `Colour theme: ${theme === "auto" ? "follows the system" : theme}. Change.`);
+}
+function remembered(action) {
+  try { return action(window.localStorage); } catch { return null; } // storage may be closed to local files
+}
+setTheme(remembered((store) => store.getItem("calig-theme")) || "auto");
+byId("theme").addEventListener("click", () => {
+  setTheme(themes[(themes.indexOf(theme) + 1) % themes.length]);
+  remembered((store) => store.setItem("calig-theme", theme));
+});
+
+for (const box of document.querySelectorAll(".copy")) {
+  const button = element("button", "", "Copy");
+  button.type = "button";
+  button.addEventListener("click", async () => {
+    const code = box.querySelector("code");
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+    } catch {
+      window.getSelection().selectAllChildren(code);
+      button.textContent = "Selected";
+    }
+    window.setTimeout(() => { button.textContent = "Copy"; }, 1600);
+  });
+  box.append(button);
+}
+
+let unfolded = [];
+window.addEventListener("beforeprint", () => {
+  unfolded = [...document.querySelectorAll("details:not([open])")];
+  for (const details of unfolded) details.open = true;
+});
+window.addEventListener("afterprint", () => { for (const details of unfolded) details.open = false; });

@@ -1,0 +1,113 @@
+"""The document explorer's data: words as text, relevance as 16-bit integers on a scale per document."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from calig.report.formats import number, percent
+from calig.report.model import ReportData, SampleDocument
+from calig.report.sample import GROUPS
+
+_STEPS = 32_767
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def encode(value: Any) -> Markup:
+    """JSON that is safe inside a script element: no `<`, `>`, `&` or line separators as such.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, which JSON cannot hold.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup("".join(_ESCAPES.get(character, character) for character in text))
+
+
+def payload(data: ReportData) -> dict[str, Any]:
+    """What the explorer needs, as plain JSON values."""
+    words = sorted({word.word for word in data.words})
+    index = {word: place for place, word in enumerate(words)}
+    return {
+        "run": data.run.run_id,
+        "depths": data.run.depths,
+        "classes": list(dict.fromkeys(document.target for document in data.documents)),
+        "groups": [
+            {"kind": group.kind, "title": group.title, "note": group.note}
+            for group in GROUPS
+            if any(group.kind == kind for document in data.documents for kind, _ in document.reasons)
+        ],
+        "words": words,
+        "documents": [_document(document, index) for document in data.documents],
+    }
+
+
+def quantise(values: npt.NDArray[np.float64]) -> tuple[str, float]:
+    """Little-endian int16 in base64, and the size of one step: value = integer · step ± half a step."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    step = largest / _STEPS or 1.0
+    return base64.b64encode(np.rint(values / step).astype("<i2").tobytes()).decode("ascii"), step
+
+
+def colour_maximum(document: SampleDocument) -> float:
+    """The end of the document's colour scale in logits: its largest |IG| of a word at any depth.
+
+    Special tokens, which hold nearly everything at the last depth, do not stretch it.
+    """
+    content = document.heat.layer_ig[:, ~document.heat.special]
+    return float(np.max(np.abs(content if content.size else document.heat.layer_ig), initial=0.0))
+
+
+def _document(document: SampleDocument, index: dict[str, int]) -> dict[str, Any]:
+    heat = document.heat
+    effects, step = quantise(heat.layer_ig)
+    scores, score_step = quantise(heat.scores)
+    content = heat.scores[~heat.special]
+    return {
+        "id": document.source_id,
+        "reasons": [{"kind": kind, "text": _reason(kind, weight)} for kind, weight in document.reasons],
+        "label": document.label,
+        "predicted": document.predicted,
+        "target": document.target,
+        "correct": document.correct,
+        "probability": number(document.probability),
+        "change": _finite(document.logit - document.baseline_logit),
+        "estimate": number(document.error_estimate, 2),
+        "converged": document.converged,
+        "tokens": document.tokens,
+        "truncated": document.truncated,
+        "settling": document.settling_depth,
+        "window": document.window,
+        "gaps": heat.gaps,
+        "units": heat.units,
+        "special": [int(place) for place in np.flatnonzero(heat.special)],
+        "effects": effects,
+        "step": step,
+        "max": colour_maximum(document),
+        "scores": scores,
+        "scoreStep": score_step,
+        "scoreMax": float(np.max(np.abs(content if content.size else heat.scores), initial=0.0)),
+        "words": {
+            str(index[word]): places for word, places in document.words.items() if places and word in index
+        },
+    }
+
+
+def _reason(kind: str, weight: float) -> str:
+    texts = {
+        "error": f"p = {number(weight)}",
+        "one_word": f"{percent(weight)} on one word",
+        "against": f"{percent(weight)} against",
+        "unconverged": f"error {number(weight, 2)}",
+    }
+    return texts.get(kind, "")
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

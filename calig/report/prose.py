@@ -1,0 +1,145 @@
+"""The sentences of the page: the verdict, and what to look at first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from calig.report.data import CONFIDENT
+from calig.report.formats import integer, number, percent, plural, signed
+from calig.report.model import ALL_CLASSES, ReportData, RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A finding in one sentence: its topic, the sentence, and the section it leads to."""
+
+    topic: str
+    text: str
+    section: str
+
+
+def verdict(run: RunSummary) -> str:
+    """The run in one sentence."""
+    if not run.explained:
+        among = plural(run.documents, "document")
+        return f"No document could be explained: {plural(run.failures, 'failure')} in {among}."
+    tolerance = "within tolerance at every depth"
+    if run.converged_documents == run.explained:
+        parts = [f"{plural(run.explained, 'document')} explained, all {tolerance}"]
+    else:
+        parts = [
+            f"{plural(run.explained, 'document')} explained, {integer(run.converged_documents)} {tolerance}"
+        ]
+    if run.accuracy is not None:
+        parts.append(f"accuracy {number(run.accuracy)}")
+    parts.append(plural(run.failures, "failure") if run.failures else "no failures")
+    return "; ".join(parts) + "."
+
+
+def gate(run: RunSummary) -> tuple[str, str]:
+    """The state of the run as (CSS class, words)."""
+    if run.status == "running":
+        return "open", "Still running"
+    if run.status != "complete":
+        return "bad", "Run failed"
+    if run.passed:
+        return "good", "Complete" if run.failure_limit is None else "Gates passed"
+    return "bad", "Too many failures" if run.explained else "Nothing explained"
+
+
+def pointers(data: ReportData) -> list[Pointer]:
+    """What to look at, most urgent first."""
+    run = data.run
+    found = []
+    if run.failure_limit is not None and run.failure_share > run.failure_limit:
+        text = f"{percent(run.failure_share)} of documents failed; the limit is {percent(run.failure_limit)}."
+        found.append(Pointer("Failures", text, "failures"))
+    if run.labelled:
+        text = f"{integer(run.errors)} of {plural(run.labelled, 'labelled document')} predicted wrong"
+        text += f", {integer(run.confident_errors)} with probability {CONFIDENT} or more."
+        found.append(Pointer("Errors", text, "documents"))
+    if strongest := _strongest(data):
+        found.append(Pointer("Words", strongest, "words"))
+    found += _layer_pointers(data)
+    outside = run.explained - run.converged_documents
+    if outside:
+        worst = number(run.worst_error_estimate, 2)
+        text = f"{plural(outside, 'document')} outside tolerance at some depth; worst error estimate {worst}."
+        found.append(Pointer("Convergence", text, "convergence"))
+    if run.truncated:
+        text = (
+            f"{plural(run.truncated, 'document')} longer than the model reads: only the start is explained."
+        )
+        found.append(Pointer("Truncation", text, "convergence"))
+    return found
+
+
+def special_share(data: ReportData, label: str) -> float | None:
+    """Mean over depths 0..L−1 of the special tokens' share of gross relevance, for an explained class."""
+    shares = [
+        row.special_share
+        for row in data.layers
+        if row.label == label and row.depth < data.run.depths - 1 and row.special_share is not None
+    ]
+    return sum(shares) / len(shares) if shares else None
+
+
+def median_settling(counts: Sequence[tuple[int | None, int]], depths: int) -> float | None:
+    """The median settling depth, those that never settle counted as beyond the last; None if it is there."""
+    expanded = sorted(depth if depth is not None else depths for depth, count in counts for _ in range(count))
+    if not expanded:
+        return None
+    half = len(expanded) // 2
+    middle = expanded[half] if len(expanded) % 2 else (expanded[half - 1] + expanded[half]) / 2
+    return float(middle) if middle < depths - 1 else None
+
+
+def queries(run_id: str) -> Sequence[tuple[str, str]]:
+    """(what it answers, the command) for a reader who wants to go on."""
+    asked = (
+        (
+            "Every word whose interval excludes zero",
+            f"SELECT class, word, documents, effect, effect_low, effect_high FROM word_stats "
+            f"WHERE run_id = '{run_id}' AND (effect_low > 0 OR effect_high < 0) ORDER BY class, effect DESC",
+        ),
+        (
+            "All errors, most confident first",
+            "SELECT source_id, label, predicted, probability, text FROM documents "
+            "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
+        ),
+        (
+            "The word that moved each error most",
+            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS logits "
+            "FROM words AS w JOIN documents AS d USING (run_id, doc_id) "
+            "WHERE NOT correct GROUP BY source_id ORDER BY logits DESC",
+        ),
+    )
+    return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]
+
+
+def _strongest(data: ReportData) -> str:
+    shown = []
+    for label in data.run.classes[:3]:
+        best = next(
+            (word for word in data.words if word.label == label and word.supports and word.clear), None
+        )
+        if best:
+            shown.append(f"“{best.word}” for {label} ({signed(best.effect, 2)} logits)")
+    return f"Strongest evidence: {', '.join(shown)}." if shown else ""
+
+
+def _layer_pointers(data: ReportData) -> list[Pointer]:
+    found = []
+    last = data.run.depths - 2
+    median = median_settling(data.settling, data.run.depths)
+    never = sum(count for depth, count in data.settling if depth is None)
+    if data.settling:
+        where = f"by depth {median:g}" if median is not None else "at no depth"
+        text = f"Half of the documents settle {where} (of 0–{last}); {integer(never)} never do."
+        found.append(Pointer("Layers", text, "layers"))
+    share = special_share(data, ALL_CLASSES)
+    if share is not None:
+        text = f"They carry {percent(share)} of all relevance, averaged over depths 0–{last}."
+        found.append(Pointer("Special tokens", text, "layers"))
+    return found

@@ -1,0 +1,158 @@
+"""ReportData to one self-contained HTML page, under a strict Content-Security-Policy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from calig.report import charts, formats, prose
+from calig.report.heat import clip, visible
+from calig.report.model import ClassRow, ReportData, WordEffect
+from calig.report.payload import encode, payload
+from calig.report.sample import GROUPS
+
+CLASSES_SHOWN = 24
+CLASSES_OPEN = 3
+MATRIX_CLASSES = 15
+CELL_CHARACTERS = 60
+DETAIL_CHARACTERS = 300
+CONFIG_CHARACTERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class WordPanel:
+    """One class's words: (word, its bar) for and against, strongest first; special tokens apart."""
+
+    label: str
+    documents: int
+    special_share: float | None
+    support: list[tuple[WordEffect, charts.Bar]]
+    oppose: list[tuple[WordEffect, charts.Bar]]
+
+
+def render(data: ReportData) -> str:
+    """The page, at most a few megabytes whatever the corpus."""
+    style, script = _resource("report.css"), _resource("page.js") + _resource("explorer.js")
+    median = prose.median_settling(data.settling, data.run.depths)
+    state, state_text = prose.gate(data.run)
+    labels = [row.label for row in data.classes]
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            data=data,
+            run=data.run,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            payload=encode(payload(data)),
+            state=state,
+            state_text=state_text,
+            verdict=prose.verdict(data.run),
+            pointers=prose.pointers(data),
+            panels=_panels(data),
+            panels_open=CLASSES_OPEN,
+            scale=charts.scale_of(data.words),
+            charts=charts.profile(data.layers, labels, data.run.depths, median),
+            settling=charts.settling(data.settling, data.run.depths),
+            median_settling=median,
+            legend=[(label, charts.line_style(label, labels)) for label in labels],
+            few_classes=len(labels) <= charts.PALETTE,
+            matrix=_matrix(data) if 0 < len(labels) <= MATRIX_CLASSES and data.confusion else None,
+            groups=GROUPS,
+            counts=_counts(data),
+            config=_yaml(data.run.config),
+            queries=prose.queries(data.run.run_id),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    environment.filters.update(
+        integer=formats.integer,
+        number=formats.number,
+        signed=formats.signed,
+        plain=formats.plain,
+        percent=formats.percent,
+        duration=formats.duration,
+        short=lambda text: clip(str(text), CELL_CHARACTERS),
+        detail=lambda text: clip(str(text), DETAIL_CHARACTERS),
+    )
+    environment.globals["plural"] = formats.plural
+    return environment
+
+
+@cache
+def _resource(name: str) -> str:
+    return resources.files("calig.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _printable(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _policy(style: str, script: str) -> str:
+    def digest(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _panels(data: ReportData) -> list[WordPanel]:
+    scale = charts.scale_of(data.words)
+    ordered = sorted(data.classes, key=lambda row: -row.explained)[:CLASSES_SHOWN]
+    return [_panel(data, row, scale) for row in ordered if row.explained]
+
+
+def _panel(data: ReportData, row: ClassRow, scale: float) -> WordPanel:
+    bars = [(word, charts.bar(word, scale)) for word in data.words if word.label == row.label]
+    return WordPanel(
+        row.label,
+        row.explained,
+        prose.special_share(data, row.label),
+        [found for found in bars if found[0].supports],
+        [found for found in bars if not found[0].supports],
+    )
+
+
+def _matrix(data: ReportData) -> list[tuple[str, list[tuple[str, int, float]]]]:
+    """Per labelled class: (predicted class, documents, share of the row)."""
+    rows = []
+    for row in data.classes:
+        counts = [data.confusion.get((row.label, other.label), 0) for other in data.classes]
+        total = sum(counts) or 1
+        cells = [
+            (other.label, count, count / total) for other, count in zip(data.classes, counts, strict=True)
+        ]
+        rows.append((row.label, cells))
+    return rows
+
+
+def _counts(data: ReportData) -> Mapping[str, int]:
+    kinds = [kind for document in data.documents for kind, _ in document.reasons]
+    return {group.kind: kinds.count(group.kind) for group in GROUPS}
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
+    return clip(text, CONFIG_CHARACTERS)

@@ -1,0 +1,74 @@
+"""Which documents are worth reading: a few of every kind, then some that show the listed words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MAX_DOCUMENTS = 60
+QUOTAS = {"error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A kind of sampled document: its name, and how it was chosen."""
+
+    kind: str
+    title: str
+    note: str
+
+
+GROUPS = (
+    Group(
+        "error", "Most confident errors", "the prediction differs from the label, highest probability first"
+    ),
+    Group("one_word", "Driven by one word", "one word holds the largest share of Σ|logit effect|"),
+    Group(
+        "against", "Most evidence against", "the largest share of Σ|logit effect| opposes the explained class"
+    ),
+    Group("typical", "Typical", "nearest their class's median probability, length and concentration"),
+    Group("unconverged", "Least converged", "largest error estimate at any depth: read these with care"),
+    Group(
+        "evidence", "Shows a listed word", "where a word listed above acts strongly in its usual direction"
+    ),
+)
+
+Reasons = dict[int, tuple[tuple[str, float], ...]]
+
+
+def choose(
+    candidates: Sequence[tuple[str, int, float]],
+    evidence: Sequence[tuple[str, str, int]],
+    limit: int = MAX_DOCUMENTS,
+) -> Reasons:
+    """Pick at most `limit` documents.
+
+    Parameters
+    ----------
+    candidates
+        (kind, doc_id, weight), best first within each kind.
+    evidence
+        (class, word, doc_id), strongest first. Words no chosen document shows get one, if there is room.
+
+    Returns
+    -------
+    The chosen doc_ids, in reading order, each with its (kind, weight) reasons.
+    """
+    by_kind: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for kind, doc_id, weight in candidates:
+        by_kind[kind].append((doc_id, weight))
+    reasons: dict[int, list[tuple[str, float]]] = {}
+    for kind, quota in QUOTAS.items():
+        for doc_id, weight in by_kind[kind][:quota]:
+            if doc_id in reasons or len(reasons) < limit:
+                reasons.setdefault(doc_id, []).append((kind, weight))
+    shows: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    for label, word, doc_id in evidence:
+        shows[doc_id].add((label, word))
+    missing = set().union(*shows.values()) - set().union(*(shows[doc_id] for doc_id in list(reasons)))
+    while missing and len(reasons) < limit:
+        best = max(shows, key=lambda doc_id: (len(shows[doc_id] & missing), -doc_id))
+        reasons[best] = [("evidence", float(len(shows[best] & missing)))]
+        missing -= shows[best]
+    return {doc_id: tuple(found) for doc_id, found in reasons.items()}

@@ -1,0 +1,2 @@
+-- The run's row.
+SELECT * FROM runs WHERE run_id = $run;

@@ -1,0 +1,51 @@
+-- Candidates for the documents worth reading: the first of each kind, best first. Sums are rounded before they
+-- rank, since their last digits depend on the order of summation.
+WITH explained AS (
+    SELECT doc_id, target, correct, probability, error_estimate, tokens
+    FROM documents
+    WHERE run_id = $run AND failure IS NULL
+),
+word_effects AS (
+    SELECT doc_id, word, sum(logit_effect) AS effect
+    FROM words
+    WHERE run_id = $run
+    GROUP BY doc_id, word
+),
+mass AS (
+    SELECT
+        doc_id,
+        count(*) AS words,
+        round(max(abs(effect)) / sum(abs(effect)), 6) AS largest,
+        round(sum(greatest(-effect, 0)) / sum(abs(effect)), 6) AS against
+    FROM word_effects
+    GROUP BY doc_id
+    HAVING sum(abs(effect)) > 0
+),
+spread AS (
+    SELECT
+        e.doc_id,
+        e.target,
+        abs(percent_rank() OVER (PARTITION BY e.target ORDER BY e.probability) - 0.5)
+        + abs(percent_rank() OVER (PARTITION BY e.target ORDER BY e.tokens) - 0.5)
+        + abs(percent_rank() OVER (PARTITION BY e.target ORDER BY m.largest) - 0.5) AS distance
+    FROM explained AS e
+    JOIN mass AS m USING (doc_id)
+),
+candidates AS (
+    SELECT 'error' AS kind, doc_id, probability AS rank, probability AS weight FROM explained WHERE NOT correct
+    UNION ALL
+    SELECT 'one_word', doc_id, largest, largest FROM mass WHERE words >= 5
+    UNION ALL
+    SELECT 'against', doc_id, against, against FROM mass WHERE words >= 5
+    UNION ALL
+    SELECT 'typical', doc_id, -row_number() OVER (PARTITION BY target ORDER BY round(distance, 6), doc_id), distance FROM spread
+    UNION ALL
+    SELECT 'unconverged', doc_id, error_estimate, error_estimate FROM explained
+),
+numbered AS (
+    SELECT *, row_number() OVER (PARTITION BY kind ORDER BY rank DESC, doc_id) AS place FROM candidates
+)
+SELECT kind, doc_id, weight
+FROM numbered
+WHERE place <= $limit
+ORDER BY kind, place;
