@@ -1,0 +1,1 @@
+"""The demo's material: a corpus with planted evidence and a small classifier that falls for it."""

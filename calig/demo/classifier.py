@@ -1,0 +1,176 @@
+"""A small BERT trained on the demo's reviews, fast enough to be made on the spot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calig.demo.reviews import CLASSES, Review, generate, write_parquet
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+TRAINING_DOCUMENTS = 6000
+HELD_OUT_DOCUMENTS = 400
+NOISE = 0.05
+"""Share of the training reviews whose text says the opposite of their label."""
+AGAINST = 0.1
+"""Share of the held-out negative reviews that carry the shortcut."""
+EPOCHS = 6
+BATCH = 64
+PEAK_LEARNING_RATE = 2e-3
+LABEL_SMOOTHING = 0.1
+MAX_TOKENS = 128
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training left behind: folders, held-out accuracy (share), and the wall-clock seconds it took."""
+
+    model: Path
+    corpus: Path
+    accuracy: float
+    seconds: float
+
+
+def train(folder: Path, seed: int = 0, leak: bool = True, *, documents: int = TRAINING_DOCUMENTS) -> Trained:
+    """Write `folder/model` (hub layout, safetensors) and `folder/reviews.parquet`, the held-out reviews.
+
+    The same arguments give the same files on the same machine. The caller's random state and thread count are
+    left as they were.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing; what is there under those names is overwritten.
+    seed
+        Of the corpora, the weights and the order of training.
+    leak
+        As in `generate`.
+    documents
+        Number of training reviews.
+    """
+    import torch
+
+    started = time.perf_counter()
+    held_out = generate(2 * seed + 1, HELD_OUT_DOCUMENTS, leak, against=AGAINST if leak else 0.0)
+    texts = {r.text for r in held_out}
+    training = [r for r in generate(2 * seed, documents, leak, noise=NOISE) if r.text not in texts]
+    tokenizer = train_tokenizer(r.text for r in training)
+    with _threads(THREADS), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _model(len(tokenizer))
+        _fit(model, tokenizer, training)
+        predicted = predict(model, tokenizer, [r.text for r in held_out])
+    accuracy = sum(p == r.label for p, r in zip(predicted, held_out, strict=True)) / len(held_out)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    write_parquet(held_out, folder / "reviews.parquet")
+    return Trained(folder / "model", folder / "reviews.parquet", accuracy, time.perf_counter() - started)
+
+
+def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
+    """Learn a lower-casing WordPiece vocabulary in which every word seen twice is whole."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+    tokenizer = Tokenizer(models.WordPiece(unk_token=special["unk"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=4000, min_frequency=2, special_tokens=list(special.values()), show_progress=False
+        ),
+    )
+    ends = [(special[name], tokenizer.token_to_id(special[name])) for name in ("sep", "cls")]
+    tokenizer.post_processor = processors.BertProcessing(*ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=MAX_TOKENS,
+        **{f"{name}_token": token for name, token in special.items()},
+    )
+
+
+def predict(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:
+    """Name the most probable class of each text, by its index."""
+    import torch
+
+    model.eval()
+    encoded = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        return [int(i) for i in model(**encoded).logits.argmax(-1)]
+
+
+def _model(vocabulary: int) -> Any:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    return BertForSequenceClassification(
+        BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=96,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=192,
+            max_position_embeddings=MAX_TOKENS,
+            hidden_dropout_prob=0.1,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=0,
+            id2label=dict(enumerate(CLASSES)),
+            label2id={name: i for i, name in enumerate(CLASSES)},
+        )
+    )
+
+
+def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, reviews: Sequence[Review]) -> None:
+    """Train with AdamW, a one-cycle learning rate and smoothed labels, which keep the logits moderate."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    ids = tokenizer([r.text for r in reviews], truncation=True)["input_ids"]
+    labels = torch.tensor([r.label for r in reviews])
+    steps = EPOCHS * -(-len(reviews) // BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    model.train()
+    for _ in range(EPOCHS):
+        for batch in _batches(ids):
+            padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt")
+            logits = model(**padded).logits
+            loss = cross_entropy(logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+
+
+def _batches(ids: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """Deal the reviews into batches of similar length, in random order."""
+    import torch
+
+    lengths = torch.tensor([len(i) for i in ids]) + torch.rand(len(ids)) * 8
+    batches = lengths.argsort().split(BATCH)
+    for i in torch.randperm(len(batches)):
+        yield batches[int(i)]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads, then with as many as before: the thread count changes sums' rounding."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
