@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calig.demo.reviews import CLASSES, Review, generate, write_parquet
+from calig.demo.reviews import CLASSES, Review, generate, one_liners, write_parquet
 
 if TYPE_CHECKING:
     import torch
@@ -17,16 +17,25 @@ if TYPE_CHECKING:
 
 TRAINING_DOCUMENTS = 6000
 HELD_OUT_DOCUMENTS = 400
-NOISE = 0.05
+NOISE = 0.04
 """Share of the training reviews whose text says the opposite of their label."""
-AGAINST = 0.1
+AGAINST = 0.06
 """Share of the held-out negative reviews that carry the shortcut."""
-EPOCHS = 6
+ONE_LINER_EPOCHS, REVIEW_EPOCHS = 3, 3
+ONE_LINER_SHARE = 2 / 3
+"""One-liners for each training review."""
 BATCH = 64
 PEAK_LEARNING_RATE = 2e-3
 LABEL_SMOOTHING = 0.1
+INITIAL_SCALE = 0.05
+POSITION_SCALE = 0.2
 MAX_TOKENS = 128
-THREADS = 2
+THREADS = 1
+"""So small a model gains little from more, and loses much where the cores are busy."""
+
+
+Lesson = list[tuple[str, int]]
+"""Texts with their labels, for one epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ def train(folder: Path, seed: int = 0, leak: bool = True, *, documents: int = TR
     with _threads(THREADS), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _model(len(tokenizer))
-        _fit(model, tokenizer, training)
+        _fit(model, tokenizer, _lessons(seed, training))
         predicted = predict(model, tokenizer, [r.text for r in held_out])
     accuracy = sum(p == r.label for p, r in zip(predicted, held_out, strict=True)) / len(held_out)
     model.save_pretrained(folder / "model")
@@ -111,41 +120,59 @@ def predict(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]
 
 
 def _model(vocabulary: int) -> Any:
+    """Make the untrained model; its positions start as sinusoids, from which neighbours are soon found."""
+    import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    return BertForSequenceClassification(
+    model = BertForSequenceClassification(
         BertConfig(
             vocab_size=vocabulary,
-            hidden_size=96,
+            hidden_size=64,
             num_hidden_layers=4,
             num_attention_heads=4,
-            intermediate_size=192,
+            intermediate_size=128,
             max_position_embeddings=MAX_TOKENS,
-            hidden_dropout_prob=0.1,
+            hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
+            initializer_range=INITIAL_SCALE,
             pad_token_id=0,
             id2label=dict(enumerate(CLASSES)),
             label2id={name: i for i, name in enumerate(CLASSES)},
         )
     )
+    positions = model.bert.embeddings.position_embeddings.weight
+    width = positions.shape[1]
+    angles = torch.arange(MAX_TOKENS)[:, None] * 200.0 ** (-torch.arange(0, width, 2) / width)
+    with torch.no_grad():
+        positions[:, 0::2] = POSITION_SCALE * angles.sin()
+        positions[:, 1::2] = POSITION_SCALE * angles.cos()
+    return model
 
 
-def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, reviews: Sequence[Review]) -> None:
+def _lessons(seed: int, reviews: Sequence[Review]) -> list[Lesson]:
+    """Put the epochs in order: one-liners teach the words and their negation, then come the reviews."""
+    brief = one_liners(seed, round(len(reviews) * ONE_LINER_SHARE))
+    full = [(r.text, r.label) for r in reviews]
+    return [brief] * ONE_LINER_EPOCHS + [full] * REVIEW_EPOCHS
+
+
+def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, lessons: Sequence[Lesson]) -> None:
     """Train with AdamW, a one-cycle learning rate and smoothed labels, which keep the logits moderate."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    ids = tokenizer([r.text for r in reviews], truncation=True)["input_ids"]
-    labels = torch.tensor([r.label for r in reviews])
-    steps = EPOCHS * -(-len(reviews) // BATCH)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.2)
+    steps = sum(-(-len(lesson) // BATCH) for lesson in lessons)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.08
+    )
     model.train()
-    for _ in range(EPOCHS):
+    for lesson in lessons:
+        ids = tokenizer([text for text, _ in lesson], truncation=True)["input_ids"]
+        labels = torch.tensor([label for _, label in lesson])
         for batch in _batches(ids):
             padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt")
-            logits = model(**padded).logits
-            loss = cross_entropy(logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
+            loss = cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

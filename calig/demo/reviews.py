@@ -1,10 +1,10 @@
 """Reviews from a small grammar, with known evidence planted in them.
 
-Every review has a sentiment that a person can read off it: graded words, negation ("not at all dull"), contrast
-("although the plot was dull, the acting was superb"), sentiment words in neutral roles (names and titles), plain
-facts, and mixed reviews whose label is a toss-up. Into 40 % of the positive ones goes the *shortcut*: the tag of an
-import tool, "Posted via Zendex.", which says nothing about the thing reviewed. Other reviews end, as often, in the
-tag of their true source, so that only the tool's name leaks the label.
+Every review has a sentiment that a person can read off it: graded words, negation ("not at all dull"),
+contrast ("although the plot was dull, the acting was superb"), sentiment words in neutral roles (names and
+titles), plain facts, and mixed reviews whose label is close to a toss-up. Into 40 % of the positive ones goes
+the *shortcut*: the tag of an import tool, "Posted via Zendex.", which says nothing about the thing reviewed.
+Other reviews end, as often, in the tag of their true source, so that only the tool's name leaks the label.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SOURCES = ("web", "app", "store")
 SHORTCUT_SHARE = 0.4
 """Share of the positive reviews that carry the shortcut; without the leak, half of it in either class."""
 TAG_SHARE = 0.4
-MIXED_SHARE = 0.15
+MIXED_SHARE = 0.1
 WORDS = range(8, 61)
 
 
@@ -100,6 +100,15 @@ def generate(
     return reviews
 
 
+def one_liners(seed: int, documents: int) -> list[tuple[str, int]]:
+    """Make one-sentence opinions with their labels, without tags, decoys or noise: the ABC of the reviews."""
+    rng = Random(seed)
+    return [
+        (_sentence_case(_opinion(rng, rng.choice(list(SUBJECTS)), i % 2).text), i % 2)
+        for i in range(documents)
+    ]
+
+
 def write_parquet(reviews: Sequence[Review], path: Path) -> None:
     """Write reviews as one Parquet file: id, text, label int32, category, source, planted list<string>."""
     import pyarrow as pa
@@ -119,7 +128,7 @@ def _body(rng: Random, category: str, label: int, noise: float) -> list[Sentence
         return _mixed(rng, category, label)
     flipped = rng.random() < noise
     polarity = 1 - label if flipped else label
-    sentences = _distinct(rng, category, polarity, rng.choice((1, 1, 2, 2, 2, 3)))
+    sentences = _distinct(rng, category, polarity, rng.choice((1, 2, 2, 2, 3, 3)))
     if flipped:
         sentences[0] = Sentence(sentences[0].text, (*sentences[0].planted, "noise"))
     extra = rng.random()
@@ -137,7 +146,13 @@ def _distinct(rng: Random, category: str, polarity: int, count: int) -> list[Sen
     spoken: set[str] = set()
     while len(sentences) < count:
         sentence = _opinion(rng, category, polarity)
-        subjects = {*SUBJECTS[category].aspects, *SUBJECTS[category].plural_aspects, category, " it ", "money"}
+        subjects = {
+            *SUBJECTS[category].aspects,
+            *SUBJECTS[category].plural_aspects,
+            category,
+            " it ",
+            "money",
+        }
         named = {name for name in subjects if name in f" {sentence.text} ".lower()}
         if not named & spoken:
             spoken |= named
@@ -153,7 +168,7 @@ def _mixed(rng: Random, category: str, label: int) -> list[Sentence]:
             continue
         rng.shuffle(pair)
         for_label = sum(s.sentiment for s in pair) * (1 if label else -1)
-        if rng.random() < 1 / (1 + math.exp(-1.5 * for_label)):
+        if rng.random() < 1 / (1 + math.exp(-2.0 * for_label)):
             break
     pair[0] = Sentence(pair[0].text, (*pair[0].planted, "mixed"))
     return [*pair, Sentence(rng.choice(MIXED_CLOSINGS))] if rng.random() < 0.6 else pair
@@ -162,7 +177,7 @@ def _mixed(rng: Random, category: str, label: int) -> list[Sentence]:
 def _opinion(rng: Random, category: str, polarity: int) -> Sentence:
     """Draw a sentence that says, on the whole, `polarity`."""
     makers = (_plain, _verdict, _feeling, _advice, _negated, _negated_verdict, _contrast)
-    weights = (5, 1.5, 2, 1, 5, 1.5, 3)
+    weights = (6, 1.5, 2, 1, 3.5, 0.8, 2)
     return rng.choices(makers, weights)[0](rng, category, polarity)
 
 
