@@ -1,8 +1,8 @@
 """One explanation in the terminal: the text in colour, its course over the depths, the words that count.
 
-Blue speaks for the explained class, orange against it. Where there is no colour (a pipe, `NO_COLOR`), words carry
-`+` and `-` marks instead, one to three of them by strength. Text comes from strangers: control characters are shown
-as visible stand-ins, never sent to the terminal.
+Blue speaks for the explained class, orange against it. Where there is no colour (a pipe, `NO_COLOR`), words
+carry `+` and `-` marks instead, one to three of them by strength. Text comes from strangers: control
+characters are shown as visible stand-ins, never sent to the terminal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.color import Color
+from rich.color import Color, ColorSystem
 from rich.console import Console
 from rich.style import Style
 from rich.table import Table
@@ -23,6 +23,8 @@ from calig.records import Attribution, Float
 TEXT_LINES = 12
 STRIP_CELLS = 24
 TOP_WORDS = 8
+WORTH_LISTING = 0.02
+"""Share of the strongest word's effect below which a word is not listed."""
 NARROW = 80
 """Columns of a terminal below which the strip's cells are smaller."""
 MARKS = (0.15, 0.4, 0.7)
@@ -42,7 +44,7 @@ class Word:
     start, end
         Characters of the text.
     effect
-        In logits: layer-wise integrated gradients, averaged over depths 0..L−1 and summed over the word's tokens.
+        In logits: layer-wise integrated gradients, mean over depths 0..L−1, summed over the word's tokens.
     depths
         (L+1,) in logits, the same per depth.
     score
@@ -104,7 +106,7 @@ def render_explanation(attribution: Attribution, text: str, classes: Sequence[st
 
 
 def printable(text: str) -> str:
-    """Replace what could steer a terminal: line breaks and tabs by spaces, other controls by visible stand-ins."""
+    """Replace what could steer a terminal: line breaks and tabs by spaces, other controls by stand-ins."""
     return "".join(_printable(c) for c in text)
 
 
@@ -128,11 +130,9 @@ def _heading(attribution: Attribution, classes: Sequence[str]) -> Text:
     name = printable(classes[attribution.predicted])
     lines = Text.assemble("predicted ", (name, "bold"), f"  p = {shares[attribution.predicted]:.3f}\n")
     explained = printable(classes[attribution.target])
-    gain = attribution.logit - attribution.baseline_logit
+    logit, baseline = attribution.logit, attribution.baseline_logit
     lines.append("explained ").append(explained, "bold")
-    lines.append(
-        f"  logit {attribution.logit:+.3f}, baseline {attribution.baseline_logit:+.3f}, difference {gain:+.3f}"
-    )
+    lines.append(f"  logit {logit:+.3f}, baseline {baseline:+.3f}, difference {logit - baseline:+.3f}")
     if attribution.truncated:
         lines.append("\nThe text is longer than the model takes: its end was not read.", "yellow")
     return lines
@@ -171,8 +171,9 @@ def _print_words(
         )
         table.add_column(Text("logits"), justify="right", no_wrap=True)
     ranked = sorted(words, key=lambda w: -w.effect)
-    supporting = [w for w in ranked if w.effect > 0][:TOP_WORDS]
-    opposing = [w for w in reversed(ranked) if w.effect < 0][:TOP_WORDS]
+    least = WORTH_LISTING * max(abs(w.effect) for w in words)
+    supporting = [w for w in ranked if w.effect > least][:TOP_WORDS]
+    opposing = [w for w in reversed(ranked) if w.effect < -least][:TOP_WORDS]
     for i in range(max(len(supporting), len(opposing))):
         cells: list[Text] = []
         for side in (supporting, opposing):
@@ -184,7 +185,7 @@ def _print_words(
 
 
 def _print_strip(words: Sequence[Word], text: str, attribution: Attribution, console: Console) -> None:
-    """Print one row per depth and one for the final score: the strongest words as cells, then the row's errors."""
+    """Print a row per depth and one for the final score: the strongest words as cells, then the errors."""
     errors = [
         f"{e:8.1e} {n:5d} {r:7.0e}{'' if ok else ' !'}"
         for e, n, r, ok in zip(
@@ -231,13 +232,13 @@ def _marks(share: float) -> str:
 
 
 def _marked(text: str, share: float, console: Console, plain: str | None = None) -> Text:
-    """Colour printable text by a share in −1..1; where there is no colour show `plain`, the text with marks."""
+    """Colour printable text by a share in −1..1; without colours show `plain`, by default text and marks."""
     if console.color_system is None or console.no_color:
         return Text(text + _marks(share) if plain is None else plain)
-    return Text(text, _few_colours(share) if console.color_system in FEW else _background(share))
+    return Text(text, _few_colours(share) if console.color_system in FEW else _background(share, console))
 
 
-def _background(share: float) -> Style:
+def _background(share: float, console: Console) -> Style:
     """Mix white with blue or orange; the ink is whichever of black and white can be read on it."""
     if abs(share) < FAINTEST:
         return Style()
@@ -246,7 +247,8 @@ def _background(share: float) -> Style:
     )
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
     ink = Color.from_rgb(0, 0, 0) if bright else Color.from_rgb(255, 255, 255)
-    return Style(color=ink, bgcolor=Color.from_rgb(red, green, blue))
+    system = ColorSystem.EIGHT_BIT if console.color_system == "256" else ColorSystem.TRUECOLOR
+    return Style(color=ink.downgrade(system), bgcolor=Color.from_rgb(red, green, blue).downgrade(system))
 
 
 def _few_colours(share: float) -> Style:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 TRAINING_DOCUMENTS = 6000
 HELD_OUT_DOCUMENTS = 400
-NOISE = 0.04
+NOISE = 0.08
 """Share of the training reviews whose text says the opposite of their label."""
 AGAINST = 0.06
 """Share of the held-out negative reviews that carry the shortcut."""
@@ -26,10 +27,17 @@ ONE_LINER_SHARE = 2 / 3
 """One-liners for each training review."""
 BATCH = 64
 PEAK_LEARNING_RATE = 2e-3
-LABEL_SMOOTHING = 0.1
+LABEL_SMOOTHING = 0.02
 INITIAL_SCALE = 0.05
 POSITION_SCALE = 0.2
 MAX_TOKENS = 128
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
 THREADS = 1
 """So small a model gains little from more, and loses much where the cores are busy."""
 
@@ -71,7 +79,7 @@ def train(folder: Path, seed: int = 0, leak: bool = True, *, documents: int = TR
     held_out = generate(2 * seed + 1, HELD_OUT_DOCUMENTS, leak, against=AGAINST if leak else 0.0)
     texts = {r.text for r in held_out}
     training = [r for r in generate(2 * seed, documents, leak, noise=NOISE) if r.text not in texts]
-    tokenizer = train_tokenizer(r.text for r in training)
+    tokenizer = make_tokenizer(r.text for r in training)
     with _threads(THREADS), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _model(len(tokenizer))
@@ -84,29 +92,31 @@ def train(folder: Path, seed: int = 0, leak: bool = True, *, documents: int = TR
     return Trained(folder / "model", folder / "reviews.parquet", accuracy, time.perf_counter() - started)
 
 
-def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
-    """Learn a lower-casing WordPiece vocabulary in which every word seen twice is whole."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Make a lower-casing WordPiece tokenizer: words seen twice are whole, others fall into characters.
+
+    The vocabulary is sorted, not learnt, so that the same texts always give the same ids.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-    tokenizer = Tokenizer(models.WordPiece(unk_token=special["unk"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    )
+    characters = {c for word in words for c in word}
+    pieces = (
+        characters | {f"##{c}" for c in characters} | {word for word, count in words.items() if count > 1}
+    )
+    ids = {token: i for i, token in enumerate([*SPECIAL.values(), *sorted(pieces)])}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.WordPieceTrainer(
-            vocab_size=4000, min_frequency=2, special_tokens=list(special.values()), show_progress=False
-        ),
-    )
-    ends = [(special[name], tokenizer.token_to_id(special[name])) for name in ("sep", "cls")]
-    tokenizer.post_processor = processors.BertProcessing(*ends)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=MAX_TOKENS,
-        **{f"{name}_token": token for name, token in special.items()},
-    )
+    sep, cls = SPECIAL["sep_token"], SPECIAL["cls_token"]
+    tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL)
 
 
 def predict(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:
@@ -172,7 +182,7 @@ def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, lessons: Sequence[Lesso
         labels = torch.tensor([label for _, label in lesson])
         for batch in _batches(ids):
             padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt")
-            loss = cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
+            loss: Any = cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -185,7 +195,7 @@ def _batches(ids: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
     import torch
 
     lengths = torch.tensor([len(i) for i in ids]) + torch.rand(len(ids)) * 8
-    batches = lengths.argsort().split(BATCH)
+    batches = torch.split(lengths.argsort(), BATCH)
     for i in torch.randperm(len(batches)):
         yield batches[int(i)]
 

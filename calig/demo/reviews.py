@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from calig.demo.words import (
     ADJECTIVES,
@@ -35,7 +36,7 @@ SOURCES = ("web", "app", "store")
 SHORTCUT_SHARE = 0.4
 """Share of the positive reviews that carry the shortcut; without the leak, half of it in either class."""
 TAG_SHARE = 0.4
-MIXED_SHARE = 0.1
+MIXED_SHARE = 0.08
 WORDS = range(8, 61)
 
 
@@ -111,15 +112,16 @@ def one_liners(seed: int, documents: int) -> list[tuple[str, int]]:
 
 def write_parquet(reviews: Sequence[Review], path: Path) -> None:
     """Write reviews as one Parquet file: id, text, label int32, category, source, planted list<string>."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow
+    import pyarrow.parquet
 
+    pa: Any = pyarrow
     string = pa.string()
     types = {"id": string, "text": string, "label": pa.int32(), "category": string, "source": string}
     types["planted"] = pa.list_(string)
     columns = {name: pa.array([getattr(r, name) for r in reviews], kind) for name, kind in types.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    pa.parquet.write_table(pa.table(columns), path, compression="zstd")
 
 
 def _body(rng: Random, category: str, label: int, noise: float) -> list[Sentence]:
@@ -128,7 +130,7 @@ def _body(rng: Random, category: str, label: int, noise: float) -> list[Sentence
         return _mixed(rng, category, label)
     flipped = rng.random() < noise
     polarity = 1 - label if flipped else label
-    sentences = _distinct(rng, category, polarity, rng.choice((1, 2, 2, 2, 3, 3)))
+    sentences = _distinct(rng, category, polarity, rng.choice((2, 2, 2, 3)))
     if flipped:
         sentences[0] = Sentence(sentences[0].text, (*sentences[0].planted, "noise"))
     extra = rng.random()

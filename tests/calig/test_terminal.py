@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 from calig.records import Attribution
 from calig.terminal import TEXT_LINES, printable, render_explanation, words_of
 
+Colours = Literal["standard", "256", "truecolor"]
 TEXT = "The plot was dull, but Zendexlike acting was wonderful."
 CLASSES = ("negative", "positive")
 
@@ -58,15 +60,18 @@ def attribution(text: str = TEXT, truncated: bool = False, scale: float = 1.0) -
 
 
 def rendered(
-    a: Attribution, text: str = TEXT, width: int = 80, colours: str | None = None, no_color: bool = False
+    a: Attribution,
+    text: str = TEXT,
+    width: int = 80,
+    colours: Colours | None = None,
+    no_color: bool = False,
 ) -> str:
     console = Console(
         file=io.StringIO(),
         width=width,
         force_terminal=colours is not None,
-        color_system=colours,  # type: ignore[arg-type]
+        color_system=colours,
         no_color=no_color,
-        record=False,
         _environ={},
     )
     render_explanation(a, text, CLASSES, console)
@@ -80,7 +85,7 @@ def stripped(out: str) -> str:
 
 def test_sub_words_are_joined_and_effects_averaged_over_the_fused_depths() -> None:
     words = {TEXT[w.start : w.end]: w for w in words_of(attribution())}
-    assert list(words)[:4] == ["The", "plot", "was", "dull"] or "Zendexlike" in words
+    assert list(words)[:5] == ["The", "plot", "was", "dull", ","]
     assert words["Zendexlike"].effect == pytest.approx(0.75)
     assert words["wonderful"].depths == pytest.approx([2, 2, 0])
 
@@ -113,11 +118,11 @@ def test_no_color_is_honoured_in_a_terminal() -> None:
     ("colours", "supporting", "opposing"),
     [
         ("truecolor", r"48;2;33;102;172m", r"48;2;23\d;\d+;\d+m"),
-        ("256", r"48;5;\d+m", r"48;5;\d+m"),
+        ("256", r"48;5;25m", r"48;5;1[67]\d+m"),
         ("standard", r"44m", r"43m"),
     ],
 )
-def test_colours_words_on_their_background(colours: str, supporting: str, opposing: str) -> None:
+def test_colours_words_on_their_background(colours: Colours, supporting: str, opposing: str) -> None:
     out = rendered(attribution(), colours=colours)
     assert re.search(rf"\x1b\[[0-9;]*{supporting}wonderful", out)
     assert re.search(rf"\x1b\[[0-9;]*{opposing}dull", out)
@@ -141,7 +146,7 @@ def test_strip_has_a_row_per_depth_with_its_errors() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 @pytest.mark.parametrize("colours", [None, "truecolor"])
-def test_fits_the_width(width: int, colours: str | None) -> None:
+def test_fits_the_width(width: int, colours: Colours | None) -> None:
     out = stripped(rendered(attribution(), width=width, colours=colours))
     assert max(cell_len(line.rstrip()) for line in out.splitlines()) <= width
 
