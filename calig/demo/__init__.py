@@ -1,7 +1,7 @@
 """The demo's material: a corpus with planted evidence, and a small classifier that falls for it.
 
-`generate` (reviews.py) writes the corpus, `train` (classifier.py) makes the model on the spot, `demo_config` is
-the audit of the two, `SQL_SHORTCUT` the question that exposes what the model relies on.
+`generate` (reviews.py) writes the corpus, `train` (classifier.py) makes the model on the spot, `demo_config`
+is the audit of the two, `SQL_SHORTCUT` the question that exposes what the model relies on.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 TRAINING_DOCUMENTS = 6000
 HELD_OUT_DOCUMENTS = 400
-NOISE = 0.08
+NOISE = 0.1
 """Share of the training reviews whose text says the opposite of their label."""
-AGAINST = 0.06
+AGAINST = 0.05
 """Share of the held-out negative reviews that carry the shortcut."""
 ONE_LINER_EPOCHS, REVIEW_EPOCHS = 3, 3
 ONE_LINER_SHARE = 2 / 3
@@ -116,7 +116,10 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     sep, cls = SPECIAL["sep_token"], SPECIAL["cls_token"]
     tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
     fast: Any = PreTrainedTokenizerFast
-    return fast(tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL)
+    wrapped: PreTrainedTokenizerFast = fast(
+        tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL
+    )
+    return wrapped
 
 
 def predict(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:

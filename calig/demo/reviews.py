@@ -24,7 +24,6 @@ from calig.demo.words import (
     NEGATED_ADVICE,
     NEGATORS,
     OCCASIONS,
-    PAST,
     SUBJECTS,
     VERBS,
     VERDICTS,
@@ -225,10 +224,10 @@ def _negated_verdict(rng: Random, category: str, polarity: int) -> Sentence:
 
 def _feeling(rng: Random, category: str, polarity: int) -> Sentence:
     aspect, _ = _aspect(rng, category)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         verb = rng.choice(VERBS[1 - polarity])[0]
         return Sentence(f"I {rng.choice(('did not', 'could never'))} {verb} the {aspect}", ("negation",))
-    return Sentence(f"I {PAST[rng.choice(VERBS[polarity])[0]]} the {aspect}")
+    return Sentence(f"I {rng.choice(VERBS[polarity])[1]} the {aspect}")
 
 
 def _advice(rng: Random, category: str, polarity: int) -> Sentence:

@@ -22,7 +22,7 @@ SELECT
     word,
     round(top.effect, 2) AS effect,
     top.documents,
-    round(top.documents / (SELECT count(DISTINCT (run_id, doc_id)) FROM uses), 2) AS share,
+    round(top.documents / (SELECT count(*) FROM documents WHERE target = 'positive'), 2) AS share,
     (SELECT count(DISTINCT category) FROM uses u WHERE (u.run_id, u.word) = (top.run_id, top.word)) AS categories,
     (SELECT round(min(s.effect), 2) FROM slices s WHERE (s.run_id, s.word) = (top.run_id, top.word)) AS least_in_a_slice,
     (SELECT count(*) FILTER (wrong) FROM uses u WHERE (u.run_id, u.word) = (top.run_id, top.word)) AS wrongly_positive

@@ -43,15 +43,8 @@ ADJECTIVES = {
     ),
 }
 VERDICTS = {1: ("triumph", "joy", "delight", "success"), 0: ("letdown", "mess", "failure", "disaster")}
-VERBS = {1: (("like", 1), ("enjoy", 2), ("love", 3)), 0: (("dislike", 1), ("regret", 2), ("hate", 3))}
-PAST = {
-    "like": "liked",
-    "enjoy": "enjoyed",
-    "love": "loved",
-    "dislike": "disliked",
-    "regret": "regretted",
-    "hate": "hated",
-}
+VERBS = {1: (("enjoy", "enjoyed"), ("love", "loved")), 0: (("dislike", "disliked"), ("hate", "hated"))}
+"""Verbs with their past tense."""
 ADVERBS = ("", "", "", "really ", "truly ", "simply ", "quite ", "rather ")
 NEGATORS = ("not {}", "not at all {}", "never {}", "hardly {}", "far from {}", "anything but {}")
 ADVICE = {
