@@ -20,5 +20,5 @@ class DocumentError(Exception):
         self.detail = detail
 
 
-class GateFailure(Exception):
+class GateError(Exception):
     """The audit ran and one of its gates does not hold; the command line exits with 1, and nothing is retried."""

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from calig import corpus as corpora
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
-from calig.errors import GateFailure, InputError
+from calig.errors import GateError, InputError
 from calig.records import Document
 from calig.warehouse.layout import Warehouse, part_path, swap_in, write_atomic, write_json
 from calig.warehouse.runs import RunManifest
@@ -243,9 +243,9 @@ def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
     from calig.warehouse.query import open_run
 
     with closing(open_run(warehouse, run_id)) as connection:
-        table = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id]).to_arrow_table()
-    row: dict[str, Any] = table.to_pylist()[0]
-    return row
+        result = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id])
+        names = [column[0] for column in result.description or ()]
+        return dict(zip(names, result.fetchall()[0], strict=True))
 
 
 def check_gates(run: Run) -> None:
@@ -253,13 +253,13 @@ def check_gates(run: Run) -> None:
 
     Raises
     ------
-    GateFailure
+    GateError
         A gate does not hold; says which, with the number and its limit.
     """
     row, limit = summary(run.warehouse, run.run_id), run.config.gates.max_failure_share
     share = row["failures"] / row["documents"]
     if share > limit:
-        raise GateFailure(
+        raise GateError(
             f"gates.max_failure_share: {row['failures']} of {row['documents']} documents failed "
             f"({share:.1%}, limit {limit:.1%}); see: calig query "
             f'"SELECT reason, count(*) FROM failures GROUP BY 1" --run {run.run_id}'
@@ -298,9 +298,9 @@ def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | N
     if schedule is not None:
         path = Warehouse.open(config.warehouse).schedules / f"{schedule}.json"
         learnt = Schedule.from_json(path.read_text())
-    _worker.identity = identity
-    _worker.explainer = Explainer(pretrained, method_of(config), learnt, config.runtime.token_budget)
-    return _worker.explainer
+    explainer = Explainer(pretrained, method_of(config), learnt, config.runtime.token_budget)
+    _worker.identity, _worker.explainer = identity, explainer
+    return explainer
 
 
 def _shard_size(run: Run) -> int:

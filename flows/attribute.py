@@ -58,7 +58,8 @@ def _attribute(run: Run, retries: int) -> int:
         if isinstance(outcome, BaseException):
             failures.append(outcome)
 
-    with tracking(run.run_id, total), ThreadPoolTaskRunner(max_workers=workers) as runner:
+    pool: ThreadPoolTaskRunner[ShardManifest] = ThreadPoolTaskRunner(max_workers=workers)
+    with tracking(run.run_id, total), pool as runner:
         for number, doc_ids in enumerate(shards, start=1):
             parameters = {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}
             waiting.append(runner.submit(task, parameters))

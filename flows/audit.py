@@ -33,7 +33,7 @@ def audit(config: AuditConfig) -> AuditResult:
     ------
     InputError
         The configuration, model or corpus is wrong; nothing is retried.
-    GateFailure
+    GateError
         The audit ran, and one of its gates does not hold.
     """
     start = time.perf_counter()

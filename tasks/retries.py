@@ -8,9 +8,9 @@ from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from calig.errors import GateFailure, InputError
+from calig.errors import GateError, InputError
 
-LASTING = (InputError, GateFailure)
+LASTING = (InputError, GateError)
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

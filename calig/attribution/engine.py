@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -60,8 +61,10 @@ class TextResult:
     @property
     def finite(self) -> bool:
         """Whether every number is finite."""
-        numbers = (self.logits, self.output, self.baseline_output, self.context, *(d.ig for d in self.depths))
-        return all(np.isfinite(n).all() for n in numbers)
+        ends = np.array([self.output, self.baseline_output])
+        return all(
+            np.isfinite(n).all() for n in (self.logits, ends, self.context, *(d.ig for d in self.depths))
+        )
 
 
 def output_of(logits: Tensor, targets: Tensor, output: str) -> Tensor:
@@ -191,7 +194,7 @@ class Engine:
         integrals = [rules.weights[k] @ values[: rules.counts[k]] for k in range(rung + 1)]
         differences = tuple(
             _relative(float(np.linalg.norm(fine - coarse)), float(np.linalg.norm(fine)))
-            for coarse, fine in zip(integrals, integrals[1:], strict=False)
+            for coarse, fine in pairwise(integrals)
         )
         ig = integrals[-1]
         estimate = self.schedule.factors[depth][rung] * differences[-1]
