@@ -16,7 +16,7 @@ from calig.warehouse.aggregate import aggregate, rebuild
 from calig.warehouse.bootstrap import LARGE, mean_intervals
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import compact
-from calig.warehouse.layout import Warehouse
+from calig.warehouse.layout import Warehouse, sha256_file, write_json
 from calig.warehouse.shards import manifest_path
 from tests.calig.warehouse.derivation import Expected
 from tests.calig.warehouse.factory import make_warehouse
@@ -163,6 +163,18 @@ def test_rebuild_makes_what_aggregate_made(warehouse: Warehouse, tmp_path: Path)
         assert_same(tables(copy.database, run_id), tables(warehouse.database, run_id))
 
 
+def test_rebuild_sets_damaged_shards_aside(tmp_path: Path) -> None:
+    run_id = make_warehouse(tmp_path)
+    warehouse = Warehouse.open(tmp_path)
+    path = next(warehouse.attributions("attribution-60-4-0").glob("tokens-*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    rebuild(warehouse)
+    assert "missing" in {row["reason"] for row in rows(warehouse.database, "failures", run_id)}
+    assert len(list(path.parent.glob("*.damaged"))) == 1
+
+
 def test_a_lost_shard_shows_as_missing_documents(tmp_path: Path) -> None:
     run_id = make_warehouse(tmp_path)
     warehouse = Warehouse.open(tmp_path)
@@ -266,8 +278,6 @@ def test_a_result_stands_before_a_failure(tmp_path: Path) -> None:
     failed = [row | {"failure": "oom", "failure_detail": "x"} for row in table.to_pylist()]
     clone = folder / "documents-0000.parquet"
     pq.write_table(pa.Table.from_pylist(failed, table.schema), clone)
-    from calig.warehouse.layout import sha256_file, write_json
-
     value = json.loads(manifest.read_bytes())
     value |= {
         "shard": "0000",

@@ -169,6 +169,8 @@ def test_limits_that_duckdb_does_not_know_are_named(warehouse: Warehouse) -> Non
         ("SELECT 1; SELECT 2", "2 statements; only one SELECT"),
         ("DROP TABLE runs", "a DROP statement; only one SELECT"),
         ("FROM read_text('x')", "the table function read_text is off"),
+        ("SELECT * FROM " + "(SELECT * FROM " * 800 + "runs" + ")" * 800, "nested too deeply"),
+        ("SELECT " + "NOT " * 5000 + "true", "Max expression depth"),
     ],
 )
 def test_wrong_sql_is_answered_in_one_line(warehouse: Warehouse, sql: str, says: str) -> None:
