@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tasks.retries import RETRIES
 
 def _model_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     config: AuditConfig = parameters["config"]
-    return f"calig-model {stages.model_stamp(config)} {config.method.model_dump_json()}"
+    return _digest("model", stages.model_stamp(config), config.method.model_dump_json())
 
 
 def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _EVERY_SECONDS = 5.0
+_QUIETER = 6
 _trackers: dict[str, Tracker] = {}
 
 
@@ -63,10 +65,12 @@ def tracking(run_id: str, total: int) -> Iterator[Tracker]:
         stop = threading.Event()
 
         def keep_publishing() -> None:
-            while not stop.wait(_EVERY_SECONDS):
+            for beat in itertools.count(1):
+                if stop.wait(_EVERY_SECONDS):
+                    return
                 with contextlib.suppress(Exception):  # progress must never fail a run
                     tracker.publish()
-                if not console.is_terminal:
+                if not console.is_terminal and beat % _QUIETER == 0:
                     console.print(tracker.text)
 
         thread = threading.Thread(target=keep_publishing, daemon=True)

@@ -113,9 +113,9 @@ class Engine:
             yield group
 
     def explain(
-        self, texts: Sequence[EncodedText], choose: Callable[[int, Float64], int], *, pilot: bool = False
+        self, texts: Sequence[EncodedText], choose: Callable[[int, Float64], int]
     ) -> list[TextResult]:
-        """Explain one packed group. `choose(i, logits)` gives text i's target; a `pilot` climbs one rung further.
+        """Explain one packed group. `choose(i, logits)` gives text i's target.
 
         A text whose outputs are not finite gets a result whose `finite` is false, and does not disturb the others.
         """
@@ -130,7 +130,7 @@ class Engine:
         baselines = output_of(base.logits.double(), targets, self.method.output).cpu().numpy()
 
         depths = [
-            self._climb(depth, texts, batch, clean, base, targets, outputs - baselines, finite, pilot)
+            self._climb(depth, texts, batch, clean, base, targets, outputs - baselines, finite)
             for depth in range(self.classifier.depth + 1)
         ]
         context, norms = self._context(batch, clean.states[0], targets)
@@ -162,7 +162,6 @@ class Engine:
         targets: Tensor,
         changes: Float64,
         finite: np.ndarray,
-        pilot: bool,
     ) -> list[DepthResult]:
         """Climb every text's ladder at one depth; rows (text, node) of one rung share batches."""
         start, delta = base.states[depth], clean.states[depth] - base.states[depth]
@@ -171,16 +170,16 @@ class Engine:
         rung = self.schedule.first[depth]
         results: list[DepthResult | None] = [None] * len(texts)
         climbing = [i for i in range(len(texts)) if finite[i]]
-        extra: list[int] = []
         while climbing:
             rows = [(i, a) for i in climbing for a in rules.new_nodes(rung, len(values[i]))]
             fresh = self._contributions(depth, batch, start, delta, targets, rows)
+            above = []
             for i, part in zip(climbing, np.split(fresh, len(climbing)), strict=True):
                 values[i] = np.concatenate([values[i], part[:, : len(texts[i])]])
-                results[i] = self._judge(depth, values[i], rung, changes[i])
-            open_ = [i for i in climbing if not results[i].converged]  # type: ignore[union-attr]
-            extra = [i for i in climbing if results[i].converged and i not in extra] if pilot else []  # type: ignore[union-attr]
-            climbing = [] if rung == rules.top else sorted(open_ + extra)
+                results[i] = result = self._judge(depth, values[i], rung, changes[i])
+                if not result.converged:
+                    above.append(i)
+            climbing = [] if rung == rules.top else above
             rung += 1
         nothing = DepthResult(np.empty(0), np.nan, np.nan, False, 0, Climb(depth, ()))
         return [

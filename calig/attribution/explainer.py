@@ -165,12 +165,12 @@ class Explainer:
         progress
             Called with the number of documents just done.
         """
-        return [item for item, _ in self._run(documents, targets, progress, pilot=False)]
+        return [item for item, _ in self._run(documents, targets, progress)]
 
     def pilot(self, documents: Sequence[Document]) -> Schedule:
-        """Learn a step schedule from documents; each climbs one rung further than it needs."""
+        """Learn a step schedule from how documents climb under the present one."""
         start = time.perf_counter()
-        results = self._run(documents, None, None, pilot=True)
+        results = self._run(documents, None, None)
         seconds = (time.perf_counter() - start) / max(1, len(documents))
         climbs = [climb for item, climbs in results if isinstance(item, Attribution) for climb in climbs]
         return learn(self.schedule, climbs, seconds)
@@ -214,7 +214,6 @@ class Explainer:
         documents: Sequence[Document],
         targets: Sequence[Target] | None,
         progress: Callable[[int], None] | None,
-        pilot: bool,
     ) -> list[tuple[Attribution | Failure, list[Climb]]]:
         for target in set(targets or ()):
             self.class_index(target)
@@ -237,7 +236,7 @@ class Explainer:
                 return self._target(targets[i] if targets else self.method.target, documents[i], logits)
 
             start = time.perf_counter()
-            results = self._engine.explain([encoded[i] for i in members], choose, pilot=pilot)
+            results = self._engine.explain([encoded[i] for i in members], choose)
             spent = (time.perf_counter() - start) / max(1, sum(r.block_passes for r in results))
             for i, result in zip(members, results, strict=True):
                 item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
