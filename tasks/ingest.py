@@ -31,6 +31,12 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     )
 
 
+def _digest(*parts: object) -> str:
+    """Make a cache key: what it is for, then a hash of calig's version and of all the result depends on."""
+    content = repr((version("calig"), *parts))
+    return f"calig-{parts[0]}-{hashlib.sha256(content.encode()).hexdigest()}"
+
+
 @task(
     name="fingerprint-model",
     task_run_name="fingerprint {config.model.id}",
