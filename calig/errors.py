@@ -18,3 +18,7 @@ class DocumentError(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class GateError(Exception):
+    """The audit ran and one of its gates does not hold; the command line exits with 1, and nothing is retried."""

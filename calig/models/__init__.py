@@ -1,0 +1,1 @@
+"""Transformer classifiers, read as embeddings → blocks 1..L → head."""

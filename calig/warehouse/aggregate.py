@@ -22,6 +22,7 @@ from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.database import check_format, create_tables, reporting_damage
 from calig.warehouse.layout import PART_SUFFIX, Warehouse, part_path, swap_in
 from calig.warehouse.runs import list_runs, utc
+from calig.warehouse.shards import completed
 from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
 
 SPILL = ".spill-"
@@ -41,7 +42,7 @@ INTERVALS = pa.schema(
 )
 
 
-def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB") -> None:
+def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB", wait: float = 0.0) -> None:
     """Make a run's rows in all tables of calig.duckdb anew, leaving other runs' rows as they are.
 
     Parameters
@@ -59,12 +60,14 @@ def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB") -> None:
         If another writer is at work, the run or its files are missing, or calig.duckdb is damaged or of
         another version (then `calig rebuild` helps).
     """
-    with warehouse.writer_lock(), _new_database(warehouse, memory, keep=True) as connection:
+    with warehouse.writer_lock(wait=wait), _new_database(warehouse, memory, keep=True) as connection:
         _aggregate_run(connection, run_files(warehouse, run_id))
 
 
 def rebuild(warehouse: Warehouse, memory: str = "4GB") -> list[str]:
     """Make calig.duckdb from the Parquet files alone: every run that has its documents.
+
+    All shards are checked by hash; damaged ones are set aside, and their documents counted as missing.
 
     Parameters
     ----------
@@ -82,11 +85,13 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> list[str]:
         If another writer is at work, or a run's files are damaged or missing.
     """
     with warehouse.writer_lock(), _new_database(warehouse, memory, keep=False) as connection:
-        runs = [run.run_id for run in list_runs(warehouse)]
-        ready = [run for run in runs if (warehouse.run(run) / "documents.parquet").is_file()]
-        for run_id in ready:
-            _aggregate_run(connection, run_files(warehouse, run_id))
-    return ready
+        runs = list_runs(warehouse)
+        ready = [run for run in runs if (warehouse.run(run.run_id) / "documents.parquet").is_file()]
+        for key in sorted({run.attribution_key for run in ready}):
+            completed(warehouse.attributions(key))
+        for run in ready:
+            _aggregate_run(connection, run_files(warehouse, run.run_id))
+    return [run.run_id for run in ready]
 
 
 @contextmanager

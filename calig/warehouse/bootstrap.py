@@ -8,12 +8,17 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
-CHUNK = 4_000_000  # weights held at once
+LARGE = 2000
+NORMAL = 1.959964  # the 97.5 % quantile of the standard normal distribution
+CHUNK = 200_000  # weights held at once
 SAMPLES = 4_000  # samples taken through together
 
 
 def mean_intervals(values: Doubles) -> Doubles:
     """Return the percentile intervals of the means of k samples of n values each.
+
+    Samples of LARGE values or more get what the bootstrap tends to, mean ± 1.96 standard errors: there the
+    two differ by less than a thousand resamples scatter.
 
     All samples of one size share their resamples, which are seeded by the size: a sample's interval depends
     on its own values only, never on what else is in the batch.
@@ -33,14 +38,18 @@ def mean_intervals(values: Doubles) -> Doubles:
     B. Efron, R. Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3.
     """
     count, size = values.shape
+    if size >= LARGE:
+        means, errors = values.mean(axis=1), values.std(axis=1) / size**0.5
+        return np.stack([means - NORMAL * errors, means + NORMAL * errors], axis=1)
     if count > SAMPLES:
         return np.concatenate([mean_intervals(values[i : i + SAMPLES]) for i in range(0, count, SAMPLES)])
     rng = np.random.default_rng(size)
     rows = max(1, min(RESAMPLES, CHUNK // size))
-    means = np.empty((count, RESAMPLES))
+    resampled = np.empty((count, RESAMPLES))
     for start in range(0, RESAMPLES, rows):
         stop = min(start + rows, RESAMPLES)
         drawn = rng.integers(size, size=(stop - start, size)) + np.arange(stop - start)[:, None] * size
         weights = np.bincount(drawn.ravel(), minlength=(stop - start) * size).reshape(-1, size)
-        means[:, start:stop] = values @ (weights.T / size)
-    return np.quantile(means, [0.025, 0.975], axis=1, overwrite_input=True).T
+        resampled[:, start:stop] = values @ (weights.T / size)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=1, overwrite_input=True)
+    return np.stack([low, high], axis=1)

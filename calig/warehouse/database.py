@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -29,6 +30,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, st
     ).fetchall()
 
 
+@cache
 def expected_columns() -> list[tuple[str, str, str]]:
     """Return (table, column, type) of all tables as this version makes them, in order."""
     with duckdb.connect() as connection:

@@ -39,7 +39,10 @@ def check_select(sql: str) -> None:
             row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
         except duckdb.Error as error:
             raise sql_error(error) from error
-    tree = json.loads(row[0]) if row else {"error": True, "error_message": "it cannot be read"}
+    try:
+        tree = json.loads(row[0]) if row else {"error": True, "error_message": "it cannot be read"}
+    except RecursionError:
+        raise InputError("SQL: it is nested too deeply; write it with fewer brackets or subqueries") from None
     if tree["error"]:
         raise InputError(f"SQL: {tree['error_message']}; {ONLY}")
     for node in _nodes(tree["statements"]):

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,25 +149,40 @@ class Warehouse:
         return self.runs / run_id
 
     @contextmanager
-    def writer_lock(self) -> Iterator[None]:
-        """Be the one writer of this warehouse within the `with` block.
+    def writer_lock(self, folder: Path | None = None, wait: float = 0.0) -> Iterator[None]:
+        """Be the one writer of this warehouse, or of one folder of it, within the `with` block.
 
         The lock is the kernel's (flock), so it goes with the process that held it, however that ends.
+
+        Parameters
+        ----------
+        folder
+            A folder of the warehouse, created if need be; None: the database.
+        wait
+            Seconds to wait for another writer to finish.
 
         Raises
         ------
         InputError
-            If another process, or another part of this one, holds it; names the holder's pid, host and start.
+            If another process, or another part of this one, still holds it; names the holder's pid, host and start.
         """
-        with (self.root / ".lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                stream.seek(0)
-                raise InputError(
-                    f"warehouse {self.root}: another writer is at work ({_holder(stream.read())}); "
-                    "wait until it has finished, or stop it, and try again"
-                ) from None
+        place = folder or self.root
+        place.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + wait
+        with (place / ".lock").open("a+") as stream:
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() < deadline:
+                        time.sleep(0.2)
+                        continue
+                    stream.seek(0)
+                    raise InputError(
+                        f"warehouse {self.root}: another writer is at work ({_holder(stream.read())}); "
+                        "wait until it has finished, or stop it, and try again"
+                    ) from None
             stream.truncate(0)
             holder = {"pid": os.getpid(), "host": socket.gethostname()}
             json.dump({**holder, "since": datetime.now(UTC).isoformat(timespec="seconds")}, stream)

@@ -79,7 +79,7 @@ def query(
         config |= {"temp_directory": spill, "max_temp_directory_size": "8GB"}
         with _connect(config) as connection:
             _prepare(connection, warehouse, runs)
-            files = ", ".join(quote(str(path)) for item in runs for path in item.paths)
+            files = ", ".join(quote(path) for item in runs for path in item.allowed)
             connection.execute(f"SET allowed_paths = [{files}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")

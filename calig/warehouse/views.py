@@ -54,9 +54,10 @@ class RunFiles:
     superseded: tuple[tuple[str, int], ...]
 
     @property
-    def paths(self) -> list[Path]:
-        """All files, for allow-lists."""
-        return [self.documents, *self.corpus, *(path for shard in self.shards for path in shard if path)]
+    def allowed(self) -> list[str]:
+        """All files as DuckDB's `allowed_paths` must list them: by name, and as the views write the name."""
+        paths = [self.documents, *self.corpus, *(path for shard in self.shards for path in shard if path)]
+        return sorted({text for path in paths for text in (str(path), _pattern(path))})
 
 
 def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:

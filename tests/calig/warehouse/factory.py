@@ -53,15 +53,16 @@ def make_attribution(text: str, depths: int, seed: int, weight: float = 0.5) -> 
     spans = np.array([(0, 0), *((piece[2], piece[3]) for piece in split), (0, 0)], np.int32)
     special = word_ids < 0
     planted = np.array([EFFECTS.get(words[w], 0.0) if w >= 0 else 0.05 for w in word_ids])
+    logits = np.array([-planted.sum(), planted.sum(), 0.2]) + rng.normal(0, 0.3, 3)
+    logits = logits.astype(np.float32)
+    predicted = int(logits.argmax())
+    planted *= (-1.0, 1.0, 0.2)[predicted]  # relevance speaks for or against the explained class
     noise = rng.normal(0, 0.1, (depths, count))
     fade = np.linspace(1.0, 0.4, depths)[:, None]
     layer_ig = (planted * fade + noise).astype(np.float32)
     context = (0.3 * planted + rng.normal(0, 0.05, (depths - 1, count))).astype(np.float32)
     if rng.random() < 0.1:  # a block whose attention takes no part: zero norms must not give NaN
         context[0] = 0
-    logits = np.array([-planted.sum(), planted.sum(), 0.2]) + rng.normal(0, 0.3, 3)
-    logits = logits.astype(np.float32)
-    predicted = int(logits.argmax())
     ig_norm = np.abs(layer_ig).sum(axis=1)[:-1, None]
     context_norm = np.abs(context).sum(axis=1).astype(np.float32)
     norms = context_norm[:, None]

@@ -1,36 +1,43 @@
--- One row per document and depth. Ranks are mean ranks: (first rank + last rank) / 2 of equal values.
+-- One row per document and depth. Ranks are, twice, mean ranks: first rank + last rank of equal values.
 INSERT INTO document_depths BY NAME
-WITH long AS (
+WITH scored AS (
     SELECT
-        doc_id, is_special, score,
-        unnest(range($depths))::INTEGER AS depth,
-        unnest([$ig])::DOUBLE AS ig,
-        unnest([NULL::FLOAT, $ctx])::DOUBLE AS ctx
+        *,
+        rank() OVER by_score + round(cume_dist() OVER by_score * count(*) OVER content) AS score_rank
     FROM tokens
+    WINDOW
+        content AS (PARTITION BY doc_id, is_special),
+        by_score AS (PARTITION BY doc_id, is_special ORDER BY score)
+),
+long AS (
+    SELECT
+        doc_id, is_special, sign(score) AS score_sign, score_rank,
+        unnest(range($depths))::UTINYINT AS depth,
+        unnest([$ig]) AS ig,
+        unnest([NULL::FLOAT, $ctx])::DOUBLE AS ctx
+    FROM scored
 ),
 shapes AS (
     SELECT
         doc_id, depth,
-        sum(abs(ig)) AS gross,
-        sum(ig) AS net,
-        -sum(CASE WHEN ig <> 0 THEN abs(ig) * ln(abs(ig)) END) AS surprise,
-        coalesce(sum(abs(ig)) FILTER (is_special), 0) AS special,
-        avg((sign(ig) = sign(score))::INTEGER) FILTER (NOT is_special) AS sign_agreement,
+        sum(abs(ig::DOUBLE)) AS gross,
+        sum(ig::DOUBLE) AS net,
+        -sum(CASE WHEN ig <> 0 THEN abs(ig::DOUBLE) * ln(abs(ig::DOUBLE)) END) AS surprise,
+        coalesce(sum(abs(ig::DOUBLE)) FILTER (is_special), 0) AS special,
+        avg((sign(ig) = score_sign)::INTEGER) FILTER (NOT is_special) AS sign_agreement,
         abs(sum(ctx)) / nullif(sum(abs(ctx)), 0) AS context_ratio
     FROM long
     GROUP BY doc_id, depth
 ),
 ranks AS (
     SELECT
-        doc_id, depth,
-        rank() OVER by_ig + round(cume_dist() OVER by_ig * count(*) OVER document) AS ig_rank,
-        rank() OVER by_score + round(cume_dist() OVER by_score * count(*) OVER document) AS score_rank
+        doc_id, depth, score_rank,
+        rank() OVER by_ig + round(cume_dist() OVER by_ig * count(*) OVER content) AS ig_rank
     FROM long
     WHERE NOT is_special
     WINDOW
-        document AS (PARTITION BY doc_id, depth),
-        by_ig AS (PARTITION BY doc_id, depth ORDER BY ig),
-        by_score AS (PARTITION BY doc_id, depth ORDER BY score)
+        content AS (PARTITION BY doc_id, depth),
+        by_ig AS (PARTITION BY doc_id, depth ORDER BY ig)
 ),
 agreements AS (
     SELECT
@@ -41,7 +48,7 @@ agreements AS (
     GROUP BY doc_id, depth
 )
 SELECT
-    $run_id AS run_id, doc_id, depth, gross, net,
+    $run_id AS run_id, doc_id, depth::INTEGER AS depth, gross, net,
     gross / nullif(abs(net), 0) AS cancellation,
     CASE WHEN gross > 0 THEN exp(coalesce(surprise, 0) / gross + ln(gross)) END AS effective_tokens,
     special / nullif(gross, 0) AS special_share,

@@ -1,6 +1,6 @@
 -- Which words speak against the class they are found in, beyond doubt?
-SELECT class, word, documents, effect, effect_low, effect_high, same_sign_share
+SELECT run_id, class, word, documents, effect, effect_low, effect_high, same_sign_share
 FROM word_stats
-WHERE run_id = (SELECT any_value(run_id) FROM documents) AND effect_high < 0
+WHERE run_id IN (SELECT run_id FROM documents) AND effect_high < 0
 ORDER BY effect
 LIMIT 20

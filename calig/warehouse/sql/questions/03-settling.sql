@@ -1,8 +1,8 @@
 -- At which depth does the answer settle?
 SELECT
-    target AS class, settling_depth, count(*) AS documents,
-    count(*) / sum(count(*)) OVER (PARTITION BY target) AS share
+    run_id, target AS class, settling_depth, count(*) AS documents,
+    count(*) / sum(count(*)) OVER (PARTITION BY run_id, target) AS share
 FROM documents
 WHERE failure IS NULL
-GROUP BY target, settling_depth
-ORDER BY class, settling_depth NULLS LAST
+GROUP BY run_id, target, settling_depth
+ORDER BY run_id, class, settling_depth NULLS LAST

@@ -1,6 +1,6 @@
 -- Which documents converged least?
-SELECT doc_id, source_id, error_estimate, completeness_error, nodes, tokens, left(text, 80) AS text
+SELECT run_id, doc_id, source_id, error_estimate, completeness_error, nodes, tokens, left(text, 80) AS text
 FROM documents
 WHERE failure IS NULL
-ORDER BY error_estimate DESC, doc_id
+ORDER BY error_estimate DESC, run_id, doc_id
 LIMIT 20

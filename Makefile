@@ -1,0 +1,40 @@
+# `make help` lists what there is. Everything runs in .venv, which is made on first use.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+
+.PHONY: help demo test check lint types bench wheel clean
+
+help:  ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.installed: pyproject.toml infra/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet "$$(grep ^torch== infra/constraints.txt)"
+	$(VENV)/bin/pip install --quiet -c infra/constraints.txt -e ".[dev]"
+	touch $@
+
+demo: $(VENV)/.installed  ## Train a model with a planted shortcut, audit it, print the report and the SQL
+	$(RUN) calig demo
+
+test: $(VENV)/.installed  ## Run the tests
+	$(RUN) pytest
+
+lint: $(VENV)/.installed  ## ruff and the import contracts
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(VENV)/bin/lint-imports
+
+types: $(VENV)/.installed  ## mypy, strict
+	$(RUN) mypy
+
+check: lint types test  ## All of what CI runs
+
+bench: $(VENV)/.installed  ## Benchmarks against peers, in one run
+	$(RUN) tests.benchmarks.captum
+
+wheel: $(VENV)/.installed  ## Build the wheel
+	$(RUN) build --wheel
+
+clean:  ## Remove the virtual environment and built files
+	rm -rf $(VENV) dist build calig-demo

@@ -1,0 +1,5 @@
+"""`python -m calig`."""
+
+from calig.cli import main
+
+main()

@@ -1,0 +1,283 @@
+"""Layer-wise integrated gradients and attention gradients of a batch of texts, to a stated error.
+
+For depth l, with h the hidden state of the input and h' that of the baseline input at that depth,
+
+    LIG[l, i] = Σ_d (h[i, d] − h'[i, d]) · ∫₀¹ ∂f_l(h' + α(h − h')) / ∂h[i, d] dα,
+
+where f_l is the rest of the model. Each (document, depth) climbs its own ladder of nested rules until its error
+estimate and its completeness residual are within the tolerance; rows of all climbing documents share batches.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calig.attribution.method import Method
+from calig.attribution.quadrature import Float64, ladder
+from calig.attribution.schedule import Climb, Schedule
+from calig.models.classifier import Classifier, Pass
+from calig.models.text import Batch, EncodedText, TextEncoder
+
+log = logging.getLogger(__name__)
+
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 131_072}
+"""Tokens in flight at once, rows × length, by device type, unless the user says otherwise."""
+
+_ATTENTION_BUDGET = 2**26
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DepthResult:
+    """LIG of one document at one depth: `ig` (T,), its errors, nodes spent, and how it climbed."""
+
+    ig: Float64
+    error_estimate: float
+    completeness_error: float
+    converged: bool
+    nodes: int
+    climb: Climb
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextResult:
+    """What the engine found for one text: logits (C,), depths 0..L, and, per block, context (T,) and its norm."""
+
+    logits: Float64
+    target: int
+    output: float
+    baseline_output: float
+    depths: list[DepthResult]
+    context: Float64
+    context_norm: Float64
+    block_passes: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number is finite."""
+        ends = np.array([self.output, self.baseline_output])
+        return all(
+            np.isfinite(n).all() for n in (self.logits, ends, self.context, *(d.ig for d in self.depths))
+        )
+
+
+def output_of(logits: Tensor, targets: Tensor, output: str) -> Tensor:
+    """The explained output (B,): the target's logit, or its margin over the strongest other class."""
+    chosen = logits.gather(1, targets[:, None])[:, 0]
+    if output == "logit":
+        return chosen
+    others = logits.scatter(1, targets[:, None], float("-inf"))
+    return chosen - others.max(dim=1).values
+
+
+def relative_residual(residual: float, change: float, gross: float) -> float:
+    """Completeness residual over max(|Δy|, 0.05·‖LIG‖₁, 1e-3)."""
+    return residual / max(abs(change), 0.05 * gross, 1e-3)
+
+
+class Engine:
+    """Runs the method on encoded texts. Out of memory halves the token budget and goes on."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        encoder: TextEncoder,
+        method: Method,
+        baseline: Tensor,
+        schedule: Schedule,
+        token_budget: int | None = None,
+    ) -> None:
+        self.classifier = classifier
+        self.encoder = encoder
+        self.method = method
+        self.baseline = baseline
+        self.schedule = schedule
+        self.ladders = [ladder(rule, method.max_nodes) for rule in schedule.rules]
+        self.token_budget = token_budget or TOKEN_BUDGET.get(classifier.device.type, TOKEN_BUDGET["cuda"])
+
+    def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Group texts of similar length so that longest × count stays within the token budget."""
+        group: list[int] = []
+        for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+            if group and lengths[index] * (len(group) + 1) > self.token_budget:
+                yield group
+                group = []
+            group.append(index)
+        if group:
+            yield group
+
+    def explain(
+        self, texts: Sequence[EncodedText], choose: Callable[[int, Float64], int], *, pilot: bool = False
+    ) -> list[TextResult]:
+        """Explain one packed group. `choose(i, logits)` gives text i's target; a `pilot` climbs one rung further.
+
+        A text whose outputs are not finite gets a result whose `finite` is false, and does not disturb the others.
+        """
+        batch = self.encoder.batch(texts, self.classifier.device)
+        clean = self.classifier.run(batch)
+        base = self.classifier.run(batch, self.baseline)
+        logits = clean.logits.double().cpu().numpy()
+        finite = np.isfinite(logits).all(axis=1)
+        chosen = [choose(i, row) if ok else 0 for i, (row, ok) in enumerate(zip(logits, finite, strict=True))]
+        targets = torch.tensor(chosen, device=self.classifier.device)
+        outputs = output_of(clean.logits.double(), targets, self.method.output).cpu().numpy()
+        baselines = output_of(base.logits.double(), targets, self.method.output).cpu().numpy()
+
+        depths = [
+            self._climb(depth, texts, batch, clean, base, targets, outputs - baselines, finite, pilot)
+            for depth in range(self.classifier.depth + 1)
+        ]
+        context, norms = self._context(batch, clean.states[0], targets)
+        results = []
+        for i, text in enumerate(texts):
+            mine = [depth[i] for depth in depths]
+            passes = sum(d.nodes * (self.classifier.depth - l) for l, d in enumerate(mine))  # noqa: E741
+            results.append(
+                TextResult(
+                    logits=logits[i],
+                    target=chosen[i],
+                    output=float(outputs[i]),
+                    baseline_output=float(baselines[i]),
+                    depths=mine,
+                    context=context[i, :, : len(text)],
+                    context_norm=norms[i],
+                    block_passes=passes + self.classifier.depth,
+                )
+            )
+        return results
+
+    def _climb(
+        self,
+        depth: int,
+        texts: Sequence[EncodedText],
+        batch: Batch,
+        clean: Pass,
+        base: Pass,
+        targets: Tensor,
+        changes: Float64,
+        finite: np.ndarray,
+        pilot: bool,
+    ) -> list[DepthResult]:
+        """Climb every text's ladder at one depth; rows (text, node) of one rung share batches."""
+        start, delta = base.states[depth], clean.states[depth] - base.states[depth]
+        rules = self.ladders[depth]
+        values = [np.empty((0, len(text))) for text in texts]
+        rung = self.schedule.first[depth]
+        results: list[DepthResult | None] = [None] * len(texts)
+        climbing = [i for i in range(len(texts)) if finite[i]]
+        extra: list[int] = []
+        while climbing:
+            rows = [(i, a) for i in climbing for a in rules.new_nodes(rung, len(values[i]))]
+            fresh = self._contributions(depth, batch, start, delta, targets, rows)
+            for i, part in zip(climbing, np.split(fresh, len(climbing)), strict=True):
+                values[i] = np.concatenate([values[i], part[:, : len(texts[i])]])
+                results[i] = self._judge(depth, values[i], rung, changes[i])
+            open_ = [i for i in climbing if not results[i].converged]  # type: ignore[union-attr]
+            extra = [i for i in climbing if results[i].converged and i not in extra] if pilot else []  # type: ignore[union-attr]
+            climbing = [] if rung == rules.top else sorted(open_ + extra)
+            rung += 1
+        nothing = DepthResult(np.empty(0), np.nan, np.nan, False, 0, Climb(depth, ()))
+        return [
+            result or replace(nothing, ig=np.full(len(text), np.nan))
+            for result, text in zip(results, texts, strict=True)
+        ]
+
+    def _judge(self, depth: int, values: Float64, rung: int, change: float) -> DepthResult:
+        """Integrate at `rung` and every rung below, and decide whether the finest is good enough."""
+        rules = self.ladders[depth]
+        integrals = [rules.weights[k] @ values[: rules.counts[k]] for k in range(rung + 1)]
+        differences = tuple(
+            _relative(float(np.linalg.norm(fine - coarse)), float(np.linalg.norm(fine)))
+            for coarse, fine in pairwise(integrals)
+        )
+        ig = integrals[-1]
+        estimate = self.schedule.factors[depth][rung] * differences[-1]
+        residual = abs(float(ig.sum()) - change)
+        tolerance = self.method.tolerance
+        good = (
+            estimate <= tolerance
+            and relative_residual(residual, change, float(np.abs(ig).sum())) <= tolerance
+        )
+        return DepthResult(ig, estimate, residual, bool(good), rules.counts[rung], Climb(depth, differences))
+
+    def _contributions(
+        self,
+        depth: int,
+        batch: Batch,
+        start: Tensor,
+        delta: Tensor,
+        targets: Tensor,
+        rows: Sequence[tuple[int, float]],
+    ) -> Float64:
+        """Σ_d (h − h')·∂f/∂h at every (text, node) row: (rows, T), summed in float32 or better."""
+        out = np.empty((len(rows), start.shape[1]))
+        done = 0
+        while done < len(rows):
+            chunk = rows[done : done + max(1, self.token_budget // start.shape[1])]
+            index = torch.tensor([i for i, _ in chunk], device=start.device)
+            alphas = torch.tensor([a for _, a in chunk], device=start.device, dtype=start.dtype)
+            try:
+                moved = delta[index]
+                state = torch.addcmul(start[index], alphas[:, None, None], moved).requires_grad_()
+                logits = self.classifier.run_from(depth, state, batch.rows(index))
+                total = output_of(logits, targets[index], self.method.output).sum()
+                (gradient,) = torch.autograd.grad(total, state)
+                wide = torch.promote_types(torch.float32, state.dtype)
+                part = (gradient.to(wide) * moved.to(wide)).sum(dim=-1)
+            except RuntimeError as error:
+                self._shrink(error, len(chunk) * start.shape[1], len(chunk))
+                continue
+            out[done : done + len(chunk)] = part.double().cpu().numpy()
+            done += len(chunk)
+        return out
+
+    def _shrink(self, error: RuntimeError, used: int, rows: int) -> None:
+        """Halve the token budget after running out of memory; re-raise what is something else, or has no room."""
+        out_of_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not out_of_memory or rows == 1:
+            raise error
+        self.token_budget = used // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory: going on with a token budget of %d", self.token_budget)
+
+    def _context(self, batch: Batch, embedded: Tensor, targets: Tensor) -> tuple[Float64, Float64]:
+        """Attention gradients at the input: ctx (B, L, T) and ‖Ā‖₁ (B, L), Ā = mean over heads of A ⊙ ∂y/∂A."""
+        texts, length = embedded.shape[:2]
+        heads = int(self.classifier.model.config.num_attention_heads)
+        at_once = max(1, _ATTENTION_BUDGET // (heads * length * length * self.classifier.depth))
+        context = np.empty((texts, self.classifier.depth, length))
+        norms = np.empty((texts, self.classifier.depth))
+        done = 0
+        while done < texts:
+            index = torch.arange(done, min(done + at_once, texts), device=embedded.device)
+            try:
+                state = embedded[index].clone().requires_grad_()
+                logits, probabilities = self.classifier.run_with_attention(state, batch.rows(index))
+                total = output_of(logits, targets[index], self.method.output).sum()
+                gradients = torch.autograd.grad(total, probabilities)
+                for block, (a, g) in enumerate(zip(probabilities, gradients, strict=True)):
+                    wide = torch.promote_types(torch.float32, a.dtype)
+                    relevance = (a.detach().to(wide) * g.to(wide)).mean(dim=1)
+                    context[done : done + len(index), block] = relevance.sum(dim=1).double().cpu().numpy()
+                    norms[done : done + len(index), block] = (
+                        relevance.abs().sum(dim=(1, 2)).double().cpu().numpy()
+                    )
+            except RuntimeError as error:
+                self._shrink(error, len(index) * length, len(index))
+                at_once = max(1, len(index) // 2)
+                continue
+            done += len(index)
+        return context, norms
+
+
+def _relative(difference: float, norm: float) -> float:
+    if difference == 0:
+        return 0.0
+    return difference / norm if norm > 0 else float("inf")

@@ -1,0 +1,316 @@
+"""The library's front door: `Explainer` turns texts into `Attribution`s."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from calig.attribution.engine import Engine, TextResult
+from calig.attribution.fusion import column
+from calig.attribution.method import ENGINE_VERSION, Method
+from calig.attribution.quadrature import Float64
+from calig.attribution.schedule import Climb, Schedule, learn
+from calig.errors import DocumentError, InputError
+from calig.models.classifier import Classifier
+from calig.models.loading import Pretrained, fingerprint, load_pretrained
+from calig.models.text import EncodedText, TextEncoder
+from calig.records import Attribution, Document, Failure, document_key
+
+Target: TypeAlias = str | int
+
+
+class Explainer:
+    """Explains a classifier's decisions, layer by layer.
+
+    Parameters
+    ----------
+    pretrained
+        A loaded model with its tokenizer and classes.
+    method
+        The method's choices.
+    schedule
+        A pilot's step schedule; None: every document climbs its own ladder from the bottom.
+    token_budget
+        Tokens in flight at once (rows × length); None: by device.
+
+    Raises
+    ------
+    InputError
+        The baseline or target asked for does not exist in this model, or its family is not supported.
+    """
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        method: Method = Method(),  # noqa: B008 - frozen
+        schedule: Schedule | None = None,
+        token_budget: int | None = None,
+    ) -> None:
+        self.pretrained = pretrained
+        self.classes = pretrained.classes
+        self.method = method
+        classifier = Classifier(pretrained.model)
+        encoder = TextEncoder(pretrained.model, pretrained.tokenizer, method.max_length)
+        self.class_index(method.target)
+        self._engine = Engine(
+            classifier,
+            encoder,
+            method,
+            self._baseline(classifier),
+            schedule or Schedule.default(method.rule, classifier.depth, method.max_nodes),
+            token_budget,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+        baseline: str = "pad",
+        output: str = "logit",
+        tolerance: float = 1e-2,
+        fusion: str = "column",
+        weight: float = 0.5,
+        max_nodes: int = 486,
+        max_length: int | None = None,
+        rule: str = "auto",
+        token_budget: int | None = None,
+    ) -> Explainer:
+        """Load a sequence classifier and explain with it; parameters as in `Method` and `load_pretrained`.
+
+        Raises
+        ------
+        InputError
+            The model cannot be used; the message says why and what to do.
+        """
+        method = Method(
+            baseline=baseline,
+            output=output,
+            tolerance=tolerance,
+            fusion=fusion,
+            weight=weight,
+            max_nodes=max_nodes,
+            max_length=max_length,
+            rule=rule,
+        )
+        pretrained = load_pretrained(path_or_hub_id, revision=revision, device=device, dtype=dtype)
+        return cls(pretrained, method, token_budget=token_budget)
+
+    @property
+    def depth(self) -> int:
+        """L, the number of blocks."""
+        return self._engine.classifier.depth
+
+    @property
+    def schedule(self) -> Schedule:
+        """The step schedule in use."""
+        return self._engine.schedule
+
+    def explain(
+        self, texts: Sequence[str], target: Target | Sequence[Target] | None = None
+    ) -> list[Attribution]:
+        """Explain texts; one attribution per text, in order.
+
+        Parameters
+        ----------
+        texts
+            The texts.
+        target
+            `predicted`, `runner-up`, a class index or name, or one such per text; None: the method's target.
+
+        Raises
+        ------
+        DocumentError
+            A text has no tokens, or the model's output on it is not finite.
+        InputError
+            A target is not a class of the model.
+        """
+        if isinstance(texts, str):
+            raise InputError("explain() takes a list of texts, not one string: explain([text])")
+        targets: Sequence[Target] | None = None
+        if target is not None:
+            targets = [target] * len(texts) if isinstance(target, (str, int)) else target
+            if len(targets) != len(texts):
+                raise InputError(f"{len(targets)} targets for {len(texts)} texts: give one, or one per text")
+        documents = [Document(document_key(text), text) for text in texts]
+        results = self.attribute(documents, targets)
+        for index, result in enumerate(results):
+            if isinstance(result, Failure):
+                raise DocumentError(result.reason, f"text {index}: {result.detail}")
+        return [result for result in results if isinstance(result, Attribution)]
+
+    def attribute(
+        self,
+        documents: Sequence[Document],
+        targets: Sequence[Target] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Attribution | Failure]:
+        """Explain documents; one that cannot be explained becomes a `Failure`, the others go on.
+
+        Parameters
+        ----------
+        documents
+            The documents.
+        targets
+            One target per document; None: the method's.
+        progress
+            Called with the number of documents just done.
+        """
+        return [item for item, _ in self._run(documents, targets, progress, pilot=False)]
+
+    def pilot(self, documents: Sequence[Document]) -> Schedule:
+        """Learn a step schedule from documents; each climbs one rung further than it needs."""
+        start = time.perf_counter()
+        results = self._run(documents, None, None, pilot=True)
+        seconds = (time.perf_counter() - start) / max(1, len(documents))
+        climbs = [climb for item, climbs in results if isinstance(item, Attribution) for climb in climbs]
+        return learn(self.schedule, climbs, seconds)
+
+    def class_index(self, target: Target) -> int | None:
+        """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""
+        if target in ("predicted", "runner-up", "label"):
+            return None
+        if isinstance(target, int) and 0 <= target < len(self.classes):
+            return target
+        if isinstance(target, str) and target in self.classes:
+            return self.classes.index(target)
+        raise InputError(
+            f"method.target: {target!r} is not a class of the model; use predicted, runner-up, label, an index below "
+            f"{len(self.classes)} or one of {', '.join(self.classes)}"
+        )
+
+    def _baseline(self, classifier: Classifier) -> Tensor:
+        """(E,) word embedding that stands for "no content"."""
+        tokenizer, name = self.pretrained.tokenizer, self.method.baseline
+        if name == "zero":
+            return classifier.word_embedding(None)
+        if name in ("pad", "mask"):
+            token_id = tokenizer.pad_token_id if name == "pad" else tokenizer.mask_token_id
+            if token_id is None:
+                raise InputError(
+                    f"method.baseline: the tokenizer has no {name} token; use zero or token:<text>"
+                )
+            return classifier.word_embedding(token_id)
+        if name.startswith("token:"):
+            ids = tokenizer(name.removeprefix("token:"), add_special_tokens=False)["input_ids"]
+            if len(ids) != 1:
+                raise InputError(
+                    f"method.baseline: {name!r} is {len(ids)} tokens for this tokenizer; name one token"
+                )
+            return classifier.word_embedding(ids[0])
+        raise InputError(f"method.baseline: {name!r} is not one of pad, mask, zero, token:<text>")
+
+    def _run(
+        self,
+        documents: Sequence[Document],
+        targets: Sequence[Target] | None,
+        progress: Callable[[int], None] | None,
+        pilot: bool,
+    ) -> list[tuple[Attribution | Failure, list[Climb]]]:
+        for target in set(targets or ()):
+            self.class_index(target)
+        encoded = self._engine.encoder.encode([document.text for document in documents])
+        done: dict[int, tuple[Attribution | Failure, list[Climb]]] = {}
+        for i, (document, text) in enumerate(zip(documents, encoded, strict=True)):
+            if text.is_special.all():
+                detail = (
+                    "the text is empty" if not document.text.strip() else "the tokenizer finds no token in it"
+                )
+                done[i] = Failure(document.key, "empty", detail), []
+        if progress and done:
+            progress(len(done))
+        todo = [i for i in range(len(documents)) if i not in done]
+        for group in self._engine.pack([len(encoded[i]) for i in todo]):
+            members = [todo[g] for g in group]
+
+            def choose(row: int, logits: Float64, members: list[int] = members) -> int:
+                i = members[row]
+                return self._target(targets[i] if targets else self.method.target, documents[i], logits)
+
+            start = time.perf_counter()
+            results = self._engine.explain([encoded[i] for i in members], choose, pilot=pilot)
+            spent = (time.perf_counter() - start) / max(1, sum(r.block_passes for r in results))
+            for i, result in zip(members, results, strict=True):
+                item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
+                done[i] = item, [depth.climb for depth in result.depths]
+            if progress:
+                progress(len(members))
+        return [done[i] for i in range(len(documents))]
+
+    def _target(self, target: Target, document: Document, logits: Float64) -> int:
+        if target == "label":
+            if document.label is None:
+                raise InputError("method.target: label needs a label for every document; set corpus.label")
+            return document.label
+        if target in ("predicted", "runner-up"):
+            order = np.argsort(-logits, kind="stable")
+            return int(order[0 if target == "predicted" else 1])
+        index = self.class_index(target)
+        assert index is not None
+        return index
+
+    def _finish(
+        self, document: Document, text: EncodedText, result: TextResult, seconds: float
+    ) -> Attribution | Failure:
+        if not result.finite:
+            return Failure(document.key, "non-finite", "the model's output on this text is NaN or infinite")
+        layer_ig = np.stack([depth.ig for depth in result.depths]).astype(np.float32)
+        context = result.context.astype(np.float32)
+        norm = result.context_norm.astype(np.float32)
+        relevance = column(layer_ig, context, norm, self.method.weight)
+        return Attribution(
+            key=document.key,
+            tokens=text.tokens,
+            word_ids=text.word_ids,
+            char_spans=text.char_spans,
+            is_special=text.is_special,
+            layer_ig=layer_ig,
+            context=context,
+            context_norm=norm,
+            relevance=relevance,
+            scores=relevance.sum(axis=0),
+            target=result.target,
+            predicted=int(np.argmax(result.logits)),
+            logits=result.logits.astype(np.float32),
+            logit=result.output,
+            baseline_logit=result.baseline_output,
+            completeness_error=np.array([d.completeness_error for d in result.depths], dtype=np.float32),
+            error_estimate=np.array([d.error_estimate for d in result.depths], dtype=np.float32),
+            converged=np.array([d.converged for d in result.depths]),
+            nodes=np.array([d.nodes for d in result.depths], dtype=np.int32),
+            block_passes=result.block_passes,
+            seconds=seconds,
+            truncated=text.truncated,
+        )
+
+
+def model_hash(pretrained: Pretrained) -> str:
+    """What decides the model's answers (weights, configuration, tokenizer, dtype), as SHA-256 hex."""
+    return fingerprint(pretrained)
+
+
+def schedule_key(model: str, method: Method) -> str:
+    """Key of the schedule of a model (by hash) and method under this engine version; 32 hex digits."""
+    return _key({"model": model, "method": method.identity()})
+
+
+def attribution_key(model: str, method: Method, schedule: Schedule) -> str:
+    """Key of the attributions of a model (by hash) and method with a schedule; 32 hex digits.
+
+    Fusion and its weight, shard size and token budget are not part of it: they change no stored number.
+    """
+    return _key({"model": model, "method": method.identity(), "schedule": schedule.key})
+
+
+def _key(content: dict[str, object]) -> str:
+    text = json.dumps({"engine": ENGINE_VERSION, **content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,47 @@
+"""What is computed, as one value: everything that changes an attribution's numbers, and how it is read out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+ENGINE_VERSION = 1
+"""Part of every attribution key: bumped only when the numbers change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """The choices of the method (METHOD: definitions 1–3).
+
+    Attributes
+    ----------
+    target
+        The explained class: `predicted`, `runner-up`, `label`, a class index or a class name.
+    output
+        `logit`: the target's logit; `margin`: the target's logit minus the strongest other.
+    baseline
+        What replaces content tokens: `pad`, `mask`, `zero` (a zero word embedding) or `token:<text>`.
+    tolerance
+        Bound on the relative L2 error of the token vector, per document and depth.
+    max_nodes
+        Most quadrature nodes spent on one document and depth; beyond, it is reported as not converged.
+    max_length
+        Longest text in tokens; None: the model's own limit.
+    rule
+        Nested quadrature rule: `midpoint`, `gauss-patterson`, or `auto`, the cheaper per depth.
+    fusion, weight
+        How depths and context are fused into scores, and λ, the weight of context. They change no stored number.
+    """
+
+    target: str | int = "predicted"
+    output: str = "logit"
+    baseline: str = "pad"
+    tolerance: float = 1e-2
+    max_nodes: int = 486
+    max_length: int | None = None
+    rule: str = "auto"
+    fusion: str = "column"
+    weight: float = 0.5
+
+    def identity(self) -> dict[str, object]:
+        """The choices that change stored numbers: what attribution and schedule keys are made of."""
+        return {k: v for k, v in asdict(self).items() if k not in ("fusion", "weight")}

@@ -1,0 +1,329 @@
+"""The command line: `calig`, also `python -m calig`. Heavy imports happen inside the commands that need them.
+
+Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from calig.errors import DocumentError, GateError, InputError
+
+if TYPE_CHECKING:
+    from calig.config import AuditConfig
+    from calig.warehouse.query import QueryResult
+
+app = typer.Typer(
+    help="Corpus-scale, layer-wise explanation of transformer classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+_WAREHOUSE = Annotated[Path, typer.Option(help="The warehouse's folder.")]
+_RUN = Annotated[str, typer.Option(help="Run id, unique prefix, latest, previous, or all.")]
+
+
+class Format(StrEnum):
+    """How a query's answer is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo's files go.")] = Path("calig-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of corpus and model.")] = 0,
+    leak: Annotated[bool, typer.Option(help="Plant the shortcut in the training corpus.")] = True,
+) -> None:
+    """Train a small model on reviews with a planted shortcut, audit it, and show what the audit finds."""
+    from calig.config import parse_config
+    from calig.demo import SQL_SHORTCUT, demo_config
+    from calig.demo.classifier import train
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.query import query as run_query
+
+    Warehouse.open(folder)
+    err.print(
+        f"writing reviews{' with a planted shortcut' if leak else ''} and training a small BERT on them …"
+    )
+    trained = train(folder, seed, leak)
+    err.print(f"  accuracy on held-out reviews {trained.accuracy:.3f}, {trained.seconds:.1f} s")
+    config = parse_config(demo_config(folder))
+    run_id = _audit(config)
+    answer = run_query(Warehouse.open(config.warehouse), SQL_SHORTCUT, run_id)
+    out.print("\nWhich words does the model rely on, and do they tell the label? The SQL:\n", style="bold")
+    out.print(SQL_SHORTCUT.strip(), markup=False)
+    out.print(f"\nand its answer (`calig query … --warehouse {config.warehouse}`):\n", markup=False)
+    _print_rows(answer, Format.table)
+
+
+@app.command()
+def audit(
+    config: Annotated[Path, typer.Argument(help="The audit's YAML.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
+    ] = None,
+    warehouse: Annotated[
+        str | None, typer.Option(help="The warehouse's folder, instead of the YAML's.")
+    ] = None,
+) -> None:
+    """Explain every document of a corpus at every depth, build the tables, write the report."""
+    from calig.config import load_config
+
+    _audit(load_config(config, overrides or (), warehouse))
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Option(help="The text.")],
+    model: Annotated[str, typer.Option(help="Model folder or hub id.")],
+    target: Annotated[str, typer.Option(help="predicted, runner-up, a class index or name.")] = "predicted",
+    baseline: Annotated[str, typer.Option(help="pad, mask, zero or token:<text>.")] = "pad",
+    tolerance: Annotated[float, typer.Option(help="Bound on the relative error.")] = 1e-2,
+    weight: Annotated[float, typer.Option(help="Weight of the attention gradients.", min=0, max=1)] = 0.5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")] = None,
+) -> None:
+    """Explain one text in the terminal, in colour, depth by depth."""
+    if not 0 < tolerance < 1:
+        raise InputError(f"--tolerance: {tolerance} is not between 0 and 1; the usual value is 0.01")
+    with err.status("loading …"), _quiet():
+        from calig import Explainer
+        from calig.terminal import render_explanation
+
+        explainer = Explainer.from_pretrained(
+            model, revision=revision, device=device, baseline=baseline, tolerance=tolerance, weight=weight
+        )
+    with err.status("explaining …"):
+        chosen = int(target) if target.isdecimal() else target
+        attribution = explainer.explain([text], chosen)[0]
+    render_explanation(attribution, text, explainer.classes, out)
+
+
+@app.command()
+def query(
+    sql: Annotated[str | None, typer.Argument(help="One SELECT; without it, what there is to query.")] = None,
+    run: _RUN = "latest",
+    output: Annotated[Format, typer.Option("--format", help="How the answer is printed.")] = Format.table,
+    ddl: Annotated[bool, typer.Option("--ddl", help="Print the views' SQL for other tools.")] = False,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Ask the warehouse in SQL. It can read the run's data and nothing else, and write nothing."""
+    from calig.warehouse import query as queries
+    from calig.warehouse.layout import Warehouse
+
+    opened = Warehouse.open(warehouse, create=False)
+    if ddl:
+        out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
+    elif sql is None:
+        _print_catalogue(queries.describe(opened, run))
+    else:
+        _print_rows(queries.query(opened, sql, run), output)
+
+
+@app.command()
+def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
+    """List the warehouse's runs, newest first."""
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import list_runs
+
+    table = Table("run", "status", "model", "corpus", "documents", "computed", "reused", box=None)
+    for one in reversed(list_runs(Warehouse.open(warehouse, create=False))):
+        numbers = (one.corpus["documents"], one.attributed, one.reused)
+        table.add_row(
+            one.run_id, one.status, _tail(one.model["id"]), _tail(one.corpus["source"]), *map(str, numbers)
+        )
+    out.print(table)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Run id, unique prefix, latest or previous.")] = "latest",
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Write a run's report again and print where it is."""
+    from calig.report.build import build
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import resolve_run
+
+    opened = Warehouse.open(warehouse, create=False)
+    print(build(opened.root, resolve_run(opened, run)))
+
+
+@app.command()
+def rebuild(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
+    """Build calig.duckdb again from the Parquet files, which hold the truth."""
+    from calig.warehouse.aggregate import rebuild as rebuild_tables
+    from calig.warehouse.layout import Warehouse
+
+    rebuilt = rebuild_tables(Warehouse.open(warehouse, create=False))
+    out.print(f"rebuilt the tables of {len(rebuilt)} runs")
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Check versions, device, Prefect, disk and warehouse, and say what to do."""
+    from calig.doctor import examine
+
+    marks = {True: "[green]ok[/]", False: "[red]!![/]", None: "[yellow]--[/]"}
+    findings = list(examine(warehouse, fix))
+    for finding in findings:
+        out.print(marks[finding.healthy], f"{finding.subject}: {finding.text}")
+    if any(finding.healthy is False for finding in findings):
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (InputError, DocumentError) as error:
+        _fail(str(error), 2)
+    except GateError as error:
+        _fail(str(error), 1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped; what was finished is kept, and the same command goes on from there", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        log = Path("calig-error.log").resolve()
+        log.write_text(traceback.format_exc())
+        advice = f"details in {log}; the same command run again goes on from what is finished"
+        _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} ({advice})", 3)
+
+
+def _audit(config: AuditConfig) -> str:
+    """Run an audit through Prefect, Prefect's log in the warehouse's calig.log; return the run's id."""
+    from calig import stages
+    from calig.warehouse.layout import Warehouse
+
+    start = time.perf_counter()
+    with _quiet():
+        stages.precheck(config)
+    warehouse = Warehouse.open(config.warehouse)
+    err.print("starting Prefect …")
+    with _quiet():
+        from flows.audit import audit as run
+
+    with _logging_to(warehouse.root / "calig.log"):
+        result = run(config)
+    row = stages.summary(warehouse, result.run_id)
+    accuracy = "no labels" if row["accuracy"] is None else f"accuracy {row['accuracy']:.3f}"
+    out.print(
+        f"[bold]{result.run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "
+        f"reused), {accuracy}, {row['failures']} failures, {row['converged_share']:.2%} of (document, depth) pairs "
+        f"within tolerance, {time.perf_counter() - start:.0f} s"
+    )
+    out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
+    out.print(
+        'ask:    calig query "SELECT word, class, documents, effect FROM word_stats '
+        f'ORDER BY effect DESC LIMIT 10" --warehouse {config.warehouse}',
+        soft_wrap=True,
+        markup=False,
+    )
+    return result.run_id
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Send Prefect's and calig's log to a file for the time of the block; the terminal stays for the user."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers[:] = [handler]
+    logging.getLogger("calig").setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+        handler.close()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' progress bars and start-up chatter off the terminal."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    yield
+
+
+def _fail(message: str, code: int) -> None:
+    err.print(f"calig: {message}", style="red" if code != 130 else None, markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _tail(path: str) -> str:
+    return path if len(path) <= 40 else "…" + path[-39:]
+
+
+def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
+    for table, column, kind, meaning in listing:
+        if not column:
+            out.print(f"\n[bold]{table}[/] ({kind}): ", end="")
+            out.print(meaning, markup=False)
+        else:
+            out.print(f"  {column} {kind}: {meaning}", markup=False)
+
+
+def _print_rows(result: QueryResult, output: Format) -> None:
+    from calig.terminal import printable
+
+    if output is Format.csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(result.columns)
+        writer.writerows(result.rows)
+    elif output is Format.json:
+        rows = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
+        print(json.dumps(list(rows), default=str, ensure_ascii=False, indent=1))
+    else:
+        table = Table(*result.columns, box=None, header_style="bold")
+        for row in result.rows:
+            table.add_row(*(_cell(value, printable) for value in row))
+        out.print(table)
+    if result.truncated:
+        err.print(
+            f"only the first {len(result.rows)} rows are shown; add a LIMIT or aggregate", style="yellow"
+        )
+
+
+def _cell(value: Any, printable: Any) -> str:
+    from rich.markup import escape
+
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(escape(printable(str(value))))

@@ -1,0 +1,225 @@
+"""What an audit's configuration may say: pydantic models, a title and a description on every field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _no_bool(value: object) -> object:
+    """Refuse true and false where a number is asked for: pydantic would read them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def _target(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise ValueError("should be predicted, runner-up, label, a class index or a class name")
+    if isinstance(value, int) and value < 0:
+        raise ValueError("should be a class index of 0 or more")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_no_bool)]
+Number = Annotated[float, BeforeValidator(_no_bool)]
+Text = Annotated[str, Field(min_length=1)]
+Target = Annotated[int | str, BeforeValidator(_target)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Section):
+    """The classifier to explain."""
+
+    id: Text = Field(
+        title="Model", description="Hub id, or path of a folder with the model and its tokenizer."
+    )
+    revision: Text | None = Field(
+        default=None,
+        title="Model revision",
+        description="Branch, tag or commit on the hub; empty: its default.",
+    )
+
+
+class CorpusConfig(_Section):
+    """Where the documents are; exactly one of `path` and `dataset`."""
+
+    path: Text | None = Field(
+        default=None,
+        title="Files",
+        description="A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz).",
+    )
+    dataset: Text | None = Field(
+        default=None, title="Dataset", description="Hub dataset id, or a local folder laid out like one."
+    )
+    config: Text | None = Field(
+        default=None, title="Dataset configuration", description="Name of the dataset's configuration."
+    )
+    revision: Text | None = Field(
+        default=None, title="Dataset revision", description="Branch, tag or commit of the dataset."
+    )
+    split: Text | None = Field(
+        default=None,
+        title="Split",
+        description="Split of the dataset, train if not given; not used with files.",
+    )
+    text: Text = Field(default="text", title="Text column", description="Column that holds the documents.")
+    label: Text | None = Field(
+        default=None,
+        title="Label column",
+        description="Column of class indices or class names; empty: no labels.",
+    )
+    id: Text | None = Field(
+        default=None,
+        title="Id column",
+        description="Column that names the documents; empty: their row numbers, from 0.",
+    )
+    limit: Integer | None = Field(
+        default=None, ge=1, title="Limit", description="Take only the first so many rows."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_split(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("dataset") is not None and data.get("split") is None:
+            return {**data, "split": "train"}
+        return data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> CorpusConfig:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("corpus needs exactly one of corpus.path and corpus.dataset")
+        if self.path is not None:
+            for field in ("config", "revision", "split"):
+                if getattr(self, field) is not None:
+                    raise ValueError(f"corpus.{field} only goes with corpus.dataset: remove it")
+        return self
+
+
+class MethodConfig(_Section):
+    """What is explained, and how exactly."""
+
+    target: Target = Field(
+        default="predicted",
+        title="Target",
+        description="The class to explain: predicted, runner-up, label, a class index or a class name.",
+    )
+    output: Literal["logit", "margin"] = Field(
+        default="logit",
+        title="Output",
+        description="The class's logit, or its margin over the strongest other logit.",
+    )
+    baseline: str = Field(
+        default="pad",
+        pattern=r"^(pad|mask|zero|token:[\s\S]+)$",
+        title="Baseline",
+        description="What replaces the content tokens: pad, mask, zero or token:<text>.",
+    )
+    tolerance: Number = Field(
+        default=1e-2,
+        gt=0,
+        lt=1,
+        title="Tolerance",
+        description="Bound on the relative error of the token attributions, per document and depth.",
+    )
+    max_nodes: Integer = Field(
+        default=486, ge=6, title="Most nodes", description="Quadrature nodes at most, per document and depth."
+    )
+    max_length: Integer | None = Field(
+        default=None,
+        ge=1,
+        title="Longest input",
+        description="Tokens at most per document; empty: what the model takes.",
+    )
+    fusion: Literal["column"] = Field(
+        default="column",
+        title="Fusion",
+        description="How the depths and the attention gradients make one score.",
+    )
+    weight: Number = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        title="Attention weight",
+        description="Share of the attention gradients in the score.",
+    )
+
+
+class RuntimeConfig(_Section):
+    """Where and in what portions the work is done; changes no result beyond rounding, but for `dtype`."""
+
+    device: Text = Field(default="auto", title="Device", description="auto, cpu, cuda, cuda:1 and so on.")
+    dtype: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", title="Precision", description="Number format the model computes in."
+    )
+    workers: Integer = Field(
+        default=1,
+        ge=1,
+        title="Workers",
+        description="Shards attributed at the same time, each by a model of its own.",
+    )
+    threads: Integer | None = Field(
+        default=None,
+        ge=1,
+        title="Threads",
+        description="CPU threads per worker; empty: the cores shared out evenly.",
+    )
+    token_budget: Integer | None = Field(
+        default=None,
+        ge=1,
+        title="Token budget",
+        description="Tokens at most in one batch; empty: chosen for the device.",
+    )
+    shard_documents: Integer | None = Field(
+        default=None, ge=1, title="Shard size", description="Documents per shard; empty: from the pilot."
+    )
+    retries: Integer = Field(
+        default=2,
+        ge=0,
+        title="Retries",
+        description="How often a step is tried again after a passing failure.",
+    )
+
+
+class GatesConfig(_Section):
+    """Limits beyond which the audit fails."""
+
+    max_failure_share: Number = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        title="Failure share",
+        description="Largest share of documents that may fail.",
+    )
+
+
+class AuditConfig(_Section):
+    """One audit: a model, a corpus, a method, and where the results go."""
+
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        title="Name",
+        description="Name used in run ids: letters, digits, - _ and dots; the file's name if not given.",
+    )
+    model: ModelConfig = Field(title="Model", description="The classifier to explain.")
+    corpus: CorpusConfig = Field(title="Corpus", description="The documents to explain it on.")
+    method: MethodConfig = Field(
+        default_factory=MethodConfig, title="Method", description="What is explained, and how exactly."
+    )
+    runtime: RuntimeConfig = Field(
+        default_factory=RuntimeConfig,
+        title="Runtime",
+        description="Where and in what portions the work is done.",
+    )
+    warehouse: Text = Field(
+        default="warehouse", title="Warehouse", description="Folder that keeps corpora and results."
+    )
+    gates: GatesConfig = Field(
+        default_factory=GatesConfig, title="Gates", description="Limits beyond which the audit fails."
+    )

@@ -1,0 +1,118 @@
+"""The rows of a corpus as the parts hold them, and the hash that names them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from calig.config import CorpusConfig
+from calig.corpus.columns import Extra, cast
+from calig.corpus.labels import LabelMap
+from calig.corpus.source import Batch
+from calig.errors import InputError
+from calig.records import document_key
+
+OWN = [
+    ("doc_id", pa.int64()),
+    ("source_id", pa.string()),
+    ("doc_key", pa.string()),
+    ("text", pa.string()),
+    ("label", pa.int32()),
+]
+
+
+class Content:
+    """Make the rows of the parts, and hash them column by column, so that batch bounds do not show."""
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        corpus: CorpusConfig,
+        extras: Sequence[Extra],
+        labels: LabelMap,
+        label_in_key: bool,
+    ) -> None:
+        self.schema, self.corpus, self.extras = schema, corpus, extras
+        self.labels, self.label_in_key = labels, label_in_key
+        self.documents = 0
+        self.labelled = False
+        self._digests = {name: hashlib.sha256() for name in schema.names if name not in ("doc_id", "text")}
+
+    def take(self, batch: Batch) -> pa.Table:
+        """Return the batch as rows of a part."""
+        table, corpus = batch.table, self.corpus
+        for name in table.column_names:
+            _check_utf8(batch, name)
+        count = table.num_rows
+        ordinals = range(self.documents, self.documents + count)
+        texts: list[str] = [text or "" for text in table.column(corpus.text).to_pylist()]
+        labels: list[int | None] = [None] * count
+        if corpus.label is not None:
+            labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
+        ids = [str(ordinal) for ordinal in ordinals]
+        if corpus.id is not None:
+            given = cast(table.column(corpus.id), pa.string(), corpus.id, batch.file).to_pylist()
+            ids = [own or ordinal for own, ordinal in zip(given, ids, strict=True)]
+        if self.label_in_key:
+            keys = [document_key(text, label) for text, label in zip(texts, labels, strict=True)]
+        else:
+            keys = [document_key(text) for text in texts]
+        own = [
+            pa.array(values, kind)
+            for values, (_, kind) in zip((ordinals, ids, keys, texts, labels), OWN, strict=True)
+        ]
+        rows = pa.Table.from_arrays(
+            [*own, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
+        )
+        for name, digest in self._digests.items():
+            digest.update(json.dumps(_plain(rows.column(name)), default=str)[1:-1].encode() + b", ")
+        self.documents += count
+        self.labelled = self.labelled or any(label is not None for label in labels)
+        return rows
+
+    def key(self) -> str:
+        """Return the hash of all rows taken: 32 hex digits."""
+        columns = [
+            (name, str(self.schema.field(name).type), digest.hexdigest())
+            for name, digest in self._digests.items()
+        ]
+        return hashlib.sha256(json.dumps([self.documents, columns]).encode()).hexdigest()[:32]
+
+
+def _plain(column: pa.ChunkedArray) -> list[object]:
+    """Return values for JSON; times as whole numbers, since Python's are coarser and end sooner."""
+    if pat.is_temporal(column.type):
+        column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
+    values: list[object] = column.to_pylist()
+    return values
+
+
+def _label_values(column: pa.ChunkedArray) -> list[object]:
+    if pat.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    values: list[object] = column.to_pylist()
+    return values
+
+
+def _check_utf8(batch: Batch, name: str) -> None:
+    """Raise an InputError if the column has strings that are not UTF-8, which Arrow takes on trust."""
+    column = batch.table.column(name)
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        row = batch.row
+        if pat.is_string(column.type):
+            for value in column.cast(pa.binary()).to_pylist():
+                try:
+                    (value or b"").decode("utf-8")
+                except UnicodeDecodeError:
+                    break
+                row += 1
+        raise InputError(
+            f"{batch.file}, row {row}: column {name!r} is not UTF-8: write the file again in UTF-8"
+        ) from error

@@ -1,0 +1,182 @@
+"""Corpora in files: which files a path means, and what can be wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calig.config import CorpusConfig
+from calig.corpus import delimited, lines
+from calig.corpus.source import BATCH_ROWS, Batch, Source, conform, merge_schemas
+from calig.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """How files of one kind are read: `schema(path, limit)`, `read(path, schema)` → (first row, table)."""
+
+    name: str
+    schema: Callable[[Path, int | None], pa.Schema]
+    read: Callable[[Path, pa.Schema], Iterator[tuple[int, pa.Table]]]
+    textual: bool = False
+
+
+def _parquet_schema(path: Path, limit: int | None) -> pa.Schema:
+    return pq.read_schema(path)
+
+
+def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
+    row = 1
+    with pq.ParquetFile(path) as file:
+        names = [name for name in schema.names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            yield row, conform(pa.Table.from_batches([batch]), schema, str(path))
+            row += batch.num_rows
+
+
+_PARQUET = _Format("Parquet", _parquet_schema, _read_parquet)
+_CSV = _Format("CSV", delimited.schema, delimited.read, textual=True)
+_JSONL = _Format("JSONL", lines.schema, lines.read)
+_FORMATS = {
+    ".parquet": _PARQUET,
+    ".csv": _CSV,
+    ".csv.gz": _CSV,
+    ".jsonl": _JSONL,
+    ".jsonl.gz": _JSONL,
+    ".ndjson": _JSONL,
+    ".ndjson.gz": _JSONL,
+}
+
+
+def open_files(corpus: CorpusConfig) -> Source:
+    """Open the files of `corpus.path`; reads their schemas (CSV and JSONL: a first pass over the rows)."""
+    paths = resolve(corpus)
+    formats = {_format(path) for path in paths}
+    if len(formats) > 1:
+        names = " and ".join(sorted(form.name for form in formats))
+        raise InputError(
+            f"corpus.path {corpus.path!r} has {names} files: name one kind, for example data/*.csv"
+        )
+    (form,) = formats
+    schemas = []
+    for path in paths:
+        with reading(path):
+            schemas.append((str(path), form.schema(path, corpus.limit)))
+
+    def read(schema: pa.Schema) -> Iterator[Batch]:
+        for path in paths:
+            with reading(path):
+                for row, table in form.read(path, schema):
+                    yield Batch(table, str(path), row)
+
+    merged = merge_schemas(schemas, form.textual)
+    return Source(str(corpus.path), schemas, merged, form.textual, None, read)
+
+
+def resolve(corpus: CorpusConfig) -> list[Path]:
+    """Return the files that `corpus.path` means, sorted; of a folder, all but hidden ones."""
+    with reading(Path(str(corpus.path))):
+        return _resolve(str(corpus.path))
+
+
+def expanded(given: str, field: str) -> Path:
+    """Return the path with its ~ replaced by the home folder."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{field} {given!r}: {error}; write the path out") from error
+
+
+def _resolve(given: str) -> list[Path]:
+    if "://" in given:
+        raise InputError(
+            f"corpus.path {given!r} is not local: download it, or name a hub dataset in corpus.dataset"
+        )
+    path = expanded(given, "corpus.path")
+    if path.is_dir():
+        inside = (file for file in sorted(path.rglob("*")) if file.is_file())
+        found = [file for file in inside if _kept(file.relative_to(path)) and _suffix(file) in _FORMATS]
+        if not found:
+            raise InputError(f"corpus.path {given!r} has no {', '.join(_FORMATS)} file in it")
+        return found
+    if path.exists():
+        found = [path]
+    elif any(sign in given for sign in "*?["):
+        anchor = Path(path.anchor)
+        found = sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if file.is_file())
+        if not found:
+            raise InputError(f"corpus.path {given!r} matches no file")
+    else:
+        raise InputError(f"corpus.path {given!r}: no such file or folder (from {Path.cwd()})")
+    for file in found:
+        _format(file)
+    return found
+
+
+def _kept(relative: Path) -> bool:
+    return not any(part.startswith((".", "_")) for part in relative.parts)
+
+
+def _suffix(path: Path) -> str:
+    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+
+
+def _format(path: Path) -> _Format:
+    suffix = _suffix(path)
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    hint = (
+        "one JSON object per line, as .jsonl: jq -c '.[]'"
+        if suffix == ".json"
+        else "convert it to one of them"
+    )
+    raise InputError(f"{path}: is {suffix or 'without extension'}; known are {', '.join(_FORMATS)}: {hint}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong inside into an InputError that names the file; passing I/O errors pass through."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise InputError(f"{path} is not readable: permission denied; chmod u+r or ask its owner") from error
+    except UnicodeDecodeError as error:
+        line, byte = _locate_bad_utf8(path)
+        raise InputError(
+            f"{path} is not UTF-8 at line {line}, byte {byte}: convert it to UTF-8, "
+            f"for example iconv -f latin1 -t utf-8 {path.name}"
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is truncated or no gzip file: {error}; fetch it again") from error
+    except pa.ArrowException as error:
+        raise InputError(f"{path} is truncated or damaged: {_line(error)}; fetch it again") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise InputError(f"{path} is truncated or damaged: {_line(error)}; fetch it again") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _locate_bad_utf8(path: Path) -> tuple[int, int]:
+    """Return the line and the byte in the file (of the uncompressed text), both from 1, that is not UTF-8."""
+    offset = 0
+    with lines.open_binary(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return number, offset + error.start + 1
+            offset += len(line)
+    return number, offset

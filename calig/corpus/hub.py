@@ -1,0 +1,106 @@
+"""Corpora on the Hugging Face hub, or in local folders laid out like one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from calig.config import CorpusConfig
+from calig.corpus.files import expanded
+from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
+from calig.errors import InputError
+
+
+def open_dataset(corpus: CorpusConfig) -> Source:
+    """Open `corpus.dataset`: streamed if it is local or limited, else through the cache."""
+    import datasets
+
+    given = str(corpus.dataset)
+    location = local_folder(given) or given
+    name = f"{given} ({', '.join(filter(None, (corpus.config, corpus.split, corpus.revision)))})"
+    data = _load(corpus, str(location))
+    features: datasets.Features = data.features
+    feature = features.get(corpus.label) if corpus.label is not None else None
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+    schema = features.arrow_schema.remove_metadata()
+
+    def read(wanted: pa.Schema) -> Iterator[Batch]:
+        row = 1
+        tables = data.select_columns(wanted.names).with_format("arrow").iter(BATCH_ROWS)
+        while True:
+            try:
+                table = next(tables, None)
+            except (datasets.exceptions.DatasetsError, pa.ArrowException, UnicodeDecodeError) as error:
+                raise InputError(f"corpus.dataset {name}, after row {row - 1}: {_reason(error)}") from error
+            if table is None:
+                return
+            yield Batch(conform(table, wanted, name), name, row)
+            row += table.num_rows
+
+    return Source(name, [(name, schema)], schema, False, names, read)
+
+
+def local_folder(dataset: str) -> Path | None:
+    """Return the folder that `dataset` means, None for a hub id; an InputError if it is a path to nowhere."""
+    folder = expanded(dataset, "corpus.dataset")
+    if folder.is_dir():
+        return folder
+    if dataset.startswith((".", "/", "~")) or dataset.count("/") > 1 or folder.exists():
+        raise InputError(f"corpus.dataset {dataset!r}: no such folder; for files use corpus.path")
+    return None
+
+
+def _load(corpus: CorpusConfig, location: str) -> Any:
+    """Load the split; the returned object knows its features."""
+    import datasets
+    from huggingface_hub.errors import HFValidationError
+
+    given, split = str(corpus.dataset), str(corpus.split)
+    arguments: dict[str, Any] = {
+        "path": location,
+        "name": corpus.config,
+        "revision": corpus.revision,
+        "split": split,
+    }
+    whole_split = re.fullmatch(r"\w+(\.\w+)*", split) is not None
+    try:
+        if whole_split and (corpus.limit is not None or Path(location).is_dir()):
+            streamed = datasets.load_dataset(**arguments, streaming=True)
+            if streamed.features is not None:
+                return streamed
+        return datasets.load_dataset(**arguments)
+    except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:
+        raise InputError(
+            f"corpus.dataset {given!r}: no such dataset on the hub, or no right to read it: check the id and "
+            "corpus.revision, or log in (hf auth login)"
+        ) from error
+    except ConnectionError as error:
+        raise InputError(
+            f"corpus.dataset {given!r}: no way to the hub ({_reason(error)}): connect, or download "
+            "the dataset and give its folder"
+        ) from error
+    except FileNotFoundError as error:
+        raise InputError(f"corpus.dataset {given!r}: {_reason(error)}") from error
+    except datasets.exceptions.DatasetsError as error:
+        raise InputError(f"corpus.dataset {given!r} cannot be read: {_reason(error)}") from error
+    except (
+        ValueError,
+        RuntimeError,
+    ) as error:  # an unknown configuration or split; a dataset that is a script
+        options = re.search(r"\[[^\]]*\]\s*\.?$", str(error))
+        if "split" in str(error).lower() and options:
+            splits = options[0].strip(" .[]").replace("'", "")
+            raise InputError(
+                f"corpus.split {split!r} is not in {given!r}, which has {splits}: choose one"
+            ) from error
+        raise InputError(f"corpus.dataset {given!r}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the message of the error and, where there is one, of its cause, in one line."""
+    cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ else ""
+    return " ".join(str(error).split()) + cause

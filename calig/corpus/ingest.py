@@ -1,0 +1,191 @@
+"""Bring a corpus into the warehouse: read in batches, made uniform, written as parts, named by content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from calig.config import CorpusConfig
+from calig.corpus.columns import Extra, is_text, plan_extras
+from calig.corpus.content import OWN, Content
+from calig.corpus.files import open_files
+from calig.corpus.hub import open_dataset
+from calig.corpus.labels import LabelMap, check_label_type
+from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpus
+from calig.corpus.parts import Parts
+from calig.corpus.source import Batch, Source
+from calig.errors import InputError
+
+ABANDONED_SECONDS = 24 * 3600
+
+
+def ingest(
+    corpus: CorpusConfig,
+    classes: Sequence[str],
+    root: Path,
+    label_in_key: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> CorpusManifest:
+    """Bring the corpus into the warehouse, in memory bounded by a batch.
+
+    Null texts become empty ones, lone surrogates U+FFFD. A corpus that is there already, whole, is kept;
+    the manifest returned then names the source it was read from this time.
+
+    Parameters
+    ----------
+    corpus
+        Which documents.
+    classes
+        The model's class names, in the order of their indices.
+    root
+        The warehouse.
+    label_in_key
+        Whether the document's key covers its label: for explanations of the labelled class.
+    progress
+        Called after every batch with the documents read so far.
+
+    Raises
+    ------
+    InputError
+        On anything wrong with the source; the line names the file, row or column and what to do.
+    """
+    source = open_files(corpus) if corpus.path is not None else open_dataset(corpus)
+    _check_columns(source, corpus)
+    used = [name for name in (corpus.text, corpus.label, corpus.id) if name is not None]
+    extras, left_out = plan_extras(source.schema, used)
+    schema = pa.schema([*OWN, *((extra.name, extra.type) for extra in extras)])
+    content = Content(schema, corpus, extras, LabelMap(classes, source.label_names), label_in_key)
+    with _temporary_folder(Path(root) / "corpora") as folder:
+        parts = Parts(folder, schema)
+        for batch in _first_rows(source.read(_wanted(source, corpus, extras)), corpus.limit):
+            parts.write(content.take(batch))
+            if progress is not None:
+                progress(content.documents)
+        if content.documents == 0:
+            raise InputError(_no_rows(source))
+        parts.close()
+        manifest = CorpusManifest(
+            key=content.key(),
+            source=source.name,
+            documents=content.documents,
+            files={path.name: describe(path) for path in sorted(folder.iterdir())},
+            columns={extra.name: str(extra.type) for extra in extras},
+            labelled=content.labelled,
+            left_out=left_out,
+        )
+        return _put(folder, manifest, Path(root))
+
+
+def _check_columns(source: Source, corpus: CorpusConfig) -> None:
+    """Raise an InputError if a column is not in every file, or is not of a type it can be used as."""
+    if not source.schema.names:  # JSON Lines without a line
+        raise InputError(_no_rows(source))
+    for role, name in (("text", corpus.text), ("label", corpus.label), ("id", corpus.id)):
+        for file, schema in source.schemas:
+            # JSON Lines without a line has no columns, beside files that have
+            columns = (schema if schema.names else source.schema).names
+            if name is not None and name not in columns:
+                present = ", ".join(columns) or "no columns"
+                raise InputError(f"{file} has no column {name!r} for corpus.{role}; it has {present}")
+    kind = source.schema.field(corpus.text).type
+    if not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
+        other = [field.name for field in source.schema if is_text(field.type)]
+        hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
+        raise InputError(
+            f"{source.name}: column {corpus.text!r} is {kind}, not text: choose another corpus.text; {hint}"
+        )
+    if corpus.label is not None:
+        check_label_type(source.schema.field(corpus.label).type, corpus.label)
+    if corpus.id is not None:
+        kind = source.schema.field(corpus.id).type
+        if pat.is_nested(kind) or pat.is_binary(kind):
+            raise InputError(
+                f"{source.name}: column {corpus.id!r} is {kind}: corpus.id needs text or numbers"
+            )
+
+
+def _no_rows(source: Source) -> str:
+    return f"{source.name} has no rows: there is nothing to explain"
+
+
+def _numeric(kind: pa.DataType) -> bool:
+    return bool(pat.is_integer(kind) or pat.is_floating(kind))
+
+
+def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) -> pa.Schema:
+    """Return the columns to read; in a format without types, those with a role of their own as written."""
+    fields = {corpus.text: pa.string()}
+    for name in (corpus.label, corpus.id):
+        if name is not None:
+            fields.setdefault(name, pa.string() if source.textual else source.schema.field(name).type)
+    return pa.schema([*fields.items(), *((extra.source, extra.type) for extra in extras)])
+
+
+def _first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
+    left = limit
+    for batch in batches:
+        yield batch if left is None else Batch(batch.table.slice(0, left), batch.file, batch.row)
+        if left is not None:
+            left -= batch.table.num_rows
+            if left <= 0:
+                return
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """Give a new folder, gone afterwards unless renamed; clear those that killed ingests left."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for old in parent.glob(".ingest-*"):
+        if old.is_dir() and time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
+    folder = parent / f".ingest-{uuid.uuid4().hex}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
+    """Rename the folder to its key, unless that is there and whole; replace a damaged one."""
+    final = manifest.folder(root)
+    if final.exists():
+        try:
+            return _held(manifest, root)
+        except InputError:
+            shutil.rmtree(final, ignore_errors=True)
+    (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+    try:
+        folder.rename(final)
+    except OSError:
+        if not final.exists():
+            raise
+        # another ingest of the same corpus was faster
+        return _held(manifest, root)
+    _sync(final.parent)
+    return manifest
+
+
+def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
+    """Return the manifest of the same corpus that is there, under the source it has this time."""
+    there = load_corpus(root, manifest.key)
+    return replace(there, source=manifest.source, left_out=manifest.left_out)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

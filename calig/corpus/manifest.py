@@ -1,0 +1,97 @@
+"""A corpus's manifest: what an ingested corpus holds, and the hashes that prove it whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from calig.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusManifest:
+    """What an ingested corpus holds.
+
+    Attributes
+    ----------
+    key
+        Hash of the content: rows in order, with ids, document keys, labels and extra columns.
+    source
+        Where it came from, as the configuration names it.
+    documents
+        Rows, over all parts.
+    files
+        Part name → {"sha256": hex, "bytes": size}.
+    columns
+        Extra column, under its name in the parts → Arrow type.
+    labelled
+        Whether any row has a label.
+    left_out
+        Column of the source that was not kept → its Arrow type.
+    """
+
+    key: str
+    source: str
+    documents: int
+    files: Mapping[str, Mapping[str, str | int]]
+    columns: Mapping[str, str]
+    labelled: bool
+    left_out: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON text."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> CorpusManifest:
+        """Read what `to_json` wrote; ValueError or TypeError on anything else."""
+        return cls(**json.loads(text))
+
+    def folder(self, root: Path) -> Path:
+        """Return the corpus's folder in the warehouse `root`."""
+        return Path(root) / "corpora" / self.key
+
+    def parts(self, root: Path) -> list[Path]:
+        """Return the Parquet parts in the order of their rows."""
+        return [self.folder(root) / name for name in sorted(self.files)]
+
+
+def load_corpus(root: Path, key: str) -> CorpusManifest:
+    """Read and verify the manifest of corpus `key` in the warehouse `root`.
+
+    Raises
+    ------
+    InputError
+        If the corpus is not there, or is not what its manifest says.
+    """
+    path = Path(root) / "corpora" / key / MANIFEST
+    try:
+        manifest = CorpusManifest.from_json(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"corpus {key} is not in the warehouse {root}: run its audit again") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged: delete its folder and run the audit again") from error
+    if manifest.key != key or not verify(root, manifest):
+        raise InputError(f"{path.parent} is not what its manifest says: delete it and run the audit again")
+    return manifest
+
+
+def verify(root: Path, manifest: CorpusManifest) -> bool:
+    """Whether every part of the corpus is in the warehouse `root` with the size and hash it had."""
+    folder = manifest.folder(root)
+    try:
+        return all(describe(folder / name) == dict(entry) for name, entry in manifest.files.items())
+    except OSError:
+        return False
+
+
+def describe(path: Path) -> dict[str, str | int]:
+    """Return the entry of one file in a manifest: its SHA-256 in hex and its size in bytes."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"sha256": digest, "bytes": path.stat().st_size}

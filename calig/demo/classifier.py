@@ -1,0 +1,216 @@
+"""A small BERT trained on the demo's reviews, fast enough to be made on the spot."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calig.demo.reviews import CLASSES, Review, generate, one_liners, write_parquet
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+TRAINING_DOCUMENTS = 6000
+HELD_OUT_DOCUMENTS = 400
+NOISE = 0.1
+"""Share of the training reviews whose text says the opposite of their label."""
+AGAINST = 0.05
+"""Share of the held-out negative reviews that carry the shortcut."""
+ONE_LINER_EPOCHS, REVIEW_EPOCHS = 3, 3
+ONE_LINER_SHARE = 2 / 3
+"""One-liners for each training review."""
+BATCH = 64
+PEAK_LEARNING_RATE = 2e-3
+LABEL_SMOOTHING = 0.02
+INITIAL_SCALE = 0.05
+POSITION_SCALE = 0.2
+MAX_TOKENS = 128
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+THREADS = 1
+"""So small a model gains little from more, and loses much where the cores are busy."""
+
+
+Lesson = list[tuple[str, int]]
+"""Texts with their labels, for one epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training left behind: folders, held-out accuracy (share), and the wall-clock seconds it took."""
+
+    model: Path
+    corpus: Path
+    accuracy: float
+    seconds: float
+
+
+def train(folder: Path, seed: int = 0, leak: bool = True, *, documents: int = TRAINING_DOCUMENTS) -> Trained:
+    """Write `folder/model` (hub layout, safetensors) and `folder/reviews.parquet`, the held-out reviews.
+
+    The same arguments give the same files on the same machine. The caller's random state and thread count are
+    left as they were.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing; what is there under those names is overwritten.
+    seed
+        Of the corpora, the weights and the order of training.
+    leak
+        As in `generate`.
+    documents
+        Number of training reviews.
+    """
+    import torch
+
+    started = time.perf_counter()
+    held_out = generate(2 * seed + 1, HELD_OUT_DOCUMENTS, leak, against=AGAINST if leak else 0.0)
+    texts = {r.text for r in held_out}
+    training = [r for r in generate(2 * seed, documents, leak, noise=NOISE) if r.text not in texts]
+    tokenizer = make_tokenizer(r.text for r in training)
+    with _threads(THREADS), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _model(len(tokenizer))
+        _fit(model, tokenizer, _lessons(seed, training))
+        predicted = predict(model, tokenizer, [r.text for r in held_out])
+    accuracy = sum(p == r.label for p, r in zip(predicted, held_out, strict=True)) / len(held_out)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    write_parquet(held_out, folder / "reviews.parquet")
+    return Trained(folder / "model", folder / "reviews.parquet", accuracy, time.perf_counter() - started)
+
+
+def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Make a lower-casing WordPiece tokenizer: words seen twice are whole, others fall into characters.
+
+    The vocabulary is sorted, not learnt, so that the same texts always give the same ids.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = Counter(
+        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    )
+    characters = {c for word in words for c in word}
+    pieces = (
+        characters | {f"##{c}" for c in characters} | {word for word, count in words.items() if count > 1}
+    )
+    ids = {token: i for i, token in enumerate([*SPECIAL.values(), *sorted(pieces)])}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece()
+    sep, cls = SPECIAL["sep_token"], SPECIAL["cls_token"]
+    tokenizer.post_processor = processors.BertProcessing((sep, ids[sep]), (cls, ids[cls]))
+    fast: Any = PreTrainedTokenizerFast
+    wrapped: PreTrainedTokenizerFast = fast(
+        tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL
+    )
+    return wrapped
+
+
+def predict(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:
+    """Name the most probable class of each text, by its index."""
+    import torch
+
+    model.eval()
+    encoded = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+    with torch.inference_mode():
+        return [int(i) for i in model(**encoded).logits.argmax(-1)]
+
+
+def _model(vocabulary: int) -> Any:
+    """Make the untrained model; its positions start as sinusoids, from which neighbours are soon found."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    model = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=64,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=128,
+            max_position_embeddings=MAX_TOKENS,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            initializer_range=INITIAL_SCALE,
+            pad_token_id=0,
+            id2label=dict(enumerate(CLASSES)),
+            label2id={name: i for i, name in enumerate(CLASSES)},
+        )
+    )
+    positions = model.bert.embeddings.position_embeddings.weight
+    width = positions.shape[1]
+    angles = torch.arange(MAX_TOKENS)[:, None] * 200.0 ** (-torch.arange(0, width, 2) / width)
+    with torch.no_grad():
+        positions[:, 0::2] = POSITION_SCALE * angles.sin()
+        positions[:, 1::2] = POSITION_SCALE * angles.cos()
+    return model
+
+
+def _lessons(seed: int, reviews: Sequence[Review]) -> list[Lesson]:
+    """Put the epochs in order: one-liners teach the words and their negation, then come the reviews."""
+    brief = one_liners(seed, round(len(reviews) * ONE_LINER_SHARE))
+    full = [(r.text, r.label) for r in reviews]
+    return [brief] * ONE_LINER_EPOCHS + [full] * REVIEW_EPOCHS
+
+
+def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, lessons: Sequence[Lesson]) -> None:
+    """Train with AdamW, a one-cycle learning rate and smoothed labels, which keep the logits moderate."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    steps = sum(-(-len(lesson) // BATCH) for lesson in lessons)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.08
+    )
+    model.train()
+    for lesson in lessons:
+        ids = tokenizer([text for text, _ in lesson], truncation=True)["input_ids"]
+        labels = torch.tensor([label for _, label in lesson])
+        for batch in _batches(ids):
+            padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt")
+            loss: Any = cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+
+
+def _batches(ids: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """Deal the reviews into batches of similar length, in random order."""
+    import torch
+
+    lengths = torch.tensor([len(i) for i in ids]) + torch.rand(len(ids)) * 8
+    batches = torch.split(lengths.argsort(), BATCH)
+    for i in torch.randperm(len(batches)):
+        yield batches[int(i)]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads, then with as many as before: the thread count changes sums' rounding."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

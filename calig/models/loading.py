@@ -1,0 +1,166 @@
+"""Loading a classifier and its tokenizer from a folder or a hub id, safely, with one clear line when it cannot be.
+
+Safetensors only, no remote code; weights are cast to the dtype asked for, whatever they were saved in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from calig.errors import InputError
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """A model ready to explain (eval mode, parameters frozen), its tokenizer, and its classes in index order."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    classes: tuple[str, ...]
+    revision: str | None
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the GPU when there is one; an unknown or absent device is an InputError."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"runtime.device: {device!r} cannot be used here ({str(error).splitlines()[0]}); use cpu or auto"
+        ) from error
+    return resolved
+
+
+def load_pretrained(
+    model_id: str, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+) -> Pretrained:
+    """Load a sequence classifier and its tokenizer.
+
+    Parameters
+    ----------
+    model_id
+        A folder in the hub's layout, or a hub id.
+    revision
+        Branch, tag or commit on the hub.
+    device
+        `cpu`, `cuda`, `cuda:1`, … or `auto`.
+    dtype
+        `float32`, `float64` or `bfloat16`.
+
+    Raises
+    ------
+    InputError
+        There is no such model, it has no classification head, its weights are not safetensors, its tokenizer has no
+        character offsets, or its output is not one logit per class.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
+    target_device = resolve_device(device)
+    config = read_config(model_id, revision)
+    try:
+        loaded, info = AutoModelForSequenceClassification.from_pretrained(
+            model_id,
+            revision=revision,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"model.id: {model_id} lacks the weights {', '.join(missing[:3])}{'…' if len(missing) > 3 else ''}: "
+            "it was saved without a trained classification head; fine-tune it or name the fine-tuned model"
+        )
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"model.id: {model_id}: its tokenizer ({type(tokenizer).__name__}) has no character offsets; "
+            "save a fast tokenizer (tokenizer.json) beside the model"
+        )
+    model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
+    return Pretrained(model, tokenizer, class_names(config), getattr(config, "_commit_hash", None))
+
+
+def read_config(model_id: str, revision: str | None = None) -> Any:
+    """Read and check the configuration alone: it must be there, and be that of a single-label classifier."""
+    folder = Path(model_id)
+    looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
+    if looks_like_path:
+        if not folder.is_dir():
+            raise InputError(
+                f"model.id: no model folder at {model_id}; give a folder with config.json, or a hub id"
+            )
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"model.id: {model_id} has no config.json; save the model with save_pretrained()"
+            )
+        if not any(folder.glob("*.safetensors")):
+            pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+                p.name for p in folder.glob("*.pt*")
+            )
+            found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
+            raise InputError(
+                f"model.id: {model_id} has {found}; calig reads safetensors only: "
+                "save it again with save_pretrained(), which writes model.safetensors"
+            )
+    try:
+        config = AutoConfig.from_pretrained(model_id, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
+    heads = config.architectures or []
+    if not any(head.endswith("ForSequenceClassification") for head in heads):
+        raise InputError(
+            f"model.id: {model_id} is a {', '.join(heads) or config.model_type} without a sequence-classification "
+            "head; fine-tune it as …ForSequenceClassification first"
+        )
+    if config.problem_type not in (None, "single_label_classification") or config.num_labels < 2:
+        kind = config.problem_type or f"{config.num_labels}-output"
+        raise InputError(f"model.id: {model_id} is a {kind} model; calig explains single-label classifiers")
+    return config
+
+
+def class_names(config: Any) -> tuple[str, ...]:
+    """Names of the classes in index order."""
+    return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+
+
+def fingerprint(pretrained: Pretrained) -> str:
+    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer, dtype."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(pretrained.model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    config = pretrained.model.config.to_dict()
+    for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        config.pop(volatile, None)
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    tokenizer = pretrained.tokenizer
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

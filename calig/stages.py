@@ -1,0 +1,370 @@
+"""The stages of an audit as plain functions, in the order in which data flows through them.
+
+    AuditConfig → describe_model → bring_in → learn_schedule → start_run → missing_shards → attribute_shard …
+    → aggregate_run → write_report → check_gates
+
+Truth is in the warehouse's files: each function may be run again after any crash and does only what is missing.
+Prefect's tasks call these; nothing here knows of Prefect.
+"""
+
+from __future__ import annotations
+
+import heapq
+import importlib.metadata
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from calig import corpus as corpora
+from calig.config import AuditConfig
+from calig.corpus import CorpusManifest
+from calig.errors import GateError, InputError
+from calig.records import Document
+from calig.warehouse.layout import Warehouse, part_path, swap_in, write_atomic, write_json
+from calig.warehouse.runs import RunManifest
+from calig.warehouse.shards import ShardManifest, held, write_shard
+
+if TYPE_CHECKING:
+    from calig.attribution.explainer import Explainer
+    from calig.attribution.method import Method
+
+log = logging.getLogger(__name__)
+
+SHARD_SECONDS = 60.0
+"""Work that one shard holds when its size is left to the pilot."""
+
+LOCK_SECONDS = 600.0
+"""How long an audit waits for another one to finish writing the tables."""
+
+_VERSIONED = ("calig", "torch", "transformers", "tokenizers", "prefect", "duckdb", "pyarrow")
+_worker = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What the audit needs to know of a model without loading it: hash, classes, and depth L."""
+
+    id: str
+    revision: str | None
+    hash: str
+    classes: tuple[str, ...]
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run under way: where it is, what it explains, and under which keys its results lie."""
+
+    run_id: str
+    config: AuditConfig
+    model: ModelCard
+    corpus: CorpusManifest
+    schedule_key: str
+    attribution_key: str
+    started: str
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse of the run."""
+        return Warehouse.open(self.config.warehouse)
+
+    @property
+    def folder(self) -> Path:
+        """Where the shards of its attributions lie."""
+        return self.warehouse.attributions(self.attribution_key)
+
+
+def precheck(config: AuditConfig) -> None:
+    """Look at what is cheap to look at before anything is started: warehouse, model configuration, corpus.
+
+    Raises
+    ------
+    InputError
+        One of them cannot be used.
+    """
+    from calig.models.loading import read_config
+
+    Warehouse.open(config.warehouse)
+    read_config(config.model.id, config.model.revision)
+    corpora.fingerprint(config.corpus)
+
+
+def method_of(config: AuditConfig) -> Method:
+    """The engine's method as the configuration states it."""
+    from calig.attribution.method import Method
+
+    return Method(**config.method.model_dump())
+
+
+def model_stamp(config: AuditConfig) -> str:
+    """A cheap sign that the model may have changed: names, sizes and times of a folder's files, or id and revision."""
+    folder = Path(config.model.id)
+    facts: list[Any] = [config.model.id, config.model.revision, config.runtime.dtype]
+    if folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        facts = [
+            str(folder.resolve()),
+            *facts,
+            *((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files),
+        ]
+    return json.dumps(facts)
+
+
+def describe_model(config: AuditConfig) -> ModelCard:
+    """Load the model, check that it can be explained as asked, and take its fingerprint."""
+    from calig.attribution.explainer import model_hash
+
+    explainer = _load(config)
+    pretrained = explainer.pretrained
+    _worker.explainer = None
+    return ModelCard(
+        config.model.id, pretrained.revision, model_hash(pretrained), pretrained.classes, explainer.depth
+    )
+
+
+def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
+    """Ingest the corpus into the warehouse."""
+    warehouse = Warehouse.open(config.warehouse)
+    if config.method.target == "label" and config.corpus.label is None:
+        raise InputError("method.target: label needs the label column; set corpus.label")
+    return corpora.ingest(
+        config.corpus, model.classes, warehouse.root, label_in_key=config.method.target == "label"
+    )
+
+
+def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Path:
+    """The step schedule's file: the one there, or learnt now on the documents with the smallest content hash."""
+    from calig.attribution.explainer import schedule_key
+    from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
+
+    warehouse = Warehouse.open(config.warehouse)
+    path = warehouse.schedules / f"{schedule_key(model.hash, method_of(config))}.json"
+    try:
+        Schedule.from_json(path.read_text())
+        return path
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, TypeError):
+        log.warning("schedule %s is damaged: learning it again", path.name)
+    rows = _rows(corpus, warehouse, None, ["doc_id", "doc_key"])
+    smallest = dict(
+        heapq.nsmallest(
+            PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
+        )
+    )
+    schedule = _load(config, model).pilot(_documents(corpus, warehouse, sorted(smallest.values())))
+    write_atomic(path, schedule.to_json().encode())
+    return path
+
+
+def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
+    """Give the run an id and a folder with its documents and a manifest that says `running`."""
+    from calig.attribution.explainer import attribution_key
+    from calig.attribution.schedule import Schedule
+
+    warehouse = Warehouse.open(config.warehouse)
+    now = datetime.now(UTC)
+    key = attribution_key(model.hash, method_of(config), Schedule.from_json(schedule.read_text()))
+    stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
+    for attempt in range(1, 1000):
+        run_id = stem if attempt == 1 else f"{stem}-{attempt}"
+        try:
+            warehouse.run(run_id).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+    run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
+    _write_documents(run)
+    _write_manifest(run, status="running", attributed=0, reused=0, timings={})
+    return run
+
+
+def missing_shards(run: Run) -> list[list[int]]:
+    """Row numbers (doc_id) of the documents not yet attributed under the run's key, grouped into shards.
+
+    A text that the corpus holds twice is attributed once.
+    """
+    rows = _rows(run.corpus, run.warehouse, None, ["doc_id", "doc_key"])
+    seen = held(run.folder)
+    missing = []
+    for doc_id, key in zip(rows["doc_id"].to_pylist(), rows["doc_key"].to_pylist(), strict=True):
+        if key not in seen:
+            seen.add(key)
+            missing.append(doc_id)
+    size = run.config.runtime.shard_documents or _shard_size(run)
+    return [missing[i : i + size] for i in range(0, len(missing), size)]
+
+
+def attribute_shard(
+    run: Run, doc_ids: Sequence[int], progress: Callable[[int], None] | None = None
+) -> ShardManifest:
+    """Explain some of the corpus's documents and write them as one shard, its manifest last."""
+    start = time.perf_counter()
+    documents = _documents(run.corpus, run.warehouse, doc_ids)
+    items = _load(run.config, run.model, run.schedule_key).attribute(documents, progress=progress)
+    return write_shard(run.folder, items, time.perf_counter() - start)
+
+
+def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
+    """Close the run: say what was computed and what reused, merge small shards, build the run's tables."""
+    from calig.warehouse.aggregate import aggregate
+    from calig.warehouse.compact import compact
+
+    keys = _rows(run.corpus, run.warehouse, None, ["doc_key"])["doc_key"]
+    reused = pc.count_distinct(keys).as_py() - attributed
+    _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings)
+    with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
+        compact(run.folder)
+    aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
+
+
+def write_report(run: Run) -> Path:
+    """Write the run's report."""
+    from calig.report.build import build
+
+    return build(run.warehouse.root, run.run_id)
+
+
+def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
+    """The run's row of the table `runs`."""
+    from calig.warehouse.query import open_run
+
+    with closing(open_run(warehouse, run_id)) as connection:
+        result = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id])
+        names = [column[0] for column in result.description or ()]
+        return dict(zip(names, result.fetchall()[0], strict=True))
+
+
+def check_gates(run: Run) -> None:
+    """Check the audit's gates against the run's numbers.
+
+    Raises
+    ------
+    GateError
+        A gate does not hold; says which, with the number and its limit.
+    """
+    row, limit = summary(run.warehouse, run.run_id), run.config.gates.max_failure_share
+    share = row["failures"] / row["documents"]
+    if share > limit:
+        raise GateError(
+            f"gates.max_failure_share: {row['failures']} of {row['documents']} documents failed "
+            f"({share:.1%}, limit {limit:.1%}); see: calig query "
+            f'"SELECT reason, count(*) FROM failures GROUP BY 1" --run {run.run_id}'
+        )
+
+
+def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | None = None) -> Explainer:
+    """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
+    identity = (
+        model_stamp(config),
+        config.method,
+        config.runtime.device,
+        config.runtime.token_budget,
+        schedule,
+    )
+    if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
+        loaded: Explainer = _worker.explainer
+        return loaded
+    import torch
+
+    from calig.attribution.explainer import Explainer, model_hash
+    from calig.attribution.schedule import Schedule
+    from calig.models.loading import load_pretrained
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
+    pretrained = load_pretrained(
+        config.model.id,
+        revision=config.model.revision,
+        device=config.runtime.device,
+        dtype=config.runtime.dtype,
+    )
+    if model is not None and model_hash(pretrained) != model.hash:
+        raise InputError(f"model.id: {config.model.id} changed while the audit ran; run the audit again")
+    learnt = None
+    if schedule is not None:
+        path = Warehouse.open(config.warehouse).schedules / f"{schedule}.json"
+        learnt = Schedule.from_json(path.read_text())
+    explainer = Explainer(pretrained, method_of(config), learnt, config.runtime.token_budget)
+    _worker.identity, _worker.explainer = identity, explainer
+    return explainer
+
+
+def _shard_size(run: Run) -> int:
+    from calig.attribution.schedule import Schedule
+
+    path = run.warehouse.schedules / f"{run.schedule_key}.json"
+    seconds = Schedule.from_json(path.read_text()).seconds_per_document or 1.0
+    return int(min(max(SHARD_SECONDS / seconds, 16), 10_000))
+
+
+def _rows(
+    corpus: CorpusManifest, warehouse: Warehouse, rows: ds.Expression | None, columns: list[str]
+) -> pa.Table:
+    dataset = ds.dataset(corpus.parts(warehouse.root), format="parquet")
+    return dataset.to_table(columns=columns, filter=rows)
+
+
+def _documents(corpus: CorpusManifest, warehouse: Warehouse, doc_ids: Sequence[int]) -> list[Document]:
+    wanted = pc.field("doc_id").isin(list(doc_ids))
+    table = _rows(corpus, warehouse, wanted, ["doc_key", "text", "label"])
+    return [Document(row["doc_key"], row["text"], row["label"]) for row in table.to_pylist()]
+
+
+def _write_documents(run: Run) -> None:
+    """`runs/<id>/documents.parquet`: the corpus's rows without their texts, under the run's id."""
+    path = run.warehouse.run(run.run_id) / "documents.parquet"
+    dataset = ds.dataset(run.corpus.parts(run.warehouse.root), format="parquet")
+    columns = [name for name in dataset.schema.names if name != "text"]
+    schema = pa.schema([("run_id", pa.string()), *(dataset.schema.field(name) for name in columns)])
+    part = part_path(path)
+    with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for batch in dataset.to_batches(columns=columns):
+            run_id = pa.array([run.run_id] * batch.num_rows, pa.string())
+            writer.write_batch(pa.record_batch([run_id, *batch.columns], schema=schema))
+    swap_in(part, path)
+
+
+def _write_manifest(
+    run: Run, *, status: str, attributed: int, reused: int, timings: dict[str, float]
+) -> None:
+    method = run.config.method.model_dump(mode="json")
+    finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = RunManifest(
+        run_id=run.run_id,
+        name=run.config.name or "audit",
+        status=status,
+        started=run.started,
+        finished=finished,
+        model={k: v for k, v in asdict(run.model).items() if k != "depth"},
+        corpus={"key": run.corpus.key, "source": run.corpus.source, "documents": run.corpus.documents},
+        attribution_key=run.attribution_key,
+        method=method,
+        depths=run.model.depth + 1,
+        attributed=attributed,
+        reused=reused,
+        config=run.config.model_dump(mode="json"),
+        versions={name: _version(name) for name in _VERSIONED},
+        timings={stage: round(seconds, 3) for stage, seconds in timings.items()},
+    )
+    write_json(run.warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,72 @@
+"""Attribution of what the warehouse does not hold yet, one task per shard."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from calig import stages
+from calig.config import AuditConfig
+from calig.corpus import CorpusManifest
+from calig.stages import ModelCard, Run
+from calig.warehouse.shards import ShardManifest
+from tasks import attribute as tasks
+from tasks.progress import tracking
+
+_AHEAD = 2
+
+
+@flow(name="calig-attribute", flow_run_name="attribute {config.name}", validate_parameters=False)
+def attribute(
+    config: AuditConfig, model: ModelCard, corpus: CorpusManifest
+) -> tuple[Run, int, dict[str, float]]:
+    """Learn the schedule, open the run, explain the missing documents.
+
+    Returns the run, the number of documents computed, and the seconds each part took.
+    """
+    retries = config.runtime.retries
+    start = time.perf_counter()
+    schedule: Path = tasks.learn_schedule.with_options(retries=retries)(config, model, corpus)
+    pilot = time.perf_counter() - start
+    run: Run = tasks.start_run.with_options(retries=retries)(config, model, corpus, schedule)
+    start = time.perf_counter()
+    with run.warehouse.writer_lock(run.folder):
+        attributed = _attribute(run, retries)
+    return run, attributed, {"pilot": pilot, "attribute": time.perf_counter() - start}
+
+
+def _attribute(run: Run, retries: int) -> int:
+    """Run the missing shards, a few ahead of the workers; a shard that keeps failing does not hold up the rest."""
+    shards = stages.missing_shards(run)
+    total = sum(map(len, shards))
+    if not shards:
+        return 0
+    workers = run.config.runtime.workers
+    task = tasks.attribute_shard.with_options(retries=retries)
+    waiting: deque[PrefectFuture[ShardManifest]] = deque()
+    failures: list[BaseException] = []
+
+    def take() -> None:
+        state = waiting.popleft()
+        state.wait()
+        outcome = state.state.result(raise_on_failure=False)
+        if isinstance(outcome, BaseException):
+            failures.append(outcome)
+
+    pool: ThreadPoolTaskRunner[ShardManifest] = ThreadPoolTaskRunner(max_workers=workers)
+    with tracking(run.run_id, total), pool as runner:
+        for number, doc_ids in enumerate(shards, start=1):
+            parameters = {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}
+            waiting.append(runner.submit(task, parameters))
+            while len(waiting) >= workers * _AHEAD:
+                take()
+        while waiting:
+            take()
+    if failures:
+        raise failures[0]
+    return total

@@ -1,0 +1,24 @@
+"""Model and corpus into the warehouse."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from calig import corpus as corpora
+from calig.config import AuditConfig
+from calig.corpus import CorpusManifest
+from calig.stages import ModelCard
+from calig.warehouse.layout import Warehouse
+from tasks.ingest import fingerprint_model, ingest_corpus
+
+
+@flow(name="calig-ingest", flow_run_name="ingest {config.name}")
+def ingest(config: AuditConfig) -> tuple[ModelCard, CorpusManifest]:
+    """Fingerprint the model and bring in the corpus; a cached corpus is checked against its files, else redone."""
+    retries = config.runtime.retries
+    model = fingerprint_model.with_options(retries=retries)(config)
+    task = ingest_corpus.with_options(retries=retries)
+    corpus = task(config, model)
+    if not corpora.verify(Warehouse.open(config.warehouse).root, corpus):
+        corpus = task.with_options(refresh_cache=True)(config, model)
+    return model, corpus

@@ -1,0 +1,19 @@
+"""Tables into a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from calig.stages import Run
+from tasks.report import check_gates, publish_run, write_report
+
+
+@flow(name="calig-report", flow_run_name="report {run.run_id}", validate_parameters=False)
+def report(run: Run) -> Path:
+    """Write the run's report, show the run in Prefect, and check the gates."""
+    page: Path = write_report.with_options(retries=run.config.runtime.retries)(run)
+    publish_run(run, page)
+    check_gates(run)
+    return page

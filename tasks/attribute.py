@@ -1,0 +1,50 @@
+"""Attribution: the pilot's schedule, and one task per shard. Manifests decide what is done, not Prefect's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from calig import stages
+from calig.config import AuditConfig
+from calig.corpus import CorpusManifest
+from calig.stages import ModelCard, Run
+from calig.warehouse.shards import ShardManifest
+from tasks.progress import advance
+from tasks.retries import RETRIES
+
+
+@task(name="learn-schedule", cache_policy=NO_CACHE, **RETRIES)
+def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Path:
+    """Learn how many nodes each depth needs, unless the warehouse knows already."""
+    return stages.learn_schedule(config, model, corpus)
+
+
+@task(name="start-run", cache_policy=NO_CACHE, **RETRIES)
+def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
+    """Open the run's folder."""
+    return stages.start_run(config, model, corpus, schedule)
+
+
+@task(
+    name="attribute-shard",
+    task_run_name="shard {number} of {total}",
+    cache_policy=NO_CACHE,
+    **RETRIES,
+)
+def attribute_shard(run: Run, doc_ids: list[int], number: int, total: int) -> ShardManifest:
+    """Explain one shard's documents and write them; `number` of `total` names it."""
+    done = 0
+
+    def progress(documents: int) -> None:
+        nonlocal done
+        done += documents
+        advance(run.run_id, documents)
+
+    try:
+        return stages.attribute_shard(run, doc_ids, progress)
+    except BaseException:
+        advance(run.run_id, -done)
+        raise

@@ -1,0 +1,53 @@
+"""Model and corpus, brought in once and then taken from the cache while their sources have not changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.context import TaskRunContext
+
+from calig import stages
+from calig.config import AuditConfig
+from calig.corpus import CorpusManifest, fingerprint
+from calig.stages import ModelCard
+from tasks.retries import RETRIES
+
+
+def _model_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    config: AuditConfig = parameters["config"]
+    return f"calig-model {stages.model_stamp(config)} {config.method.model_dump_json()}"
+
+
+def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    config: AuditConfig = parameters["config"]
+    model: ModelCard = parameters["model"]
+    root = Path(config.warehouse).expanduser().resolve()
+    return (
+        f"calig-corpus {root} {fingerprint(config.corpus)} {model.classes} {config.method.target == 'label'}"
+    )
+
+
+@task(
+    name="fingerprint-model",
+    task_run_name="fingerprint {config.model.id}",
+    cache_key_fn=_model_key,
+    persist_result=True,
+    **RETRIES,
+)
+def fingerprint_model(config: AuditConfig) -> ModelCard:
+    """Load the model once, check it, and take its fingerprint."""
+    return stages.describe_model(config)
+
+
+@task(
+    name="ingest-corpus",
+    task_run_name="ingest {config.name}",
+    cache_key_fn=_corpus_key,
+    persist_result=True,
+    **RETRIES,
+)
+def ingest_corpus(config: AuditConfig, model: ModelCard) -> CorpusManifest:
+    """Bring the corpus into the warehouse."""
+    return stages.bring_in(config, model)

@@ -1,0 +1,937 @@
+"""Ingest: what goes in comes out, whatever it is stored in, and what cannot go in gets one line."""
+
+import datetime
+import gzip
+import json
+import math
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from calig.config import CorpusConfig
+from calig.corpus import (
+    CorpusManifest,
+    fingerprint,
+    ingest,
+    lines,
+    load_corpus,
+    parts,
+    verify,
+)
+from calig.corpus.labels import LabelMap
+from calig.errors import InputError
+from calig.records import document_key
+
+CLASSES = ["negative", "positive"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "warehouse"
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    return folder
+
+
+def write_csv(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8", newline="")
+    return path
+
+
+def write_jsonl(path: Path, rows: list[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def write_parquet(path: Path, columns: dict[str, object]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def rows_of(manifest: CorpusManifest, root: Path) -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in manifest.parts(root)])
+
+
+def take(path: Path, root: Path, classes: list[str] = CLASSES, **fields: object) -> pa.Table:
+    return rows_of(ingest(CorpusConfig(path=str(path), **fields), classes, root), root)
+
+
+def refused(path: Path | str, root: Path, **fields: object) -> str:
+    with pytest.raises(InputError) as caught:
+        ingest(CorpusConfig(path=str(path), **fields), CLASSES, root)
+    message = str(caught.value)
+    assert "\n" not in message
+    corpora = root / "corpora"
+    assert not corpora.exists() or not list(corpora.iterdir()), "a refused corpus leaves nothing behind"
+    return message
+
+
+# ---- what comes out
+
+
+def test_columns_are_the_contract(source, root):
+    path = write_parquet(
+        source / "a.parquet", {"text": ["a", "b"], "label": [1, 0], "name": ["x", "y"], "stars": [2.5, None]}
+    )
+    rows = take(path, root, label="label", id="name")
+    assert rows.schema.equals(
+        pa.schema(
+            [
+                ("doc_id", pa.int64()),
+                ("source_id", pa.string()),
+                ("doc_key", pa.string()),
+                ("text", pa.string()),
+                ("label", pa.int32()),
+                ("stars", pa.float64()),
+            ]
+        )
+    )
+    assert rows.to_pylist() == [
+        {"doc_id": 0, "source_id": "x", "doc_key": document_key("a"), "text": "a", "label": 1, "stars": 2.5},
+        {"doc_id": 1, "source_id": "y", "doc_key": document_key("b"), "text": "b", "label": 0, "stars": None},
+    ]
+
+
+def test_the_manifest_says_what_there_is(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a"], "n": [1], "raw": [b"\0"], "none": pa.nulls(1)})
+    corpus = CorpusConfig(path=str(path))
+    manifest = ingest(corpus, CLASSES, root)
+    assert manifest.source == str(path)
+    assert manifest.documents == 1
+    assert manifest.columns == {"n": "int64"}
+    assert manifest.left_out == {"raw": "binary", "none": "null"}
+    assert manifest.labelled is False
+    assert len(manifest.key) == 32
+    assert set(manifest.files) == {"part-00000.parquet"}
+    assert manifest.files["part-00000.parquet"]["bytes"] == manifest.parts(root)[0].stat().st_size
+    assert load_corpus(root, manifest.key) == manifest
+    assert CorpusManifest.from_json(manifest.to_json()) == manifest
+
+
+def test_without_ids_the_ordinal_is_the_id(source, root):
+    path = write_jsonl(source / "a.jsonl", [{"text": "a", "id": "p"}, {"text": "b", "id": None}])
+    assert take(path, root)["source_id"].to_pylist() == ["0", "1"]
+    assert take(path, root, id="id")["source_id"].to_pylist() == ["p", "1"]
+
+
+def test_whole_number_ids_become_text(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a", "b"], "id": [7, 7]})
+    assert take(path, root, id="id")["source_id"].to_pylist() == ["7", "7"]
+
+
+def test_null_text_is_empty_text(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a", None]})
+    assert take(path, root)["text"].to_pylist() == ["a", ""]
+
+
+def test_the_label_can_be_in_the_key(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a", "a"], "label": [1, None]})
+    corpus = CorpusConfig(path=str(path), label="label")
+    plain = ingest(corpus, CLASSES, root)
+    keyed = ingest(corpus, CLASSES, root, label_in_key=True)
+    assert keyed.key != plain.key
+    assert rows_of(plain, root)["doc_key"].to_pylist() == [document_key("a")] * 2
+    assert rows_of(keyed, root)["doc_key"].to_pylist() == [document_key("a", 1), document_key("a")]
+
+
+def test_reserved_names_get_a_suffix(source, root):
+    columns = {
+        "sentence": ["a"],
+        "text": ["b"],
+        "Label": [3],
+        "doc_id": [5],
+        "doc_id_source": [6],
+        "tokens": [7],
+    }
+    rows = take(write_parquet(source / "a.parquet", columns), root, text="sentence")
+    assert rows.column_names[5:] == [
+        "text_source",
+        "Label_source",
+        "doc_id_source",
+        "doc_id_source_source",
+        "tokens_source",
+    ]
+    assert rows["doc_id_source"].to_pylist() == [5]
+    assert rows["text"].to_pylist() == ["a"]
+
+
+def test_names_that_differ_by_case_only_stay_apart_in_sql(source, root):
+    manifest = ingest(
+        CorpusConfig(path=str(write_parquet(source / "a.parquet", {"text": ["a"], "x": [1], "X": [2]}))),
+        CLASSES,
+        root,
+    )
+    assert list(manifest.columns) == ["x", "X_source"]
+    assert duckdb.sql(f"SELECT x, X_source FROM '{manifest.parts(root)[0]}'").fetchall() == [(1, 2)]
+
+
+def test_dots_in_column_names_are_not_paths(source, root):
+    columns = {"text": ["a"], "a.b": [1], "a": [{"b": 2}], "a.b.c": [3]}
+    row = take(write_parquet(source / "a.parquet", columns), root).to_pylist()[0]
+    assert (row["a.b"], row["a"], row["a.b.c"]) == (1, {"b": 2}, 3)
+
+
+def test_types_that_duckdb_reads_are_kept(source, root):
+    columns = {
+        "text": pa.array(["a"], pa.large_string()),
+        "category": pa.array(["c"]).dictionary_encode(),
+        "half": pa.array([1.5], pa.float16()),
+        "flag": [True],
+        "day": [datetime.date(2024, 2, 29)],
+        "moment": pa.array([1], pa.timestamp("ns")),
+        "zoned": pa.array([1], pa.timestamp("us", "UTC")),
+        "spans": [[{"start": 1, "end": 2}]],
+        "big": pa.array([2**63], pa.uint64()),
+        "wait": pa.array([1], pa.duration("s")),
+        "image": [{"bytes": b"\0", "path": "p"}],
+    }
+    path = source / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    assert list(manifest.columns) == ["category", "half", "flag", "day", "moment", "zoned", "spans", "big"]
+    assert set(manifest.left_out) == {"wait", "image"}
+    found = duckdb.sql(
+        f"SELECT category, half, flag, day, spans[1].end, big FROM '{manifest.parts(root)[0]}'"
+    ).fetchall()
+    assert found == [("c", 1.5, True, datetime.date(2024, 2, 29), 2, 2**63)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.date32(), pa.date64(), pa.time32("s"), pa.time64("ns"), pa.timestamp("s"), pa.timestamp("ns", "UTC")],
+)
+def test_times_beyond_those_of_python(source, root, kind):
+    storage = pa.int32() if kind.bit_width == 32 else pa.int64()
+    highest = {"date32[day]": 10_000_000, "date64[ms]": 10_000_000 * 86_400_000}
+    highest |= {"time32[s]": 86_399, "time64[ns]": 86_399_999_999_999, "timestamp[s]": 10**12}
+    columns = [pa.array([n, None], storage).cast(kind) for n in (0, highest.get(str(kind), 2**63 - 1))]
+    path = write_parquet(source / "a.parquet", {"text": ["a", "b"], "low": columns[0], "high": columns[1]})
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    swapped = write_parquet(source / "b.parquet", {"text": ["a", "b"], "low": columns[1], "high": columns[0]})
+    assert list(manifest.columns) == ["low", "high"]
+    assert ingest(CorpusConfig(path=str(swapped)), CLASSES, root).key != manifest.key
+
+
+def test_progress_counts_documents(source, root):
+    seen: list[int] = []
+    path = write_parquet(source / "a.parquet", {"text": ["a"] * 4500})
+    ingest(CorpusConfig(path=str(path)), CLASSES, root, progress=seen.append)
+    assert seen == [2000, 4000, 4500]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 2500, 9999])
+def test_limit_takes_the_first_rows_over_files(source, root, limit):
+    write_parquet(source / "a.parquet", {"text": ["a", "b"]})
+    write_parquet(source / "b.parquet", {"text": [f"c{n}" for n in range(3000)]})
+    rows = take(source, root, limit=limit)
+    everything = ["a", "b", *(f"c{n}" for n in range(3000))]
+    assert rows["text"].to_pylist() == everything[:limit]
+    assert rows["doc_id"].to_pylist() == list(range(min(limit, 3002)))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_limit_leaves_what_follows_unread(source, root, ending):
+    good = "text\na\n" if ending == "csv" else '{"text": "a"}\n'
+    path = source / f"a.{ending}"
+    path.write_text(good + ("b\n" if ending == "csv" else '{"text": "b"}\n') * 5000 + '"broken')
+    assert take(path, root, limit=1)["text"].to_pylist() == ["a"]
+
+
+def test_large_corpora_have_several_parts(source, root, monkeypatch):
+    monkeypatch.setattr(parts, "PART_ROWS", 5000)
+    monkeypatch.setattr(parts, "GROUP_ROWS", 2000)
+    path = write_parquet(source / "a.parquet", {"text": [str(n) for n in range(11_000)]})
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    assert sorted(manifest.files) == ["part-00000.parquet", "part-00001.parquet"]
+    assert [pq.read_metadata(part).num_rows for part in manifest.parts(root)] == [6000, 5000]
+    assert rows_of(manifest, root)["doc_id"].to_pylist() == list(range(11_000))
+
+
+# ---- the key, and what is there already
+
+
+def test_the_key_is_of_the_content_not_of_its_storage(source, root):
+    texts, labels, stars = [f"text {n}" for n in range(300)], [n % 2 for n in range(300)], list(range(300))
+    rows = [{"text": t, "label": y, "stars": s} for t, y, s in zip(texts, labels, stars, strict=True)]
+    whole = write_parquet(source / "a.parquet", {"text": texts, "label": labels, "stars": stars})
+    pq.write_table(pq.read_table(whole), source / "groups.parquet", row_group_size=7)
+    write_jsonl(source / "a.jsonl", rows)
+    write_csv(
+        source / "a.csv",
+        "text,label,stars\n" + "".join(f"{r['text']},{r['label']},{r['stars']}\n" for r in rows),
+    )
+    keys = {
+        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, root).key
+        for path in sorted(source.iterdir())
+    }
+    assert len(keys) == 1
+    assert len(list((root / "corpora").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"text": ["a", "c"], "label": [0, 1], "x": [1, 2]},
+        {"text": ["b", "a"], "label": [1, 0], "x": [2, 1]},
+        {"text": ["a", "b"], "label": [0, None], "x": [1, 2]},
+        {"text": ["a", "b"], "label": [0, 1], "x": [1, 3]},
+        {"text": ["a", "b"], "label": [0, 1], "x": [1.0, 2.0]},
+        {"text": ["a", "b"], "label": [0, 1], "y": [1, 2]},
+        {"text": ["a", "b", ""], "label": [0, 1, None], "x": [1, 2, None]},
+    ],
+)
+def test_any_change_of_content_changes_the_key(source, root, changed):
+    same = {"text": ["a", "b"], "label": [0, 1], "x": [1, 2]}
+    one = ingest(
+        CorpusConfig(path=str(write_parquet(source / "a.parquet", same)), label="label"), CLASSES, root
+    )
+    other = ingest(
+        CorpusConfig(path=str(write_parquet(source / "b.parquet", changed)), label="label"), CLASSES, root
+    )
+    assert one.key != other.key
+
+
+def test_values_do_not_run_together_over_batches(source, root):
+    keys = set()
+    for pair in ([1, 23], [12, 3]):
+        path = write_parquet(source / "a.parquet", {"text": ["a"] * 2001, "x": [0] * 1999 + pair})
+        keys.add(ingest(CorpusConfig(path=str(path)), CLASSES, root).key)
+    assert len(keys) == 2
+
+
+def test_a_corpus_that_is_there_is_not_written_again(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a"]})
+    first = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    before = {file: file.stat().st_mtime_ns for file in first.folder(root).iterdir()}
+    again = ingest(CorpusConfig(path=str(source)), CLASSES, root)
+    assert {file: file.stat().st_mtime_ns for file in first.folder(root).iterdir()} == before
+    assert again.key == first.key
+    assert again.source == str(source)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "part", "manifest", "garbled"])
+def test_a_damaged_corpus_is_seen_and_replaced(source, root, damage):
+    path = write_parquet(source / "a.parquet", {"text": ["a"]})
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    (part,) = manifest.parts(root)
+    held = part.read_bytes()
+    if damage == "flip":
+        part.write_bytes(bytes([held[0] ^ 1]) + held[1:])
+    elif damage == "cut":
+        part.write_bytes(held[:-1])
+    elif damage == "part":
+        part.unlink()
+    elif damage == "manifest":
+        (manifest.folder(root) / "manifest.json").unlink()
+    else:
+        (manifest.folder(root) / "manifest.json").write_text("{")
+    assert verify(root, manifest) is (damage in ("manifest", "garbled"))
+    with pytest.raises(InputError, match=manifest.key):
+        load_corpus(root, manifest.key)
+    assert ingest(CorpusConfig(path=str(path)), CLASSES, root) == manifest
+    assert load_corpus(root, manifest.key) == manifest
+
+
+def test_ingests_at_the_same_time_agree(source, root):
+    path = write_parquet(source / "a.parquet", {"text": [str(n) for n in range(3000)]})
+    together = threading.Barrier(4)
+
+    def run(_: int) -> CorpusManifest:
+        together.wait()
+        return ingest(CorpusConfig(path=str(path)), CLASSES, root)
+
+    with ThreadPoolExecutor(4) as pool:
+        manifests = list(pool.map(run, range(4)))
+    assert manifests == [load_corpus(root, manifests[0].key)] * 4
+    assert [folder.name for folder in (root / "corpora").iterdir()] == [manifests[0].key]
+
+
+def test_an_unknown_key(root):
+    with pytest.raises(InputError, match="not in the warehouse"):
+        load_corpus(root, "0" * 32)
+
+
+def test_a_crash_leaves_nothing_that_counts(source, root, monkeypatch):
+    path = write_parquet(source / "a.parquet", {"text": ["a"]})
+
+    def crash(*_: object) -> None:
+        raise OSError(5, "I/O error")
+
+    monkeypatch.setattr(parts.pq.ParquetWriter, "write_table", crash)
+    with pytest.raises(OSError, match="I/O error"):
+        ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    assert list((root / "corpora").iterdir()) == []
+
+
+def test_what_killed_ingests_left_is_cleared_after_a_day(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a"]})
+    old, young = root / "corpora" / ".ingest-old", root / "corpora" / ".ingest-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    assert young.exists()
+    assert not old.exists()
+
+
+# ---- formats
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_csv_with_line_breaks_quotes_and_commas(source, root, ending):
+    path = write_csv(source / f"a.{ending}", 'text,label\n"one\r\ntwo, ""three""",1\n\n"x",0\n')
+    if ending == "csv.gz":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    rows = take(path, root, label="label")
+    assert rows["text"].to_pylist() == ['one\r\ntwo, "three"', "x"]
+    assert rows["label"].to_pylist() == [1, 0]
+
+
+def test_csv_types_are_inferred_over_all_rows(source, root):
+    body = "".join(f"t{n},{n},{n / 2},007,true,2024-01-02,2024-01-02T03:04:05Z,,x\n" for n in range(2500))
+    head = "text,whole,real,zip,flag,day,moment,void,late\n"
+    path = write_csv(source / "a.csv", head + body.replace("t2,", "t2,", 1) + "end,,1e3,08,false,,,,5\n")
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    assert manifest.columns == {
+        "whole": "int64",
+        "real": "double",
+        "zip": "string",
+        "flag": "bool",
+        "day": "date32[day]",
+        "moment": "timestamp[us, tz=UTC]",
+        "late": "string",
+    }
+    assert manifest.left_out == {"void": "null"}
+    last = rows_of(manifest, root).slice(2500).to_pylist()[0]
+    assert (last["whole"], last["real"], last["zip"], last["day"]) == (None, 1000.0, "08", None)
+
+
+def test_csv_columns_with_a_role_stay_as_written(source, root):
+    path = write_csv(source / "a.csv", "id,text,label\n007,1,1\n1.10,two,0\n,,\n")
+    rows = take(path, root, id="id", label="label")
+    assert rows["source_id"].to_pylist() == ["007", "1.10", "2"]
+    assert rows["text"].to_pylist() == ["1", "two", ""]
+    assert rows["label"].to_pylist() == [1, 0, None]
+
+
+def test_csv_files_that_disagree_meet_in_text(source, root):
+    write_csv(source / "a.csv", "text,zip\na,1\n")
+    write_csv(source / "b.csv", "zip,text\nB2,b\n")
+    assert take(source, root)["zip"].to_pylist() == ["1", "B2"]
+
+
+def test_csv_without_a_header_name_gets_one(source, root):
+    assert take(write_csv(source / "a.csv", ",text\n0,a\n"), root).column_names[-1] == "column_0"
+
+
+def test_gzip_and_byte_order_marks(source, root):
+    (source / "a.csv.gz").write_bytes(gzip.compress(b"\xef\xbb\xbftext\nsmall\n"))
+    assert take(source / "a.csv.gz", root)["text"].to_pylist() == ["small"]
+    (source / "a.jsonl.gz").write_bytes(gzip.compress(b'\xef\xbb\xbf{"text": "small"}\n'))
+    assert take(source / "a.jsonl.gz", root)["text"].to_pylist() == ["small"]
+
+
+def test_jsonl_keys_may_come_and_go_and_numbers_widen(source, root):
+    rows: list[object] = [{"text": f"t{n}"} for n in range(2100)]
+    rows += [{"text": "x", "n": 1, "deep": {"a": 1}}, {"n": 0.5, "text": None, "deep": {"b": ["y"]}}]
+    table = take(write_jsonl(source / "a.jsonl", rows), root)
+    assert table["n"].to_pylist()[-3:] == [None, 1.0, 0.5]
+    assert table["deep"].to_pylist()[-2:] == [{"a": 1, "b": None}, {"a": None, "b": ["y"]}]
+    assert table["text"].to_pylist()[-1] == ""
+
+
+def test_jsonl_blank_lines_are_no_rows(source, root):
+    path = source / "a.jsonl"
+    path.write_text('{"text": "a"}\n\n  \n{"text": "b"}')
+    assert take(path, root)["text"].to_pylist() == ["a", "b"]
+
+
+def test_lone_surrogates_are_replaced_and_pairs_kept(source, root):
+    path = source / "a.jsonl"
+    path.write_text(r'{"text": "a\ud800b \ud83d\ude00 \udc00", "x": {"\ud800": ["\udfff"]}}' + "\n")
+    rows = take(path, root)
+    assert rows["text"].to_pylist() == ["a\ufffdb 😀 \ufffd"]
+    assert rows["x"].to_pylist() == [{"\ufffd": ["\ufffd"]}]
+
+
+def test_nul_is_text(source, root):
+    assert take(write_jsonl(source / "a.jsonl", [{"text": "a\0b"}]), root)["text"].to_pylist() == ["a\0b"]
+    assert take(write_csv(source / "a.csv", "text\na\0b\n"), root)["text"].to_pylist() == ["a\0b"]
+
+
+def test_long_documents(source, root):
+    text = "word " * 200_000
+    assert take(write_csv(source / "a.csv", f"text\n{text}\n"), root)["text"].to_pylist() == [text]
+
+
+texts = st.lists(st.text(st.characters(exclude_categories=[])), min_size=1, max_size=8)
+relaxed = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+
+
+def without_surrogates(text: str) -> str:
+    return "".join("\ufffd" if 0xD800 <= ord(sign) <= 0xDFFF else sign for sign in text)
+
+
+@relaxed
+@given(written=texts)
+def test_any_text_survives_jsonl(tmp_path, written):
+    # a high surrogate followed by a low one is, as JSON escapes, one character: read back what is written
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in written])
+    meant = [without_surrogates(json.loads(json.dumps(text))) for text in written]
+    rows = take(path, tmp_path / "warehouse")
+    assert rows["text"].to_pylist() == meant
+    assert rows["doc_key"].to_pylist() == [document_key(text) for text in meant]
+
+
+@relaxed
+@given(written=st.lists(st.text() | st.none(), min_size=1, max_size=8))
+def test_any_text_survives_parquet(tmp_path, written):
+    path = write_parquet(tmp_path / "a.parquet", {"text": pa.array(written, pa.string())})
+    assert take(path, tmp_path / "warehouse")["text"].to_pylist() == [text or "" for text in written]
+
+
+@relaxed
+@given(
+    written=st.lists(
+        st.text(st.characters(codec="utf-8")).map(lambda text: "w" + text), min_size=1, max_size=8
+    )
+)
+def test_any_text_survives_csv(tmp_path, written):
+    quoted = ['"' + text.replace('"', '""') + '"' for text in written]
+    path = write_csv(tmp_path / "a.csv", "text\n" + "\n".join(quoted))
+    assert take(path, tmp_path / "warehouse")["text"].to_pylist() == written
+
+
+@relaxed
+@given(
+    columns=st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda name: name != "text"),
+        st.sampled_from([1, 2.5, "x", True, None, [1], {"a": 1}, math.nan, {}]),
+        max_size=5,
+    )
+)
+def test_any_extra_columns_come_through_to_sql(tmp_path, columns):
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", **columns}])
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, tmp_path / "warehouse")
+    assert len(manifest.columns) + len(manifest.left_out) == len(columns)
+    assert len({name.lower() for name in manifest.columns}) == len(manifest.columns)
+    part = manifest.parts(tmp_path / "warehouse")[0]
+    assert len(duckdb.sql(f"SELECT * FROM '{part}'").fetchall()[0]) == 5 + len(manifest.columns)
+
+
+# ---- labels
+
+
+@pytest.mark.parametrize(
+    ("value", "index"),
+    [
+        (0, 0),
+        (1, 1),
+        (1.0, 1),
+        (True, 1),
+        (False, 0),
+        ("positive", 1),
+        ("  POSITIVE ", 1),
+        ("LABEL_1", 1),
+        ("label_0", 0),
+        ("1", 1),
+        (None, None),
+        ("", None),
+        (" ", None),
+        (math.nan, None),
+    ],
+)
+def test_labels_as_people_write_them(value, index):
+    assert LabelMap(CLASSES).index(value) == index
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, math.inf, "neutral", "LABEL_2", "2", "-1", [1]])
+def test_labels_that_are_no_class(value):
+    with pytest.raises(ValueError, match=r".*"):
+        LabelMap(CLASSES).index(value)
+
+
+def test_names_come_before_digits():
+    stars = LabelMap(["1", "2", "3"])
+    assert (stars.index("1"), stars.index("3"), stars.index(0)) == (0, 2, 0)
+
+
+def test_names_that_differ_by_case_only_are_told_apart():
+    labels = LabelMap(["a", "A"])
+    assert (labels.index("a"), labels.index("A")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("declared", "indices"),
+    [(["Positive", "Negative"], [1, 0]), (["neg", "pos"], [0, 1])],
+)
+def test_declared_names_decide_where_they_are_the_models(declared, indices):
+    labels = LabelMap(CLASSES, declared)
+    assert [labels.index(0), labels.index(1), labels.index(-1)] == [*indices, None]
+    with pytest.raises(ValueError, match="2"):
+        labels.index(2)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1, None, 0], pa.int8()),
+        pa.array([1.0, math.nan, 0.0]),
+        pa.array([True, None, False]),
+        pa.array(["Positive", None, "NEGATIVE"]),
+        pa.array(["LABEL_1", "", "LABEL_0"]),
+        pa.array(["positive", None, "negative"]).dictionary_encode(),
+    ],
+)
+def test_label_columns_of_any_type(source, root, column):
+    path = write_parquet(source / "a.parquet", {"text": ["a", "b", "c"], "label": column})
+    manifest = ingest(CorpusConfig(path=str(path), label="label"), CLASSES, root)
+    assert rows_of(manifest, root)["label"].to_pylist() == [1, None, 0]
+    assert manifest.labelled
+
+
+def test_a_label_outside_is_named_with_file_row_and_classes(source, root):
+    write_parquet(source / "a.parquet", {"text": ["a"] * 2500, "label": [0] * 2500})
+    write_parquet(source / "b.parquet", {"text": ["a"] * 2500, "label": [0] * 2300 + [3] * 200})
+    message = refused(source, root, label="label")
+    assert message.startswith(f"{source / 'b.parquet'}, row 2301: label 3 is no class of the model")
+    assert "0 negative, 1 positive" in message
+
+
+def test_a_label_column_of_lists(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a"], "label": [[1]]})
+    assert "label column 'label' is list<" in refused(path, root, label="label")
+
+
+# ---- what cannot go in
+
+
+@pytest.mark.parametrize(
+    ("role", "fields"), [("text", {"text": "body"}), ("label", {"label": "y"}), ("id", {"id": "key"})]
+)
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_a_missing_column_lists_those_there_are(source, root, ending, role, fields):
+    path = source / f"a.{ending}"
+    if ending == "parquet":
+        write_parquet(path, {"text": ["a"], "n": [1]})
+    elif ending == "csv":
+        write_csv(path, "text,n\na,1\n")
+    else:
+        write_jsonl(path, [{"text": "a", "n": 1}])
+    (name,) = fields.values()
+    message = refused(path, root, **fields)
+    assert message == f"{path} has no column {name!r} for corpus.{role}; it has text, n"
+
+
+def test_one_of_several_files_lacks_the_column(source, root):
+    write_parquet(source / "a.parquet", {"text": ["a"]})
+    write_parquet(source / "b.parquet", {"body": ["a"]})
+    assert refused(source, root).startswith(f"{source / 'b.parquet'} has no column 'text'")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_numbers_are_not_text(source, root, ending):
+    path = source / f"a.{ending}"
+    if ending == "parquet":
+        write_parquet(path, {"text": [1], "body": ["b"]})
+    elif ending == "csv":
+        write_csv(path, "text,body\n1,b\n2,c\n")
+    else:
+        write_jsonl(path, [{"text": 1, "body": "b"}])
+    message = refused(path, root)
+    assert "column 'text' is int64, not text" in message
+    assert "text columns are body" in message
+
+
+def test_an_id_column_of_lists(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a"], "id": [[1]]})
+    assert "column 'id' is list<" in refused(path, root, id="id")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_no_rows(source, root, ending):
+    path = source / f"a.{ending}"
+    if ending == "parquet":
+        write_parquet(path, {"text": pa.array([], pa.string())})
+    elif ending == "csv":
+        write_csv(path, "text\n")
+    else:
+        path.touch()
+    message = refused(path, root)
+    assert str(path) in message
+    assert "has no rows" in message
+
+
+def test_an_empty_csv(source, root):
+    assert "must name the columns" in refused(write_csv(source / "a.csv", ""), root)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "csv.gz", "jsonl.gz"])
+def test_not_utf8(source, root, ending):
+    first = b"text\n" if ending.startswith("csv") else b'{"text": "a"}\n'
+    second = b"caf\xe9\n" if ending.startswith("csv") else b'{"text": "caf\xe9"}\n'
+    path = source / f"a.{ending}"
+    data = first + second
+    path.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+    message = refused(path, root)
+    assert f"{path} is not UTF-8 at line 2, byte {data.index(0xE9) + 1}" in message
+    assert "iconv -f latin1 -t utf-8" in message
+
+
+def test_parquet_strings_that_are_not_utf8(source, root):
+    raw = pa.array([b"ok", b"caf\xe9"], pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    path = write_parquet(source / "a.parquet", {"text": column})
+    assert f"{path}, row 2: column 'text' is not UTF-8" in refused(path, root)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": ', "not JSON"),
+        ("[1]", "is no JSON object"),
+        ("3", "is no JSON object"),
+        ("[" * 100_000, "nested"),
+    ],
+)
+def test_a_malformed_line(source, root, line, reason):
+    path = source / "a.jsonl"
+    path.write_text('{"text": "a"}\n\n' + line + "\n")
+    message = refused(path, root)
+    assert message.startswith(f"{path}, line 3: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("value", "before"),
+    [("x", "int64"), ([1], "int64"), (True, "int64"), (2**70, "int64"), ({"a": 1}, "int64")],
+)
+def test_jsonl_values_that_do_not_mix(source, root, value, before):
+    rows: list[object] = [{"text": "a", "n": 1}] * 2100 + [{"text": "a", "n": value}]
+    message = refused(write_jsonl(source / "a.jsonl", rows), root)
+    assert f"row 2101: column 'n' is {value!r}, but {before} in the rows before it" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("text,n\na,1\nb\n", 3, "1 fields, header has 2"),
+        ("text\na\nb,c\n", 3, "2 fields, header has 1"),
+        ('text,n\n"a\nb",1\n"x"y,2\n', 4, "not CSV"),
+        ('text\na\n"open\n', 3, "not CSV"),
+    ],
+)
+def test_malformed_csv(source, root, text, line, reason):
+    path = write_csv(source / "a.csv", text)
+    message = refused(path, root)
+    assert message.startswith(f"{path}, line {line}: ")
+    assert reason in message
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_two_columns_of_one_name(source, root, ending):
+    path = source / f"a.{ending}"
+    if ending == "csv":
+        write_csv(path, "text,n,n\na,1,2\n")
+    else:
+        pq.write_table(pa.table([["a"], [1], [2]], names=["text", "n", "n"]), path)
+    assert "two columns named 'n'" in refused(path, root)
+
+
+def test_files_whose_types_widen_are_one_corpus(source, root):
+    write_parquet(source / "a.parquet", {"text": ["a"], "n": pa.array([1], pa.int32())})
+    write_parquet(source / "b.parquet", {"n": [2.5], "text": pa.array(["b"], pa.large_string()), "m": [1]})
+    rows = take(source, root)
+    assert rows["n"].to_pylist() == [1.0, 2.5]
+    assert rows["m"].to_pylist() == [None, 1]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_files_whose_types_do_not_meet(source, root, ending):
+    for name, value in (("a", 1), ("b", "x")):
+        path = source / f"{name}.{ending}"
+        if ending == "parquet":
+            write_parquet(path, {"text": ["a"], "n": [value]})
+        else:
+            write_jsonl(path, [{"text": "a", "n": value}])
+    message = refused(source, root)
+    assert message.startswith(f"{source}/b.{ending}: column 'n' is string, but int64 in the files before it")
+
+
+def test_numbers_too_large_for_the_common_type(source, root):
+    write_parquet(source / "a.parquet", {"text": ["a"], "n": [2**60 + 1]})
+    write_parquet(source / "b.parquet", {"text": ["a"], "n": [0.5]})
+    assert "column 'n' is int64 and does not fit the double" in refused(source, root)
+
+
+def test_truncated_parquet(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a"] * 1000})
+    path.write_bytes(path.read_bytes()[:-20])
+    assert f"{path} is truncated or damaged" in refused(path, root)
+
+
+def test_parquet_damaged_inside(source, root):
+    path = source / "a.parquet"
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(5000)]}), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[200:2000] = bytes(1800)
+    path.write_bytes(data)
+    assert f"{path} is truncated or damaged" in refused(path, root)
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "jsonl.gz"])
+@pytest.mark.parametrize("damage", ["cut", "plain"])
+def test_damaged_gzip(source, root, ending, damage):
+    data = b"text\n" + b"a\n" * 9999 if ending == "csv.gz" else b'{"text": "a"}\n' * 9999
+    path = source / f"a.{ending}"
+    path.write_bytes(gzip.compress(data)[:-10] if damage == "cut" else data)
+    assert f"{path} is truncated or no gzip file" in refused(path, root)
+
+
+# ---- which files
+
+
+def test_folders_globs_and_order(source, root):
+    (source / "deep").mkdir()
+    (source / ".hidden").mkdir()
+    write_csv(source / "b.csv", "text\nb\n")
+    write_csv(source / "a.csv", "text\na\n")
+    write_csv(source / "deep" / "c.csv", "text\nc\n")
+    write_csv(source / ".hidden" / "x.csv", "text\nx\n")
+    write_csv(source / "_SUCCESS", "")
+    write_csv(source / "README.md", "about")
+    assert take(source, root)["text"].to_pylist() == ["a", "b", "c"]
+    assert take(source / "*.csv", root)["text"].to_pylist() == ["a", "b"]
+    assert take(source / "**" / "c.csv", root)["text"].to_pylist() == ["c"]
+    assert take(source / "deep" / ".." / "[ab].csv", root)["text"].to_pylist() == ["a", "b"]
+
+
+def test_relative_paths_start_at_the_current_directory(source, root, monkeypatch):
+    write_csv(source / "a.csv", "text\na\n")
+    monkeypatch.chdir(source)
+    assert take(Path("a.csv"), root)["text"].to_pylist() == ["a"]
+    assert take(Path("*.csv"), root)["text"].to_pylist() == ["a"]
+
+
+def test_a_file_named_like_a_glob(source, root):
+    assert take(write_csv(source / "a[1].csv", "text\na\n"), root)["text"].to_pylist() == ["a"]
+
+
+def test_extensions_in_capitals(source, root):
+    assert take(write_csv(source / "A.CSV", "text\na\n"), root)["text"].to_pylist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("none.csv", "no such file or folder"),
+        ("*.csv", "matches no file"),
+        ("empty", "has no .parquet, .csv"),
+        ("a.txt", "is .txt; known are .parquet, .csv"),
+        ("a.json", "jq -c '.[]'"),
+        ("a", "is without extension; known are"),
+        ("a.*", "is .json; known are"),
+        ("s3://bucket/a.csv", "is not local"),
+        ("~nobody-of-this-name/a.csv", "write the path out"),
+    ],
+)
+def test_paths_to_nothing_usable(source, root, name, answer):
+    (source / "empty").mkdir()
+    for file in ("a.txt", "a.json", "a"):
+        (source / file).touch()
+    assert answer in refused(name if name.startswith(("s3:", "~")) else source / name, root)
+
+
+def test_one_kind_of_file_at_a_time(source, root):
+    write_csv(source / "a.csv", "text\na\n")
+    write_jsonl(source / "a.jsonl", [{"text": "a"}])
+    assert "has CSV and JSONL files: name one kind" in refused(source, root)
+
+
+def test_no_permission(source, root, monkeypatch):
+    path = write_jsonl(source / "a.jsonl", [{"text": "a"}])
+
+    def deny(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(lines, "open_binary", deny)
+    assert f"{path} is not readable: permission denied" in refused(path, root)
+
+
+def test_passing_errors_pass(source, root, monkeypatch):
+    path = write_jsonl(source / "a.jsonl", [{"text": "a"}])
+
+    def fail(path: Path) -> None:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(lines, "open_binary", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        ingest(CorpusConfig(path=str(path)), CLASSES, root)
+
+
+# ---- fingerprint
+
+
+def test_the_fingerprint_follows_the_files(source):
+    path = write_csv(source / "a.csv", "text\na\n")
+    seen = {fingerprint(CorpusConfig(path=str(path)))}
+    assert fingerprint(CorpusConfig(path=str(path))) in seen
+    os.utime(path, ns=(0, 1))
+    seen.add(fingerprint(CorpusConfig(path=str(path))))
+    write_csv(path, "text\nb and more\n")
+    os.utime(path, ns=(0, 1))
+    seen.add(fingerprint(CorpusConfig(path=str(path))))
+    path.rename(source / "b.csv")
+    seen.add(fingerprint(CorpusConfig(path=str(source / "b.csv"))))
+    assert len(seen) == 4
+
+
+def test_the_fingerprint_holds_every_field(source):
+    path = str(write_csv(source / "a.csv", "text\na\n"))
+    corpora = [
+        CorpusConfig(path=path),
+        CorpusConfig(path=path, text="t"),
+        CorpusConfig(path=path, label="l"),
+        CorpusConfig(path=path, id="i"),
+        CorpusConfig(path=path, limit=1),
+        CorpusConfig(dataset=str(source)),
+        CorpusConfig(dataset=str(source), split="test"),
+        CorpusConfig(dataset=str(source), config="c"),
+        CorpusConfig(dataset=str(source), revision="r"),
+    ]
+    assert len({fingerprint(corpus) for corpus in corpora}) == len(corpora)
+
+
+def test_the_fingerprint_of_nothing(source):
+    with pytest.raises(InputError, match="no such file"):
+        fingerprint(CorpusConfig(path=str(source / "none.csv")))
+
+
+# ---- the real ones
+
+
+@pytest.mark.shared
+@pytest.mark.skipif("CALIG_SHARED" not in os.environ, reason="needs $CALIG_SHARED")
+def test_a_real_corpus(root):
+    path = Path(os.environ["CALIG_SHARED"]) / "corpora" / "toxic_spans-test.parquet"
+    original = pq.read_table(path)
+    rows = take(path, root, ["civil", "toxic"], label="label", id="id")
+    assert rows["text"].to_pylist() == original["text"].to_pylist()
+    assert rows["label"].to_pylist() == original["label"].to_pylist()
+    assert rows["source_id"].to_pylist() == original["id"].to_pylist()
+    assert rows["rationale"].to_pylist() == original["rationale"].to_pylist()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calig.errors import InputError
+from calig.warehouse.layout import Warehouse, sha256_file, write_atomic, write_json
+
+
+def test_open_makes_the_folder_and_paths_are_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    warehouse = Warehouse.open("a/b")
+    assert warehouse.root == tmp_path / "a" / "b"
+    assert warehouse.root.is_dir()
+    assert warehouse.run("r").relative_to(warehouse.root) == Path("runs/r")
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "create", "says"),
+    [
+        (lambda p: p.write_text("x"), "w", True, "a file, not a folder"),
+        (lambda p: None, "w", False, "no warehouse at"),
+        (lambda p: None, "s3://bucket/w", True, "local folder"),
+        (lambda p: p.write_text("x"), "w/inside", True, "cannot create"),
+    ],
+)
+def test_open_says_what_is_wrong(tmp_path: Path, make: object, path: str, create: bool, says: str) -> None:
+    make(tmp_path / "w")  # type: ignore[operator]
+    target = path if "://" in path else tmp_path / path
+    with pytest.raises(InputError, match=says):
+        Warehouse.open(target, create=create)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_open_refuses_a_folder_it_cannot_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="no permission"):
+        Warehouse.open(tmp_path)
+
+
+def test_write_atomic_keeps_the_old_content_when_the_write_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"a": "é"})
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, b"new")
+    assert json.loads(path.read_text("utf-8")) == {"a": "é"}
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_sha256_of_a_known_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+    warehouse = Warehouse.open(tmp_path)
+    with warehouse.writer_lock():
+        with pytest.raises(InputError, match=rf"another writer .*pid {os.getpid()} on .* since 20"):
+            warehouse.writer_lock().__enter__()
+        held = "from calig.warehouse.layout import Warehouse as W; W.open(__import__('sys').argv[1])"
+        other = subprocess.run(
+            [sys.executable, "-c", f"{held}.writer_lock().__enter__()", tmp_path],
+            capture_output=True,
+            text=True,
+        )
+        assert "InputError" in other.stderr
+    with warehouse.writer_lock():
+        pass
+
+
+def test_the_lock_of_a_killed_writer_is_free(tmp_path: Path) -> None:
+    code = (
+        "import sys, os; from calig.warehouse.layout import Warehouse\n"
+        "with Warehouse.open(sys.argv[1]).writer_lock(): os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 9
+    with Warehouse.open(tmp_path).writer_lock():
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
