@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from calig.report.data import CONFIDENT
 from calig.report.formats import integer, number, percent, plural, signed
+from calig.report.heat import clip
 from calig.report.model import ALL_CLASSES, ReportData, RunSummary
 
 
@@ -125,7 +126,8 @@ def _strongest(data: ReportData) -> str:
             (word for word in data.words if word.label == label and word.supports and word.clear), None
         )
         if best:
-            shown.append(f"“{best.word}” for {label} ({signed(best.effect, 2)} logits)")
+            where = f"{signed(best.effect, 2)} logits in {plural(best.documents, 'document')}"
+            shown.append(f"“{clip(best.word, 30)}” for {clip(label, 30)} ({where})")
     return f"Strongest evidence: {', '.join(shown)}." if shown else ""
 
 

@@ -30,6 +30,7 @@ spread AS (
         + abs(percent_rank() OVER (PARTITION BY e.target ORDER BY m.largest) - 0.5) AS distance
     FROM explained AS e
     JOIN mass AS m USING (doc_id)
+    WHERE e.correct IS NOT FALSE
 ),
 candidates AS (
     SELECT 'error' AS kind, doc_id, probability AS rank, probability AS weight FROM explained WHERE NOT correct

@@ -262,3 +262,15 @@ def test_unusual_runs_open_silently(browser: sync_api.Browser, tmp_path: Path, s
         assert seen.complaints == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.context.close()
+
+
+def test_without_javascript_all_but_the_explorer_is_there(browser: sync_api.Browser, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("h1").is_visible()
+    assert page.locator("button.word").first.is_visible()
+    assert page.locator(".chart svg").count() == 6
+    assert not page.locator("#explorer").is_visible()
+    assert "needs JavaScript" in page.locator("noscript").inner_text()
+    context.close()

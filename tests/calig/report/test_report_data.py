@@ -129,3 +129,13 @@ def test_the_median_settling_depth_counts_those_that_never_settle(
     counts: list[tuple[int | None, int]], median: float | None
 ) -> None:
     assert prose.median_settling(counts, 7) == median
+
+
+def test_errors_are_not_called_typical() -> None:
+    kinds = [
+        (document.correct, kind)
+        for document in collect(connect(Scene(documents=200)), RUN).documents
+        for kind, _ in document.reasons
+    ]
+    assert (True, "typical") in kinds
+    assert (False, "typical") not in kinds
