@@ -26,9 +26,8 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     config: AuditConfig = parameters["config"]
     model: ModelCard = parameters["model"]
     root = Path(config.warehouse).expanduser().resolve()
-    return (
-        f"calig-corpus {root} {fingerprint(config.corpus)} {model.classes} {config.method.target == 'label'}"
-    )
+    labelled = config.method.target == "label"
+    return _digest("corpus", root, fingerprint(config.corpus), model.classes, labelled)
 
 
 def _digest(*parts: object) -> str:
