@@ -115,15 +115,15 @@ def test_training_is_deterministic_and_leaves_the_random_state(tmp_path: Path) -
     import torch
 
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    first = train(tmp_path / "a", seed=3, documents=150)
-    torch.rand(5)
-    second = train(tmp_path / "b", seed=3, documents=150)
-    assert digests(first) == digests(second)
-    assert digests(first) != digests(train(tmp_path / "b", seed=4, documents=150))
-    torch.set_rng_state(state)
-    train(tmp_path / "a", seed=3, documents=150)
+    first = train(tmp_path / "a", seed=3, documents=96)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+    torch.rand(5)
+    second = train(tmp_path / "b", seed=3, documents=96)
+    assert digests(first) == digests(second)
+    third = train(tmp_path / "b", seed=4, documents=96)
+    changed = {name for name, digest in digests(first).items() if digests(third)[name] != digest}
+    assert {"model.safetensors", "reviews.parquet"} <= changed
 
 
 @pytest.fixture(scope="module")
