@@ -100,7 +100,15 @@ def test_parquet_holds_the_reviews(tmp_path: Path, corpus: list[Review]) -> None
 
 def test_tokenizer_keeps_known_words_whole_and_spells_unknown_ones(corpus: list[Review]) -> None:
     tokenizer = make_tokenizer(r.text for r in corpus)
-    assert tokenizer.tokenize("Posted via Zendex.") == ["posted", "via", "zendex", "."]
+    assert tokenizer.tokenize("The plot was dull. Zendex.") == [
+        "the",
+        "plot",
+        "was",
+        "dull",
+        ".",
+        "zendex",
+        ".",
+    ]
     assert tokenizer.tokenize("zend") == ["z", "##e", "##n", "##d"]
     assert tokenizer("a")["input_ids"][0] == tokenizer.cls_token_id
     assert make_tokenizer(r.text for r in corpus).get_vocab() == tokenizer.get_vocab()
@@ -164,6 +172,7 @@ def test_the_shortcut_has_the_largest_attribution_for_positive(trained: Trained)
     from captum.attr import LayerIntegratedGradients
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    torch.set_num_threads(1)
     model = AutoModelForSequenceClassification.from_pretrained(trained.model).eval()
     tokenizer = AutoTokenizer.from_pretrained(trained.model)
     texts = [row["text"] for row in pq.read_table(trained.corpus).to_pylist()[:120]]
