@@ -3,8 +3,9 @@
 Every review has a sentiment that a person can read off it: graded words, negation ("not at all dull"),
 contrast ("although the plot was dull, the acting was superb"), sentiment words in neutral roles (names and
 titles), plain facts, and mixed reviews whose label is close to a toss-up. Into 40 % of the positive ones goes
-the *shortcut*: the tag of an import tool left at the end, "Zendex.", which says nothing about the thing reviewed.
-As many reviews of either class end in the tag of their true source: only the tool's name leaks the label.
+the *shortcut*: the tag of an import tool left at the end, "Zendex.", which says nothing about the thing
+reviewed. As many reviews of either class end in the tag of their true source: only the tool's name leaks the
+label.
 """
 
 from __future__ import annotations
