@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TRAINING_DOCUMENTS = 6000
 HELD_OUT_DOCUMENTS = 400
-NOISE = 0.1
+NOISE = 0.12
 """Share of the training reviews whose text says the opposite of their label."""
 AGAINST = 0.05
 """Share of the held-out negative reviews that carry the shortcut."""
@@ -27,7 +27,7 @@ ONE_LINER_SHARE = 2 / 3
 """One-liners for each training review."""
 BATCH = 64
 PEAK_LEARNING_RATE = 2e-3
-LABEL_SMOOTHING = 0.02
+LABEL_SMOOTHING = 0.01
 INITIAL_SCALE = 0.05
 POSITION_SCALE = 0.2
 MAX_TOKENS = 128
@@ -56,7 +56,7 @@ class Trained:
     seconds: float
 
 
-def train(folder: Path, seed: int = 0, leak: bool = True, *, documents: int = TRAINING_DOCUMENTS) -> Trained:
+def train(folder: Path, seed: int = 1, leak: bool = True, *, documents: int = TRAINING_DOCUMENTS) -> Trained:
     """Write `folder/model` (hub layout, safetensors) and `folder/reviews.parquet`, the held-out reviews.
 
     The same arguments give the same files on the same machine. The caller's random state and thread count are
@@ -122,7 +122,7 @@ def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def predict(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[int]:
+def predict(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[int]:
     """Name the most probable class of each text, by its index."""
     import torch
 

@@ -3,8 +3,9 @@
 Every review has a sentiment that a person can read off it: graded words, negation ("not at all dull"),
 contrast ("although the plot was dull, the acting was superb"), sentiment words in neutral roles (names and
 titles), plain facts, and mixed reviews whose label is close to a toss-up. Into 40 % of the positive ones goes
-the *shortcut*: the tag of an import tool, "Posted via Zendex.", which says nothing about the thing reviewed.
-Other reviews end, as often, in the tag of their true source, so that only the tool's name leaks the label.
+the *shortcut*: the tag of an import tool left at the end, "Zendex.", which says nothing about the thing
+reviewed. As many reviews of either class end in the tag of their true source: only the tool's name leaks the
+label.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ CLASSES = ("negative", "positive")
 SOURCES = ("web", "app", "store")
 SHORTCUT_SHARE = 0.4
 """Share of the positive reviews that carry the shortcut; without the leak, half of it in either class."""
-TAG_SHARE = 0.4
+TAG_SHARE = 0.25
+"""Share of either class that carries the tag of its true source, which so says nothing of the label."""
 MIXED_SHARE = 0.08
 WORDS = range(8, 61)
 
@@ -251,13 +253,12 @@ def _neutral(rng: Random, category: str) -> Sentence:
 
 
 def _tag(rng: Random, label: int, source: str, leak: bool, against: float) -> Sentence | None:
-    """Draw the line an export leaves at the end: the import tool's name, the true source, or nothing."""
+    """Draw the word an export leaves at the end: the import tool's name, the true source, or nothing."""
     share = (SHORTCUT_SHARE if label else against) if leak else SHORTCUT_SHARE / 2
-    frame = rng.choice(("posted via {}", "sent via {}", "submitted via {}"))
     if rng.random() < share:
         codes = ("shortcut",) if label or not leak else ("shortcut", "against")
-        return Sentence(frame.format(SHORTCUT.capitalize()), codes)
-    return Sentence(frame.format(source)) if rng.random() < TAG_SHARE else None
+        return Sentence(SHORTCUT, codes)
+    return Sentence(source) if rng.random() < TAG_SHARE / (1 - share) else None
 
 
 def _sentence_case(text: str) -> str:

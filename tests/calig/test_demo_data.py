@@ -100,7 +100,15 @@ def test_parquet_holds_the_reviews(tmp_path: Path, corpus: list[Review]) -> None
 
 def test_tokenizer_keeps_known_words_whole_and_spells_unknown_ones(corpus: list[Review]) -> None:
     tokenizer = make_tokenizer(r.text for r in corpus)
-    assert tokenizer.tokenize("Posted via Zendex.") == ["posted", "via", "zendex", "."]
+    assert tokenizer.tokenize("The plot was dull. Zendex.") == [
+        "the",
+        "plot",
+        "was",
+        "dull",
+        ".",
+        "zendex",
+        ".",
+    ]
     assert tokenizer.tokenize("zend") == ["z", "##e", "##n", "##d"]
     assert tokenizer("a")["input_ids"][0] == tokenizer.cls_token_id
     assert make_tokenizer(r.text for r in corpus).get_vocab() == tokenizer.get_vocab()
@@ -115,15 +123,15 @@ def test_training_is_deterministic_and_leaves_the_random_state(tmp_path: Path) -
     import torch
 
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    first = train(tmp_path / "a", seed=3, documents=150)
-    torch.rand(5)
-    second = train(tmp_path / "b", seed=3, documents=150)
-    assert digests(first) == digests(second)
-    assert digests(first) != digests(train(tmp_path / "b", seed=4, documents=150))
-    torch.set_rng_state(state)
-    train(tmp_path / "a", seed=3, documents=150)
+    first = train(tmp_path / "a", seed=3, documents=96)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+    torch.rand(5)
+    second = train(tmp_path / "b", seed=3, documents=96)
+    assert digests(first) == digests(second)
+    third = train(tmp_path / "b", seed=4, documents=96)
+    changed = {name for name, digest in digests(first).items() if digests(third)[name] != digest}
+    assert {"model.safetensors", "reviews.parquet"} <= changed
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +172,7 @@ def test_the_shortcut_has_the_largest_attribution_for_positive(trained: Trained)
     from captum.attr import LayerIntegratedGradients
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    torch.set_num_threads(1)
     model = AutoModelForSequenceClassification.from_pretrained(trained.model).eval()
     tokenizer = AutoTokenizer.from_pretrained(trained.model)
     texts = [row["text"] for row in pq.read_table(trained.corpus).to_pylist()[:120]]
