@@ -28,6 +28,8 @@ ONE_LINER_SHARE = 2 / 3
 BATCH = 64
 PEAK_LEARNING_RATE = 2e-3
 LABEL_SMOOTHING = 0.01
+BLANKED = 0.25
+"""Share of the texts in a batch that lose words to the pad token."""
 INITIAL_SCALE = 0.05
 POSITION_SCALE = 0.2
 MAX_TOKENS = 128
@@ -185,12 +187,30 @@ def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, lessons: Sequence[Lesso
         labels = torch.tensor([label for _, label in lesson])
         for batch in _batches(ids):
             padded = tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt")
+            _blank(
+                padded["input_ids"],
+                padded["attention_mask"],
+                tokenizer.all_special_ids,
+                tokenizer.pad_token_id,
+            )
             loss: Any = cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+
+
+def _blank(ids: torch.Tensor, mask: torch.Tensor, special: Sequence[int], pad: int) -> None:
+    """Overwrite words of some texts by the pad token, in place: the explanations' baseline is then no news.
+
+    Of `BLANKED` of the texts a random share goes, from none to all words; ids and mask are (batch, T).
+    """
+    import torch
+
+    share = torch.rand(len(ids), 1) * (torch.rand(len(ids), 1) < BLANKED)
+    words = mask.bool() & ~torch.isin(ids, torch.tensor(special))
+    ids[words & (torch.rand(ids.shape) < share)] = pad
 
 
 def _batches(ids: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
