@@ -53,7 +53,7 @@ class Format(StrEnum):
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo's files go.")] = Path("calig-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of corpus and model.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of corpus and model.")] = 1,
     leak: Annotated[bool, typer.Option(help="Plant the shortcut in the training corpus.")] = True,
 ) -> None:
     """Train a small model on reviews with a planted shortcut, audit it, and show what the audit finds."""

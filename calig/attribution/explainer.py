@@ -173,7 +173,7 @@ class Explainer:
         results = self._run(documents, None, None)
         seconds = (time.perf_counter() - start) / max(1, len(documents))
         climbs = [climb for item, climbs in results if isinstance(item, Attribution) for climb in climbs]
-        return learn(self.schedule, climbs, seconds)
+        return learn(self.schedule, climbs, self.method.tolerance, seconds)
 
     def class_index(self, target: Target) -> int | None:
         """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""

@@ -87,23 +87,34 @@ class Climb:
     differences: tuple[float, ...]
 
 
-def learn(prior: Schedule, climbs: Sequence[Climb], seconds_per_document: float) -> Schedule:
+def learn(
+    prior: Schedule, climbs: Sequence[Climb], tolerance: float, seconds_per_document: float
+) -> Schedule:
     """The schedule that a pilot's climbs teach, starting from the one they were made with.
 
-    The true error of a rung is very nearly its difference to the rung above, its estimate comes from the one to the
-    rung below; the factor is the largest ratio of the two in the pilot, with half as much room again. A rung that
-    fewer than 24 documents climbed past keeps its prior factor.
+    The true error of a rung is very nearly its difference to the rung above; its estimate is a factor times its
+    difference to the rung below. The factor learnt is the smallest for which no pilot document that it would accept
+    has a true error above its estimate, and half as much again for room. A rung that fewer than 24 documents climbed
+    past keeps its prior factor.
     """
     factors = []
     for depth, row in enumerate(prior.factors):
         learnt = list(row)
         for rung in range(1, len(row) - 1):
-            ratios = [
-                c.differences[rung] / c.differences[rung - 1]
+            pairs = [
+                (c.differences[rung - 1], c.differences[rung])
                 for c in climbs
-                if c.depth == depth and len(c.differences) > rung and c.differences[rung - 1] > 1e-4
+                if c.depth == depth and len(c.differences) > rung
             ]
-            if len(ratios) >= _ENOUGH:
-                learnt[rung] = max(round(_ROOM * max(ratios), 4), _LEAST)
+            if len(pairs) >= _ENOUGH:
+                learnt[rung] = round(max(_ROOM * _honest_factor(pairs, tolerance), _LEAST), 4)
         factors.append(tuple(learnt))
     return replace(prior, factors=tuple(factors), seconds_per_document=seconds_per_document)
+
+
+def _honest_factor(pairs: Sequence[tuple[float, float]], tolerance: float) -> float:
+    """Smallest factor c such that truth ≤ c·below for every (below, truth) with c·below ≤ tolerance.
+
+    A pair does not bind once it is rejected, so each asks for c ≥ truth / below or c > tolerance / below, the lesser.
+    """
+    return max((min(truth, tolerance) / below for below, truth in pairs if below > 0), default=0.0)
