@@ -73,8 +73,8 @@ def demo(
     run_id = _audit(config)
     answer = run_query(Warehouse.open(config.warehouse), SQL_SHORTCUT, run_id)
     out.print("\nWhich words does the model rely on, and do they tell the label? The SQL:\n", style="bold")
-    out.print(SQL_SHORTCUT.strip(), markup=False)
-    out.print(f"\nand its answer (`calig query … --warehouse {config.warehouse}`):\n", markup=False)
+    out.print(SQL_SHORTCUT.strip(), markup=False, soft_wrap=True)
+    out.print("\nand its answer:\n", style="bold")
     _print_rows(answer, Format.table)
 
 
@@ -234,14 +234,15 @@ def _audit(config: AuditConfig) -> str:
     with _quiet():
         from flows.audit import audit as run
 
-    with _logging_to(warehouse.root / "calig.log"):
-        result = run(config)
+    _log_to(warehouse.root / "calig.log")
+    result = run(config)
     row = stages.summary(warehouse, result.run_id)
     accuracy = "no labels" if row["accuracy"] is None else f"accuracy {row['accuracy']:.3f}"
     out.print(
         f"[bold]{result.run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "
         f"reused), {accuracy}, {row['failures']} failures, {row['converged_share']:.2%} of (document, depth) pairs "
-        f"within tolerance, {time.perf_counter() - start:.0f} s"
+        f"within tolerance, {time.perf_counter() - start:.0f} s",
+        soft_wrap=True,
     )
     out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
     out.print(
@@ -253,22 +254,13 @@ def _audit(config: AuditConfig) -> str:
     return result.run_id
 
 
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Send Prefect's and calig's log to a file for the time of the block; the terminal stays for the user."""
+def _log_to(path: Path) -> None:
+    """Send Prefect's and calig's log to a file from here on; the terminal stays for the user."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    root.handlers[:] = [handler]
+    logging.getLogger().handlers[:] = [handler]
     logging.getLogger("calig").setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
-        handler.close()
 
 
 @contextmanager

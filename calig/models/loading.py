@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from calig.errors import InputError
 
@@ -75,6 +76,8 @@ def load_pretrained(
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
     try:
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             model_id,
@@ -88,6 +91,9 @@ def load_pretrained(
         tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
+    finally:
+        if bars:
+            hf_logging.enable_progress_bar()
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(
