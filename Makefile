@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test check lint types bench wheel clean
+.PHONY: help demo test check lint types bench wheel wheel-demo clean
 
 help:  ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.installed: pyproject.toml infra/constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -33,8 +33,17 @@ check: lint types test  ## All of what CI runs
 bench: $(VENV)/.installed  ## Benchmarks against peers, in one run
 	$(RUN) tests.benchmarks.captum
 
-wheel: $(VENV)/.installed  ## Build the wheel
-	$(RUN) build --wheel
+wheel: $(VENV)/.installed  ## Build the wheel into dist/
+	rm -rf dist
+	$(RUN) build --wheel --installer pip
+
+wheel-demo: wheel  ## Install the wheel alone in a fresh environment and run its demo from an empty folder
+	rm -rf build && mkdir -p build/empty
+	$(PYTHON) -m venv build/venv
+	build/venv/bin/pip install --quiet "$$(grep ^torch== infra/constraints.txt)"
+	build/venv/bin/pip install --quiet -c infra/constraints.txt dist/calig-*.whl
+	cd build/empty && ../venv/bin/calig demo
+	rm -rf build
 
 clean:  ## Remove the virtual environment and built files
 	rm -rf $(VENV) dist build calig-demo

@@ -123,7 +123,10 @@ def explain(
 
 @app.command()
 def query(
-    sql: Annotated[str | None, typer.Argument(help="One SELECT; without it, what there is to query.")] = None,
+    sql: Annotated[
+        str | None,
+        typer.Argument(help="One SELECT, or @name of a bundled question; without it, what there is."),
+    ] = None,
     run: _RUN = "latest",
     output: Annotated[Format, typer.Option("--format", help="How the answer is printed.")] = Format.table,
     ddl: Annotated[bool, typer.Option("--ddl", help="Print the views' SQL for other tools.")] = False,
@@ -132,6 +135,7 @@ def query(
     """Ask the warehouse in SQL. It can read the run's data and nothing else, and write nothing."""
     from calig.warehouse import query as queries
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.questions import question
 
     opened = Warehouse.open(warehouse, create=False)
     if ddl:
@@ -139,6 +143,8 @@ def query(
     elif sql is None:
         _print_catalogue(queries.describe(opened, run))
     else:
+        if sql.startswith("@"):
+            sql = question(sql.removeprefix("@")).sql
         _print_rows(queries.query(opened, sql, run), output)
 
 
@@ -282,12 +288,17 @@ def _tail(path: str) -> str:
 
 
 def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
+    from calig.warehouse.questions import questions
+
     for table, column, kind, meaning in listing:
         if not column:
             out.print(f"\n[bold]{table}[/] ({kind}): ", end="")
             out.print(meaning, markup=False)
         else:
             out.print(f"  {column} {kind}: {meaning}", markup=False)
+    out.print("\n[bold]bundled questions[/] (calig query @name)")
+    for one in questions():
+        out.print(f"  @{one.name}: {one.title}", markup=False)
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:

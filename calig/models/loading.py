@@ -77,7 +77,7 @@ def load_pretrained(
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
     bars = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         loaded, info = AutoModelForSequenceClassification.from_pretrained(
             model_id,
@@ -93,7 +93,7 @@ def load_pretrained(
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
     finally:
         if bars:
-            hf_logging.enable_progress_bar()
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
+from calig.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -24,3 +26,17 @@ def questions() -> list[Question]:
             title, _, sql = file.read_text(encoding="utf-8").partition("\n")
             found.append(Question(file.name[3:-4], title.removeprefix("--").strip(), sql.strip()))
     return found
+
+
+def question(name: str) -> Question:
+    """Return the question of this name.
+
+    Raises
+    ------
+    InputError
+        There is none; lists those there are.
+    """
+    for one in questions():
+        if one.name == name:
+            return one
+    raise InputError(f"no question @{name}; there are: {', '.join('@' + one.name for one in questions())}")
