@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from calig.errors import DocumentError, GateError, InputError
 
@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 _WAREHOUSE = Annotated[Path, typer.Option(help="The warehouse's folder.")]
@@ -154,7 +154,16 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.runs import list_runs
 
-    table = Table("run", "status", "model", "corpus", "documents", "computed", "reused", box=None)
+    table = Table(
+        Column("run", no_wrap=True, min_width=24),
+        "status",
+        "model",
+        "corpus",
+        "documents",
+        "computed",
+        "reused",
+        box=None,
+    )
     for one in reversed(list_runs(Warehouse.open(warehouse, create=False))):
         numbers = (one.corpus["documents"], one.attributed, one.reused)
         table.add_row(
