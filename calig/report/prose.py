@@ -137,8 +137,13 @@ def _layer_pointers(data: ReportData) -> list[Pointer]:
     median = median_settling(data.settling, data.run.depths)
     never = sum(count for depth, count in data.settling if depth is None)
     if data.settling:
-        where = f"by depth {median:g}" if median is not None else "at no depth"
-        text = f"Half of the documents settle {where} (of 0–{last}); {integer(never)} never do."
+        total = sum(count for _, count in data.settling)
+        text = f"{integer(never)} of {integer(total)} documents never settle on their final ranking of words"
+        if median is not None:
+            text = (
+                f"Half of the documents settle by depth {median:g} (of 0–{last}); {integer(never)} never do"
+            )
+        text += "."
         found.append(Pointer("Layers", text, "layers"))
     share = special_share(data, ALL_CLASSES)
     if share is not None:
