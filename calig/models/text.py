@@ -70,6 +70,8 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokenize texts, cutting those above the model's limit (marked `truncated`)."""
+        if not texts:
+            return []
         coded = self.tokenizer(
             list(texts),
             truncation=self.max_length is not None,

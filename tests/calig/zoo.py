@@ -20,7 +20,7 @@ from calig.attribution.schedule import Schedule
 from calig.models.loading import Pretrained, load_pretrained
 
 CLASSES = ("no", "maybe", "yes")
-WORDS = [
+WORDS = (
     "a",
     "film",
     "full",
@@ -34,16 +34,8 @@ WORDS = [
     "but",
     "never",
     "warm",
-    "the",
-    "cast",
-    "is",
-    "not",
-    "great",
-    ",",
-    "or",
-    ".",
-    "!",
-]
+)
+WORDS += ("the", "cast", "is", "not", "great", ",", "or", ".", "!")
 TEXTS = (
     "a good film",
     "the cast is brilliant but the film is dull , never warm",
@@ -127,7 +119,10 @@ FAMILIES = {
     "roberta": Family("Roberta", byte_level, 1, _sizes),
     "xlm-roberta": Family("XLMRoberta", unigram, 1, _sizes),
     "distilbert": Family(
-        "DistilBert", wordpiece, 0, lambda: dict(dim=HIDDEN, n_layers=BLOCKS, n_heads=HEADS, hidden_dim=48)
+        "DistilBert",
+        wordpiece,
+        0,
+        lambda: {"dim": HIDDEN, "n_layers": BLOCKS, "n_heads": HEADS, "hidden_dim": 48},
     ),
     "electra": Family("Electra", wordpiece, 0, lambda: _sizes(embedding_size=16)),
 }
