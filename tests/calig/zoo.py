@@ -20,22 +20,9 @@ from calig.attribution.schedule import Schedule
 from calig.models.loading import Pretrained, load_pretrained
 
 CLASSES = ("no", "maybe", "yes")
-WORDS = (
-    "a",
-    "film",
-    "full",
-    "of",
-    "good",
-    "bad",
-    "dull",
-    "and",
-    "brilliant",
-    "ideas",
-    "but",
-    "never",
-    "warm",
+WORDS = tuple(
+    "a film full of good bad dull and brilliant ideas but never warm the cast is not great , or . !".split()  # noqa: SIM905
 )
-WORDS += ("the", "cast", "is", "not", "great", ",", "or", ".", "!")
 TEXTS = (
     "a good film",
     "the cast is brilliant but the film is dull , never warm",

@@ -160,3 +160,9 @@ def test_the_tokenizer_s_own_limit_counts_when_it_is_lower() -> None:
 
 def test_no_texts_give_no_rows() -> None:
     assert encoder_of("bert").encode([]) == []
+
+
+def test_a_length_without_room_for_content_is_refused() -> None:
+    with pytest.raises(InputError, match=r"method\.max_length: 2 leaves no room beside 2 special tokens"):
+        encoder_of("bert", max_length=2)
+    assert len(encoder_of("bert", max_length=3).encode(["a good film"])[0]) == 3
