@@ -31,6 +31,7 @@ TOKEN_BUDGET = {"cpu": 4096, "cuda": 131_072}
 """Tokens in flight at once, rows × length, by device type, unless the user says otherwise."""
 
 _ATTENTION_BUDGET = 2**26
+"""Attention probabilities held at once, over texts, blocks and heads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +101,7 @@ class Engine:
         self.schedule = schedule
         self.ladders = [ladder(rule, method.max_nodes) for rule in schedule.rules]
         self.token_budget = token_budget or TOKEN_BUDGET.get(classifier.device.type, TOKEN_BUDGET["cuda"])
+        self._attention_budget = _ATTENTION_BUDGET
 
     def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Group texts of similar length so that longest × count stays within the token budget."""
@@ -120,8 +122,27 @@ class Engine:
         A text whose outputs are not finite gets a result whose `finite` is false, and does not disturb the others.
         """
         batch = self.encoder.batch(texts, self.classifier.device)
-        clean = self.classifier.run(batch)
-        base = self.classifier.run(batch, self.baseline)
+        try:
+            clean = self.classifier.run(batch)
+            base = self.classifier.run(batch, self.baseline)
+        except RuntimeError as error:
+            _only_out_of_memory(error, len(texts))
+            self._shrink_to(batch.mask.numel() // 2)
+            half = len(texts) // 2
+        else:
+            return self._explain(texts, choose, batch, clean, base)
+        return self.explain(texts[:half], choose) + self.explain(
+            texts[half:], lambda i, row: choose(i + half, row)
+        )
+
+    def _explain(
+        self,
+        texts: Sequence[EncodedText],
+        choose: Callable[[int, Float64], int],
+        batch: Batch,
+        clean: Pass,
+        base: Pass,
+    ) -> list[TextResult]:
         logits = clean.logits.double().cpu().numpy()
         finite = np.isfinite(logits).all(axis=1)
         chosen = [choose(i, row) if ok else 0 for i, (row, ok) in enumerate(zip(logits, finite, strict=True))]
@@ -230,27 +251,25 @@ class Engine:
                 wide = torch.promote_types(torch.float32, state.dtype)
                 part = (gradient.to(wide) * moved.to(wide)).sum(dim=-1)
             except RuntimeError as error:
-                self._shrink(error, len(chunk) * start.shape[1], len(chunk))
+                _only_out_of_memory(error, len(chunk))
+                self._shrink_to(len(chunk) * start.shape[1] // 2)
                 continue
             out[done : done + len(chunk)] = part.double().cpu().numpy()
             done += len(chunk)
         return out
 
-    def _shrink(self, error: RuntimeError, used: int, rows: int) -> None:
-        """Halve the token budget after running out of memory; re-raise what is something else, or has no room."""
-        out_of_memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not out_of_memory or rows == 1:
-            raise error
-        self.token_budget = used // 2
+    def _shrink_to(self, tokens: int) -> None:
+        self.token_budget = tokens
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning("out of memory: going on with a token budget of %d", self.token_budget)
+        log.warning("out of memory: going on with a token budget of %d", tokens)
 
     def _context(self, batch: Batch, embedded: Tensor, targets: Tensor) -> tuple[Float64, Float64]:
         """Attention gradients at the input: ctx (B, L, T) and ‖Ā‖₁ (B, L), Ā = mean over heads of A ⊙ ∂y/∂A."""
         texts, length = embedded.shape[:2]
         heads = int(self.classifier.model.config.num_attention_heads)
-        at_once = max(1, _ATTENTION_BUDGET // (heads * length * length * self.classifier.depth))
+        size = heads * length * length * self.classifier.depth
+        at_once = max(1, self._attention_budget // size)
         context = np.empty((texts, self.classifier.depth, length))
         norms = np.empty((texts, self.classifier.depth))
         done = 0
@@ -269,11 +288,19 @@ class Engine:
                         relevance.abs().sum(dim=(1, 2)).double().cpu().numpy()
                     )
             except RuntimeError as error:
-                self._shrink(error, len(index) * length, len(index))
-                at_once = max(1, len(index) // 2)
+                _only_out_of_memory(error, len(index))
+                at_once = len(index) // 2
+                self._attention_budget = at_once * size
+                log.warning("out of memory: going on with attention gradients of %d texts at once", at_once)
                 continue
             done += len(index)
         return context, norms
+
+
+def _only_out_of_memory(error: RuntimeError, rows: int) -> None:
+    """Re-raise what is not a lack of memory, or happened with a single row: less cannot be asked for."""
+    if rows == 1 or not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        raise error
 
 
 def _relative(difference: float, norm: float) -> float:

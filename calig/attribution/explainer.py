@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -23,6 +24,8 @@ from calig.models.text import EncodedText, TextEncoder
 from calig.records import Attribution, Document, Failure, document_key
 
 Target: TypeAlias = str | int
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Explainer:
@@ -217,14 +220,19 @@ class Explainer:
     ) -> list[tuple[Attribution | Failure, list[Climb]]]:
         for target in set(targets or ()):
             self.class_index(target)
-        encoded = self._engine.encoder.encode([document.text for document in documents])
         done: dict[int, tuple[Attribution | Failure, list[Climb]]] = {}
-        for i, (document, text) in enumerate(zip(documents, encoded, strict=True)):
+        for i, document in enumerate(documents):
+            if _SURROGATE.search(document.text):
+                detail = "the text holds half a surrogate pair, which is no character"
+                done[i] = Failure(document.key, "undecodable", detail), []
+        readable = [i for i in range(len(documents)) if i not in done]
+        texts = self._engine.encoder.encode([documents[i].text for i in readable])
+        encoded = dict(zip(readable, texts, strict=True))
+        for i, text in encoded.items():
             if text.is_special.all():
-                detail = (
-                    "the text is empty" if not document.text.strip() else "the tokenizer finds no token in it"
-                )
-                done[i] = Failure(document.key, "empty", detail), []
+                blank = not documents[i].text.strip()
+                detail = "the text is empty" if blank else "the tokenizer finds no token in it"
+                done[i] = Failure(documents[i].key, "empty", detail), []
         if progress and done:
             progress(len(done))
         todo = [i for i in range(len(documents)) if i not in done]
@@ -249,6 +257,11 @@ class Explainer:
         if target == "label":
             if document.label is None:
                 raise InputError("method.target: label needs a label for every document; set corpus.label")
+            if not 0 <= document.label < len(self.classes):
+                raise InputError(
+                    f"method.target: label {document.label} is no class of the model, which has "
+                    f"{len(self.classes)} (0 to {len(self.classes) - 1}); map the corpus's labels to its classes"
+                )
             return document.label
         if target in ("predicted", "runner-up"):
             order = np.argsort(-logits, kind="stable")

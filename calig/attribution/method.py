@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from calig.attribution.quadrature import RULES
+from calig.errors import InputError
+
 ENGINE_VERSION = 1
 """Part of every attribution key: bumped only when the numbers change."""
+
+
+OUTPUTS = ("logit", "margin")
+FUSIONS = ("column",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,11 @@ class Method:
         Nested quadrature rule: `midpoint`, `gauss-patterson`, or `auto`, the cheaper per depth.
     fusion, weight
         How depths and context are fused into scores, and λ, the weight of context. They change no stored number.
+
+    Raises
+    ------
+    InputError
+        A choice does not exist or a number is out of range.
     """
 
     target: str | int = "predicted"
@@ -41,6 +53,20 @@ class Method:
     rule: str = "auto"
     fusion: str = "column"
     weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        choices = {"output": OUTPUTS, "rule": ("auto", *RULES), "fusion": FUSIONS}
+        for field, allowed in choices.items():
+            if getattr(self, field) not in allowed:
+                raise InputError(
+                    f"method.{field}: {getattr(self, field)!r} is not one of {', '.join(allowed)}"
+                )
+        if not 0 < self.tolerance < 1:
+            raise InputError(f"method.tolerance: {self.tolerance} must be above 0 and below 1")
+        if not 0 <= self.weight <= 1:
+            raise InputError(f"method.weight: {self.weight} must be from 0 to 1")
+        if self.max_nodes < 6:
+            raise InputError(f"method.max_nodes: {self.max_nodes} must be 6 or more, to climb at all")
 
     def identity(self) -> dict[str, object]:
         """The choices that change stored numbers: what attribution and schedule keys are made of."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -88,7 +89,15 @@ def load_pretrained(
             trust_remote_code=False,
             output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision, trust_remote_code=False)
+    except SafetensorError as error:
+        raise InputError(
+            f"model.id: {model_id}: its weights cannot be read ({_first_line(error)}); fetch or save the model again"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"model.id: {model_id}: its weights do not fit its config.json; both must come from the same "
+            "save_pretrained()"
+        ) from error
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
     finally:
@@ -100,13 +109,36 @@ def load_pretrained(
             f"model.id: {model_id} lacks the weights {', '.join(missing[:3])}{'…' if len(missing) > 3 else ''}: "
             "it was saved without a trained classification head; fine-tune it or name the fine-tuned model"
         )
+    tokenizer = _load_tokenizer(model_id, revision)
+    rows = loaded.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"model.id: {model_id}: its tokenizer has {len(tokenizer)} tokens and the model embeds {rows}; "
+            "save the tokenizer that the model was trained with beside it"
+        )
+    model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
+    return Pretrained(model, tokenizer, class_names(config), getattr(config, "_commit_hash", None))
+
+
+def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision, trust_remote_code=False)
+    except Exception as error:  # the tokenizers library raises Exception itself
+        raise InputError(
+            f"model.id: {model_id}: its tokenizer cannot be read ({_first_line(error)}); save it again with "
+            "save_pretrained()"
+        ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes one up where there are no files
+        raise InputError(
+            f"model.id: {model_id} has no tokenizer, or an empty one; save the tokenizer beside the model with "
+            "save_pretrained()"
+        )
     if not tokenizer.is_fast:
         raise InputError(
             f"model.id: {model_id}: its tokenizer ({type(tokenizer).__name__}) has no character offsets; "
             "save a fast tokenizer (tokenizer.json) beside the model"
         )
-    model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    return Pretrained(model, tokenizer, class_names(config), getattr(config, "_commit_hash", None))
+    return tokenizer
 
 
 def read_config(model_id: str, revision: str | None = None) -> Any:
@@ -157,13 +189,16 @@ def fingerprint(pretrained: Pretrained) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(pretrained.model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     config = pretrained.model.config.to_dict()
     for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(volatile, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     tokenizer = pretrained.tokenizer
-    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for last_call in ("truncation", "padding"):  # set by every call, whatever the files say
+        rules.pop(last_call, None)
+    digest.update(json.dumps(rules, sort_keys=True).encode())
     digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
     return digest.hexdigest()
 

@@ -63,6 +63,11 @@ class TextEncoder:
             limit = min(limit, int(tokenizer.model_max_length)) if limit else int(tokenizer.model_max_length)
         if max_length is not None and limit and max_length > limit:
             raise InputError(f"method.max_length: {max_length} is above the model's {limit} tokens; lower it")
+        room = tokenizer.num_special_tokens_to_add()
+        if max_length is not None and max_length <= room:
+            raise InputError(
+                f"method.max_length: {max_length} leaves no room beside {room} special tokens; raise it"
+            )
         self.max_length: int | None = max_length or limit or None
         self._uses_types = "token_type_ids" in tokenizer.model_input_names
         pad = tokenizer.pad_token_id
@@ -70,6 +75,8 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokenize texts, cutting those above the model's limit (marked `truncated`)."""
+        if not texts:
+            return []
         coded = self.tokenizer(
             list(texts),
             truncation=self.max_length is not None,

@@ -1,0 +1,112 @@
+"""Attention gradients, derived twice more: by autograd on the eager kernel, and by finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForSequenceClassification
+from transformers.masking_utils import eager_mask
+
+from calig.attribution.explainer import Explainer
+from tests.calig import zoo
+
+FAMILIES = list(zoo.FAMILIES)
+Float64 = npt.NDArray[np.float64]
+
+
+def context_of(explainer: Explainer, texts: list[str]) -> list[tuple[Float64, Float64]]:
+    """The engine's float64 context (L, T) and norms (L,), per text."""
+    engine = explainer._engine
+    encoded = engine.encoder.encode(texts)
+    results = engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
+    return [(r.context, r.context_norm) for r in results]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
+    texts = list(zoo.TEXTS)
+    found = context_of(zoo.explainer(name, frozen=1), texts)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        zoo.folder(name), attn_implementation="eager", dtype=torch.float64
+    ).eval()
+    pretrained = zoo.load(name)
+    for text, (context, norms) in zip(texts, found, strict=True):
+        out = model(**zoo.inputs(pretrained, [text]), output_attentions=True)
+        gradients = torch.autograd.grad(out.logits[0].max(), out.attentions)
+        for block, (attention, gradient) in enumerate(zip(out.attentions, gradients, strict=True)):
+            relevance = (attention * gradient)[0].mean(dim=0).detach()  # rows: queries; columns: sources
+            np.testing.assert_allclose(context[block], relevance.sum(dim=0), rtol=1e-8, atol=1e-12)
+            assert norms[block] == pytest.approx(float(relevance.abs().sum()), rel=1e-8)
+
+
+@contextmanager
+def disturbed(model: Any, block: int, change: Tensor) -> Iterator[None]:
+    """Attention whose probabilities (B, heads, T, T) in one block are changed by so much."""
+    calls = iter(range(10**6))
+
+    def attend(
+        _module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    ) -> tuple[Tensor, None]:
+        scores = torch.einsum("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
+        probabilities = torch.softmax(scores if mask is None else scores + mask, dim=-1)
+        if next(calls) == block:
+            probabilities = probabilities + change
+        return torch.einsum("bhqk,bhkd->bqhd", probabilities, value), None
+
+    AttentionInterface.register("disturbed", attend)
+    AttentionMaskInterface.register("disturbed", eager_mask)
+    before = model.config._attn_implementation
+    model.config._attn_implementation = "disturbed"
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
+    """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
+    pretrained = zoo.load(name)
+    text, step = "good film", 1e-4
+    ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, frozen=1), [text])
+    given = zoo.inputs(pretrained, [text])
+    length = given["input_ids"].shape[1]
+    own = pretrained.model(**given, output_attentions=False).logits[0]
+    target, entries = int(own.argmax()), zoo.HEADS * length**2
+    moves = torch.eye(entries, dtype=torch.float64).reshape(entries, zoo.HEADS, length, length) * step
+    many = {k: v.expand(entries, -1) for k, v in given.items()}
+    eager = AutoModelForSequenceClassification.from_pretrained(
+        zoo.folder(name), attn_implementation="eager", dtype=torch.float64
+    ).eval()
+    for block in range(zoo.BLOCKS):
+        logits = []
+        for change in (moves, -moves):
+            with torch.no_grad(), disturbed(pretrained.model, block, change):
+                logits.append(pretrained.model(**many).logits[:, target])
+        slope = ((logits[0] - logits[1]) / (2 * step)).reshape(zoo.HEADS, length, length)
+        with torch.no_grad():
+            attention = eager(**given, output_attentions=True).attentions[block][0]
+        relevance = (attention * slope).mean(dim=0)
+        scale = float(relevance.abs().max())
+        np.testing.assert_allclose(context[block], relevance.sum(dim=0), atol=1e-5 * scale)
+        assert norms[block] == pytest.approx(float(relevance.abs().sum()), rel=1e-5)
+
+
+def test_padding_and_the_attention_budget_do_not_change_it() -> None:
+    texts = list(zoo.TEXTS)
+    explainer = zoo.explainer("roberta", frozen=1)
+    together = context_of(explainer, texts)
+    explainer._engine._attention_budget = 1  # one text at a time
+    one_by_one = context_of(explainer, texts)
+    alone = [context_of(explainer, [text])[0] for text in texts]
+    for (a, na), (b, nb), (c, nc) in zip(together, one_by_one, alone, strict=True):
+        for context, norm in ((b, nb), (c, nc)):
+            np.testing.assert_allclose(a, context, rtol=1e-9, atol=1e-13)
+            np.testing.assert_allclose(na, norm, rtol=1e-9)

@@ -1,0 +1,214 @@
+"""The classifier entered at any depth gives the model's own answers, and is left as it was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from calig.attribution.explainer import Explainer
+from calig.errors import InputError
+from calig.models.classifier import Classifier
+from calig.models.text import Batch, TextEncoder
+from tests.calig import zoo
+
+FAMILIES = list(zoo.FAMILIES)
+
+
+def prepared(name: str) -> tuple[Any, Classifier, Batch]:
+    pretrained = zoo.load(name)
+    encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
+    batch = encoder.batch(encoder.encode(zoo.TEXTS), pretrained.model.device)
+    return pretrained, Classifier(pretrained.model), batch
+
+
+def condition(model: nn.Module) -> tuple[Any, ...]:
+    """What must not change: modules by identity, hooks, attention kernel, parameters' flags."""
+    modules = dict(model.named_modules())
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules.values())
+    return (
+        {name: id(module) for name, module in modules.items()},
+        hooks,
+        model.config._attn_implementation,
+        model.training,
+        [p.requires_grad for p in model.parameters()],
+    )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+class TestEveryFamily:
+    def test_a_run_gives_the_model_s_own_logits(self, name: str) -> None:
+        pretrained, classifier, batch = prepared(name)
+        own = pretrained.model(**zoo.inputs(pretrained, zoo.TEXTS)).logits
+        assert torch.equal(classifier.run(batch).logits, own)
+
+    def test_states_are_the_model_s_hidden_states(self, name: str) -> None:
+        pretrained, classifier, batch = prepared(name)
+        own = pretrained.model(**zoo.inputs(pretrained, zoo.TEXTS), output_hidden_states=True).hidden_states
+        states = classifier.run(batch).states
+        assert classifier.depth == zoo.BLOCKS
+        assert len(states) == zoo.BLOCKS + 1
+        for mine, theirs in zip(states, own, strict=True):
+            assert torch.equal(mine, theirs)
+
+    def test_entering_at_any_depth_is_bit_equal_to_the_whole_forward(self, name: str) -> None:
+        _, classifier, batch = prepared(name)
+        whole = classifier.run(batch)
+        for depth in range(classifier.depth + 1):
+            assert torch.equal(classifier.run_from(depth, whole.states[depth], batch), whole.logits)
+
+    def test_entering_works_before_anything_was_run(self, name: str) -> None:
+        _, first, batch = prepared(name)
+        states = first.run(batch).states
+        _, fresh, _ = prepared(name)
+        assert torch.equal(fresh.run_from(1, states[1], batch), first.run(batch).logits)
+
+    def test_what_lies_below_the_entered_depth_is_not_used(self, name: str) -> None:
+        pretrained, classifier, batch = prepared(name)
+        whole = classifier.run(batch)
+        for parameter in classifier._blocks[0].parameters():
+            parameter.data.fill_(float("nan"))
+        pretrained.model.get_input_embeddings().weight.data.fill_(float("nan"))
+        assert torch.equal(classifier.run_from(1, whole.states[1], batch), whole.logits)
+
+    def test_a_baseline_changes_content_embeddings_alone(self, name: str) -> None:
+        pretrained, classifier, batch = prepared(name)
+        family = zoo.FAMILIES[name]
+        given = zoo.inputs(pretrained, zoo.TEXTS)
+        content = batch.content
+        padded = torch.where(content, family.pad, given["input_ids"])
+        if "DistilBert" not in family.stem:
+            given["position_ids"] = positions(family, given["input_ids"])
+        own = pretrained.model(**{**given, "input_ids": padded}).logits
+        base = classifier.run(batch, classifier.word_embedding(family.pad))
+        torch.testing.assert_close(base.logits, own, rtol=1e-12, atol=1e-12)
+
+    def test_captured_attention_gives_the_same_logits_and_rows_that_sum_to_one(self, name: str) -> None:
+        _, classifier, batch = prepared(name)
+        whole = classifier.run(batch)
+        state = whole.states[0].clone().requires_grad_()
+        logits, probabilities = classifier.run_with_attention(state, batch)
+        torch.testing.assert_close(logits, whole.logits, rtol=1e-10, atol=1e-12)
+        assert len(probabilities) == zoo.BLOCKS
+        for block in probabilities:
+            assert block.shape == (len(zoo.TEXTS), zoo.HEADS, *batch.mask.shape[1:] * 2)
+            torch.testing.assert_close(block.sum(-1), torch.ones_like(block.sum(-1)))
+            assert (block.detach()[(batch.mask == 0)[:, None, None, :].expand_as(block)] == 0).all()
+
+    def test_the_model_is_left_as_it_was_found(self, name: str) -> None:
+        pretrained, classifier, batch = prepared(name)
+        before = condition(pretrained.model)
+        whole = classifier.run(batch, classifier.word_embedding(None))
+        classifier.run_from(2, whole.states[2], batch)
+        classifier.run_with_attention(whole.states[0].clone().requires_grad_(), batch)
+        assert condition(pretrained.model) == before
+
+    def test_the_model_is_left_as_it_was_found_by_an_exception(self, name: str) -> None:
+        pretrained, classifier, batch = prepared(name)
+        whole = classifier.run(batch)
+        before = condition(pretrained.model)
+
+        def fail(*_: Any) -> None:
+            raise RuntimeError("in the last block")
+
+        handle = classifier._blocks[-1].register_forward_hook(fail)
+        baseline = classifier.word_embedding(None)
+        for attempt in (
+            lambda: classifier.run(batch, baseline),
+            lambda: classifier.run_from(1, whole.states[1], batch),
+            lambda: classifier.run_with_attention(whole.states[0].clone().requires_grad_(), batch),
+        ):
+            with pytest.raises(RuntimeError, match="in the last block"):
+                attempt()
+        handle.remove()
+        assert condition(pretrained.model) == before
+        assert torch.equal(classifier.run(batch).logits, whole.logits)
+
+
+def positions(family: zoo.Family, ids: torch.Tensor) -> torch.Tensor:
+    """Position numbers of the input, from the ids, counted in plain Python."""
+    rows = []
+    for row in ids.tolist():
+        count, numbers = 0, []
+        for index, token in enumerate(row):
+            if not family.padding_numbers_positions:
+                numbers.append(index)
+            elif token == family.pad:
+                numbers.append(family.pad)
+            else:
+                count += 1
+                numbers.append(family.pad + count)
+        rows.append(numbers)
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("name", ["roberta", "xlm-roberta"])
+def test_a_naive_pad_baseline_would_scramble_roberta_s_positions(name: str) -> None:
+    """The trap: with content replaced by pad ids, the model itself numbers other positions."""
+    pretrained, classifier, batch = prepared(name)
+    given = zoo.inputs(pretrained, zoo.TEXTS)
+    naive = {**given, "input_ids": torch.where(batch.content, 1, given["input_ids"])}
+    trapped = pretrained.model(**naive).logits
+    base = classifier.run(batch, classifier.word_embedding(1)).logits
+    assert (trapped - base).abs().max() > 0.01 * base.abs().max()
+
+
+def test_a_model_whose_blocks_cannot_be_told_is_refused() -> None:
+    pretrained = zoo.load("bert")
+    pretrained.model.config.num_hidden_layers = 7
+    with pytest.raises(
+        InputError, match=r"model\.id: cannot tell the blocks of BertForSequenceClassification"
+    ) as e:
+        Classifier(pretrained.model)
+    assert "\n" not in str(e.value)
+
+
+def test_two_lists_of_blocks_are_refused() -> None:
+    pretrained = zoo.load("bert")
+    pretrained.model.twin = nn.ModuleList([nn.Identity()] * zoo.BLOCKS)
+    with pytest.raises(InputError, match="found 2"):
+        Classifier(pretrained.model)
+
+
+def test_attention_computed_in_the_model_s_own_way_is_refused() -> None:
+    """A block that does not ask for the attention function that the configuration names."""
+    pretrained = zoo.load("bert")
+    block = pretrained.model.bert.encoder.layer[1]
+    block.forward = lambda hidden, *_args, **_kwargs: hidden
+    with pytest.raises(InputError, match=r"captured 2 of 3 blocks"):
+        Explainer(pretrained).explain(["a good film"])
+
+
+def test_blocks_that_return_tuples_are_entered_too() -> None:
+    pretrained, classifier, batch = prepared("bert")
+    owner = pretrained.model.bert.encoder
+    expected = classifier.run(batch)
+
+    class Tupled(nn.Module):
+        def __init__(self, block: nn.Module) -> None:
+            super().__init__()
+            self.block = block
+
+        def forward(self, hidden: Any, *args: Any, **kwargs: Any) -> tuple[Any]:
+            return (self.block(hidden[0] if isinstance(hidden, tuple) else hidden, *args, **kwargs),)
+
+    owner.layer = nn.ModuleList(Tupled(block) for block in owner.layer)
+
+    def first_of(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0][0] if isinstance(args[0], tuple) else args[0], *args[1:])
+
+    pretrained.model.bert.pooler.register_forward_pre_hook(first_of)
+    tupled = Classifier(pretrained.model)
+    whole = tupled.run(batch)
+    assert torch.equal(whole.logits, expected.logits)
+    for depth in range(tupled.depth + 1):
+        assert torch.equal(tupled.run_from(depth, expected.states[depth], batch), expected.logits)
+
+
+def test_the_word_embedding_is_the_table_s_row_or_zero() -> None:
+    pretrained, classifier, _ = prepared("electra")
+    table = pretrained.model.electra.embeddings.word_embeddings.weight
+    assert torch.equal(classifier.word_embedding(7), table[7])
+    assert torch.equal(classifier.word_embedding(None), torch.zeros(16, dtype=torch.float64))

@@ -1,0 +1,168 @@
+"""Encoding: what is content is decided by position, and offsets give the text back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from calig.errors import InputError
+from calig.models.text import TextEncoder
+from tests.calig import zoo
+
+FAMILIES = list(zoo.FAMILIES)
+SCRIPTS = (
+    "a good film",
+    "  a   good\tfilm\n",
+    "good 🎬🎉 film",
+    "👩‍👩‍👧‍👦 a",
+    "فيلم جيد",
+    "סרט טוב good",
+    "e\u0301a\u0300 film n\u0303",
+    "ﬁlm ① good",
+    "映画は良い",
+)
+
+
+def encoder_of(name: str, max_length: int | None = None) -> TextEncoder:
+    pretrained = zoo.load(name)
+    return TextEncoder(pretrained.model, pretrained.tokenizer, max_length)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+class TestEveryFamily:
+    def test_ids_are_the_tokenizer_s(self, name: str) -> None:
+        pretrained = zoo.load(name)
+        encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
+        for text, encoded in zip(SCRIPTS, encoder.encode(SCRIPTS), strict=True):
+            assert encoded.ids.tolist() == pretrained.tokenizer(text)["input_ids"]
+            named = pretrained.tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
+            unknown = (
+                encoded.ids == pretrained.tokenizer.unk_token_id
+            )  # some tokenizers show what was written
+            assert all(a == b for a, b, u in zip(encoded.tokens, named, unknown, strict=True) if not u)
+
+    def test_the_tokenizer_s_own_tokens_are_special_and_span_nothing(self, name: str) -> None:
+        for encoded in encoder_of(name).encode(SCRIPTS):
+            assert encoded.is_special[[0, -1]].all()
+            assert not encoded.is_special[1:-1].any()
+            assert (encoded.char_spans[encoded.is_special] == 0).all()
+            assert (encoded.word_ids[encoded.is_special] == -1).all()
+            assert (encoded.word_ids[~encoded.is_special] >= 0).all()
+
+    def test_spans_lie_in_the_text_in_order_and_start_at_what_is_seen(self, name: str) -> None:
+        for text, encoded in zip(SCRIPTS, encoder_of(name).encode(SCRIPTS), strict=True):
+            spans = encoded.char_spans[~encoded.is_special]
+            assert (spans[:, 0] <= spans[:, 1]).all()
+            assert (spans >= 0).all()
+            assert (spans <= len(text)).all()
+            assert (np.diff(spans[:, 0]) >= 0).all()
+            for start, end in spans:
+                piece = text[start:end]
+                assert not piece.strip() or not piece[0].isspace()
+
+    def test_every_visible_character_is_covered(self, name: str) -> None:
+        """No emoji, right-to-left letter or combining character falls between the spans."""
+        ignored_by_bert = set("\u0301\u0300\u0303\u200d\ufe0f")
+        for text, encoded in zip(SCRIPTS, encoder_of(name).encode(SCRIPTS), strict=True):
+            covered = {i for start, end in encoded.char_spans for i in range(start, end)}
+            missed = {c for i, c in enumerate(text) if i not in covered and not c.isspace()}
+            assert missed <= (ignored_by_bert if name != "roberta" else set())
+
+    def test_spans_slice_the_text_to_the_token(self, name: str) -> None:
+        text = "The good, film"
+        (encoded,) = encoder_of(name).encode([text])
+        for token, (start, end) in list(zip(encoded.tokens, encoded.char_spans, strict=True))[1:-1]:
+            bare = token.removeprefix("##").lstrip("Ġ▁")
+            if bare not in ("", "<unk>", "[UNK]"):
+                seen = text[start:end] if name in ("roberta", "xlm-roberta") else text[start:end].lower()
+                assert seen == bare
+
+    def test_batches_pad_on_the_right_with_a_mask(self, name: str) -> None:
+        encoder = encoder_of(name)
+        texts = encoder.encode(["a", "a good film", "good"])
+        batch = encoder.batch(texts, torch.device("cpu"))
+        longest = max(len(text) for text in texts)
+        for row, text in enumerate(texts):
+            used = len(text)
+            assert batch.inputs["input_ids"].shape == (3, longest)
+            assert batch.inputs["input_ids"][row, :used].tolist() == text.ids.tolist()
+            assert (batch.inputs["input_ids"][row, used:] == zoo.FAMILIES[name].pad).all()
+            assert batch.mask[row].tolist() == [1] * used + [0] * (longest - used)
+            assert batch.content[row].tolist() == (~text.is_special).tolist() + [False] * (longest - used)
+
+    def test_the_longest_input_is_what_the_position_table_holds(self, name: str) -> None:
+        encoder = encoder_of(name)
+        assert encoder.max_length == zoo.POSITIONS
+        long, short = encoder.encode(["a good film " * 60, "a"])
+        assert (len(long), long.truncated) == (zoo.POSITIONS, True)
+        assert not short.truncated
+        pretrained = zoo.load(name)
+        batch = encoder.batch([long], torch.device("cpu"))
+        assert torch.isfinite(pretrained.model(**batch.inputs).logits).all()
+
+    def test_a_text_that_just_fits_is_not_truncated(self, name: str) -> None:
+        encoder = encoder_of(name, max_length=5)
+        words = {"roberta": ("aaa", "aaaa")}.get(name, ("a a a", "a a a a"))
+        fits, exceeds = encoder.encode(words)
+        assert [len(fits), fits.truncated] == [5, False]
+        assert [len(exceeds), exceeds.truncated] == [5, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "literal"),
+    [
+        ("bert", "good [SEP] film [PAD] a [CLS]", ("[SEP]", "[PAD]", "[CLS]")),
+        ("roberta", "good</s>film<pad>a<s>", ("</s>", "<pad>", "<s>")),
+        ("xlm-roberta", "good </s> film <pad> a <s>", ("</s>", "<pad>", "<s>")),
+    ],
+)
+def test_a_literal_special_token_in_the_text_is_content(
+    name: str, text: str, literal: tuple[str, ...]
+) -> None:
+    encoder = encoder_of(name)
+    (encoded,) = encoder.encode([text])
+    inside = encoded.tokens[1:-1]
+    for token in literal:
+        position = 1 + inside.index(token)
+        assert not encoded.is_special[position]
+        assert encoded.word_ids[position] >= 0
+        start, end = encoded.char_spans[position]
+        assert text[start:end].strip() == token
+    words = encoded.word_ids[[1 + inside.index(token) for token in literal]]
+    assert len(set(words.tolist())) == len(literal), "each is a word of its own"
+    batch = encoder.batch([encoded], torch.device("cpu"))
+    assert batch.content[0].tolist() == [False, *[True] * len(inside), False]
+    assert batch.mask.all(), "a pad token in the text is not padding"
+
+
+def test_rows_are_picked_together() -> None:
+    encoder = encoder_of("bert")
+    batch = encoder.batch(encoder.encode(zoo.TEXTS), torch.device("cpu"))
+    picked = batch.rows(torch.tensor([3, 0, 3]))
+    for name, value in batch.inputs.items():
+        assert torch.equal(picked.inputs[name], value[[3, 0, 3]])
+    assert torch.equal(picked.content, batch.content[[3, 0, 3]])
+
+
+def test_a_length_above_the_model_s_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"^method\.max_length: 65 is above the model's 64 tokens; lower it$"
+    ):
+        encoder_of("roberta", max_length=65)
+
+
+def test_the_tokenizer_s_own_limit_counts_when_it_is_lower() -> None:
+    pretrained = zoo.load("bert")
+    pretrained.tokenizer.model_max_length = 20
+    assert TextEncoder(pretrained.model, pretrained.tokenizer).max_length == 20
+
+
+def test_no_texts_give_no_rows() -> None:
+    assert encoder_of("bert").encode([]) == []
+
+
+def test_a_length_without_room_for_content_is_refused() -> None:
+    with pytest.raises(InputError, match=r"method\.max_length: 2 leaves no room beside 2 special tokens"):
+        encoder_of("bert", max_length=2)
+    assert len(encoder_of("bert", max_length=3).encode(["a good film"])[0]) == 3
