@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flows.material import Row, make_rows, save_model, write_parquet
+from tests.flows.material import Audited, Row, audit_config, make_rows, save_model, write_parquet
 
 
 @pytest.fixture(scope="session")
@@ -31,16 +32,33 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory, tiny_rows: list[Row]) 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Prefect server, home and result storage for all tests that run flows; gives the API's URL."""
-    import tasks  # noqa: F401 - sets Prefect's environment before its first import
+    importlib.import_module("tasks")  # sets Prefect's environment before its first import
     from prefect.settings import (
         PREFECT_API_URL,
         PREFECT_HOME,
         PREFECT_LOCAL_STORAGE_PATH,
+        PREFECT_LOGGING_TO_API_ENABLED,
         temporary_settings,
     )
     from prefect.testing.utilities import prefect_test_harness
 
     home = tmp_path_factory.mktemp("prefect")
-    settings = {PREFECT_HOME: home, PREFECT_LOCAL_STORAGE_PATH: home / "storage"}
+    settings = {
+        PREFECT_HOME: home,
+        PREFECT_LOCAL_STORAGE_PATH: home / "storage",
+        PREFECT_LOGGING_TO_API_ENABLED: False,  # a second saved per flow
+    }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
         yield str(PREFECT_API_URL.value())
+
+
+@pytest.fixture(scope="session")
+def audited(
+    prefect_server: str, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_corpus: Path
+) -> Audited:
+    """A warehouse with one audit of `tiny_corpus`; not to be changed, copy it for that."""
+    from flows.audit import audit
+
+    warehouse = tmp_path_factory.mktemp("audited") / "warehouse"
+    result = audit(audit_config(tiny_model, tiny_corpus, warehouse))
+    return Audited(warehouse, result.run_id, result.report)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from calig.config import AuditConfig, parse_config
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.layout import Warehouse
 
-WORDS = (
-    "the a film plot cast scene was is and but not very rather good bad fine dull bright slow sharp warm cold "
-    "great poor clever silly long short funny sad music story ending light dark old new odd plain rich thin"
-).split()
+_WORDS = """
+    the a film plot cast scene was is and but not very rather good bad fine dull bright slow sharp warm cold
+    great poor clever silly long short funny sad music story ending light dark old new odd plain rich thin
+"""
+WORDS = _WORDS.split()
 BROKEN = "nan"
 """A word of the vocabulary; `save_model(…, broken=True)` gives it an embedding of NaN."""
 CLASSES = ("negative", "positive")
@@ -35,6 +38,15 @@ SPECIAL = {
 MAX_TOKENS = 24
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A warehouse with one finished run."""
+
+    warehouse: Path
+    run_id: str
+    report: Path
 
 
 def save_model(folder: Path, seed: int = 0, broken: bool = False) -> Path:
@@ -63,9 +75,7 @@ def save_model(folder: Path, seed: int = 0, broken: bool = False) -> Path:
                 label2id={name: index for index, name in enumerate(CLASSES)},
             )
         )
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL
-    )
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL)
     _balance(model.eval(), wrapped)
     if broken:
         with torch.no_grad():
@@ -170,3 +180,16 @@ def tables(warehouse: Path, run_id: str) -> dict[str, list[tuple[Any, ...]]]:
                 f"SELECT {columns} FROM {table} WHERE run_id = ? ORDER BY ALL", [run_id]
             ).fetchall()
     return content
+
+
+def assert_same_tables(warehouse: Path, run_id: str, other: Path, other_run_id: str) -> None:
+    """Compare all tables of two runs, floats up to rounding."""
+    found, expected = tables(warehouse, run_id), tables(other, other_run_id)
+    for table, rows in expected.items():
+        assert len(found[table]) == len(rows), table
+        for ours, theirs in zip(found[table], rows, strict=True):
+            for value, wanted in zip(ours, theirs, strict=True):
+                if isinstance(wanted, float):
+                    assert math.isclose(value, wanted, rel_tol=1e-6, abs_tol=1e-6), (table, ours, theirs)
+                else:
+                    assert value == wanted, (table, ours, theirs)
