@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
 
 from calig.errors import DocumentError, GateError, InputError
 
@@ -35,6 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""What typer raises on a wrong command or option: click's class, or in newer versions a copy of it."""
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
@@ -207,7 +212,7 @@ def doctor(
     marks = {True: "[green]ok[/]", False: "[red]!![/]", None: "[yellow]--[/]"}
     findings = list(examine(warehouse, fix))
     for finding in findings:
-        out.print(marks[finding.healthy], f"{finding.subject}: {finding.text}")
+        out.print(marks[finding.healthy], escape(f"{finding.subject}: {finding.text}"), soft_wrap=True)
     if any(finding.healthy is False for finding in findings):
         raise typer.Exit(1)
 
@@ -221,17 +226,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), 2)
     except GateError as error:
         _fail(str(error), 1)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except _UsageError as error:
+        problem = " ".join(error.format_message().split())  # empty where the help was printed in its place
+        _fail(f"{problem} (calig --help lists what there is)", 2) if problem else sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
         _fail("stopped; what was finished is kept, and the same command goes on from there", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        log = Path("calig-error.log").resolve()
-        log.write_text(traceback.format_exc())
+        log = _log_error()
         advice = f"details in {log}; the same command run again goes on from what is finished"
         _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} ({advice})", 3)
 
@@ -253,9 +257,10 @@ def _audit(config: AuditConfig) -> str:
     result = run(config)
     row = stages.summary(warehouse, result.run_id)
     accuracy = "no labels" if row["accuracy"] is None else f"accuracy {row['accuracy']:.3f}"
+    converged = "none" if row["converged_share"] is None else f"{row['converged_share']:.2%}"
     out.print(
         f"[bold]{result.run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "
-        f"reused), {accuracy}, {row['failures']} failures, {row['converged_share']:.2%} of (document, depth) pairs "
+        f"reused), {accuracy}, {row['failures']} failures, {converged} of (document, depth) pairs "
         f"within tolerance, {time.perf_counter() - start:.0f} s",
         soft_wrap=True,
     )
@@ -292,8 +297,20 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def _log_error() -> Path:
+    """Write the traceback beside the user's work or, where that cannot be, into the system's temporary folder."""
+    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+        log = folder / "calig-error.log"
+        try:
+            log.write_text(traceback.format_exc())
+        except OSError:
+            continue
+        return log
+    return Path(os.devnull)
+
+
 def _tail(path: str) -> str:
-    return path if len(path) <= 40 else "…" + path[-39:]
+    return escape(path if len(path) <= 40 else "…" + path[-39:])
 
 
 def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
@@ -311,8 +328,6 @@ def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:
-    from calig.terminal import printable
-
     if output is Format.csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(result.columns)
@@ -321,21 +336,34 @@ def _print_rows(result: QueryResult, output: Format) -> None:
         rows = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
         print(json.dumps(list(rows), default=str, ensure_ascii=False, indent=1))
     else:
-        table = Table(*result.columns, box=None, header_style="bold")
-        for row in result.rows:
-            table.add_row(*(_cell(value, printable) for value in row))
-        out.print(table)
+        _print_table(result.columns, [[_cell(value) for value in row] for row in result.rows])
     if result.truncated:
         err.print(
             f"only the first {len(result.rows)} rows are shown; add a LIMIT or aggregate", style="yellow"
         )
 
 
-def _cell(value: Any, printable: Any) -> str:
-    from rich.markup import escape
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table or, where its columns do not fit side by side, each row as lines of `column  value`."""
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    room = out.options.update(max_width=1_000_000)
+    if Measurement.get(out, room, table).minimum <= out.width:
+        out.print(table)
+        return
+    width = max(map(len, columns))
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            out.print(Text.assemble((column.ljust(width), "bold"), "  ", value), soft_wrap=True)
+        out.print()
+
+
+def _cell(value: Any) -> str:
+    from calig.terminal import printable
 
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(escape(printable(str(value))))
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))

@@ -110,7 +110,7 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
         yield Finding("warehouse", None, f"none at {path} yet: the first audit makes one")
         return
     runs = list_runs(warehouse)
-    unfinished = [run.run_id for run in runs if run.status == "running"]
+    unfinished = [run.run_id for run in runs if run.status != "complete"]
     text = f"{len(runs)} runs at {warehouse.root}"
     if unfinished:
         text += f"; unfinished: {', '.join(unfinished[-3:])} (run the audit again: it goes on from there)"
@@ -120,12 +120,17 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
         swept = sweep(folder) if fix else []
         text = f"{len(shards)} shards" + (f", {len(swept)} leftover files deleted" if swept else "")
         yield Finding(f"attributions {folder.name[:8]}", True, text)
-    if any(run.status == "complete" for run in runs):
-        try:
-            query(warehouse, "SELECT count(*) FROM runs")
-            yield Finding("tables", True, str(warehouse.database))
-        except InputError as error:
-            if fix:
-                yield Finding("tables", True, f"rebuilt for {len(rebuild(warehouse))} runs")
-            else:
-                yield Finding("tables", False, f"{error} (or calig doctor --fix)")
+    complete = {run.run_id for run in runs if run.status == "complete"}
+    if not complete:
+        return
+    try:
+        lacking = complete - {row[0] for row in query(warehouse, "SELECT run_id FROM runs").rows}
+        problem = f"{len(lacking)} complete runs are not in {warehouse.database}" if lacking else ""
+    except InputError as error:
+        problem = str(error)
+    if not problem:
+        yield Finding("tables", True, str(warehouse.database))
+    elif fix:
+        yield Finding("tables", True, f"rebuilt for {len(rebuild(warehouse))} runs")
+    else:
+        yield Finding("tables", False, f"{problem}: run `calig rebuild` or `calig doctor --fix`")

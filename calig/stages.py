@@ -110,10 +110,14 @@ def method_of(config: AuditConfig) -> Method:
 
 
 def model_stamp(config: AuditConfig) -> str:
-    """A cheap sign that the model may have changed: names, sizes and times of a folder's files, or id and revision."""
+    """A cheap sign that the model may have changed: names, sizes and times of a folder's files, or the hub's commit."""
     folder = Path(config.model.id)
     facts: list[Any] = [config.model.id, config.model.revision, config.runtime.dtype]
-    if folder.is_dir():
+    if not folder.is_dir():
+        from calig.models.loading import read_config
+
+        facts.append(getattr(read_config(config.model.id, config.model.revision), "_commit_hash", None))
+    else:
         files = sorted(path for path in folder.iterdir() if path.is_file())
         facts = [
             str(folder.resolve()),
@@ -229,6 +233,11 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
         compact(run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
+
+
+def mark_failed(run: Run) -> None:
+    """Say in the run's manifest that it did not come to its end."""
+    _write_manifest(run, status="failed", attributed=0, reused=0, timings={})
 
 
 def write_report(run: Run) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from calig import stages
 from calig.stages import Run
 from tasks.aggregate import aggregate_run
 
@@ -11,4 +12,8 @@ from tasks.aggregate import aggregate_run
 @flow(name="calig-aggregate", flow_run_name="aggregate {run.run_id}", validate_parameters=False)
 def aggregate(run: Run, attributed: int, timings: dict[str, float]) -> None:
     """Close the run and build its tables in calig.duckdb."""
-    aggregate_run.with_options(retries=run.config.runtime.retries)(run, attributed, timings)
+    try:
+        aggregate_run.with_options(retries=run.config.runtime.retries)(run, attributed, timings)
+    except BaseException:
+        stages.mark_failed(run)
+        raise

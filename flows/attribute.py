@@ -35,8 +35,12 @@ def attribute(
     pilot = time.perf_counter() - start
     run: Run = tasks.start_run.with_options(retries=retries)(config, model, corpus, schedule)
     start = time.perf_counter()
-    with run.warehouse.writer_lock(run.folder):
-        attributed = _attribute(run, retries)
+    try:
+        with run.warehouse.writer_lock(run.folder):
+            attributed = _attribute(run, retries)
+    except BaseException:
+        stages.mark_failed(run)
+        raise
     return run, attributed, {"pilot": pilot, "attribute": time.perf_counter() - start}
 
 

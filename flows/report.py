@@ -13,7 +13,8 @@ from tasks.report import check_gates, publish_run, write_report
 @flow(name="calig-report", flow_run_name="report {run.run_id}", validate_parameters=False)
 def report(run: Run) -> Path:
     """Write the run's report, show the run in Prefect, and check the gates."""
-    page: Path = write_report.with_options(retries=run.config.runtime.retries)(run)
-    publish_run(run, page)
+    retries = run.config.runtime.retries
+    page: Path = write_report.with_options(retries=retries)(run)
+    publish_run.with_options(retries=retries)(run, page)
     check_gates(run)
     return page

@@ -1,0 +1,224 @@
+"""The whole audit through its flow, and what a second one finds done."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pytest
+
+from tests.flows.material import (
+    Audited,
+    Row,
+    assert_same_tables,
+    audit_config,
+    audit_dict,
+    run_manifest,
+    select,
+    shard_times,
+    tables,
+    write_csv,
+    write_parquet,
+)
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def _audit(model: Path, corpus: Path, warehouse: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """Audit, and return the run's manifest."""
+    from flows.audit import audit
+
+    return run_manifest(warehouse, audit(audit_config(model, corpus, warehouse, **sections)).run_id)
+
+
+def _model_predictions(model: Path, texts: list[str]) -> list[int]:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    with torch.inference_mode():
+        return [int(classifier(**tokenizer(text, return_tensors="pt")).logits.argmax()) for text in texts]
+
+
+def _artifact(key: str) -> Any:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
+
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC
+        )
+    assert found, f"no artifact {key}"
+    return found[0]
+
+
+def test_audit_fills_the_warehouse(audited: Audited, tiny_rows: list[Row]) -> None:
+    manifest = run_manifest(audited.warehouse, audited.run_id)
+    assert manifest["status"] == "complete"
+    assert manifest["attributed"] == len(tiny_rows)
+    assert manifest["reused"] == 0
+    assert manifest["depths"] == 4
+    assert set(manifest["timings"]) == {"ingest", "pilot", "attribute"}
+    assert audited.report == audited.warehouse / "runs" / audited.run_id / "report" / "index.html"
+    assert "<html" in audited.report.read_text()
+    counts = {table: len(rows) for table, rows in tables(audited.warehouse, audited.run_id).items()}
+    assert counts["runs"] == 1
+    assert counts["document_depths"] == 4 * len(tiny_rows)
+    assert counts["settling"] == len(tiny_rows)
+    assert counts["completeness"] == 4
+    assert counts["class_stats"] == 2
+    assert counts["failures"] == 0
+    assert min(counts[table] for table in ("layer_stats", "token_stats", "word_stats")) > 0
+
+
+def test_texts_labels_and_columns_come_back_as_they_were(audited: Audited, tiny_rows: list[Row]) -> None:
+    found = select(
+        audited.warehouse, "SELECT source_id, text, label_id, topic FROM documents ORDER BY doc_id"
+    )
+    assert found == [(row["id"], row["text"], row["label"], row["topic"]) for row in tiny_rows]
+
+
+def test_accuracy_is_the_models_own(audited: Audited, tiny_model: Path, tiny_rows: list[Row]) -> None:
+    predictions = _model_predictions(tiny_model, [row["text"] for row in tiny_rows])
+    assert len(set(predictions)) == 2
+    right = sum(p == row["label"] for p, row in zip(predictions, tiny_rows, strict=True))
+    assert select(audited.warehouse, "SELECT accuracy FROM runs") == [
+        (pytest.approx(right / len(tiny_rows)),)
+    ]
+    found = select(audited.warehouse, "SELECT predicted_id FROM documents ORDER BY doc_id")
+    assert [row[0] for row in found] == predictions
+
+
+def test_attributions_are_the_librarys_own(audited: Audited, tiny_model: Path, tiny_rows: list[Row]) -> None:
+    """Token by token the warehouse's score is what `Explainer.explain` gives, within the tolerance."""
+    from calig import Explainer
+
+    [attribution] = Explainer.from_pretrained(str(tiny_model), tolerance=1e-4).explain([tiny_rows[0]["text"]])
+    found = select(audited.warehouse, "SELECT token, score FROM tokens WHERE doc_id = 0 ORDER BY position")
+    assert [token for token, _ in found] == attribution.tokens
+    assert [score for _, score in found] == pytest.approx(attribution.scores.tolist(), abs=0.05)
+
+
+def test_prefect_shows_progress_numbers_and_report(audited: Audited, tiny_rows: list[Row]) -> None:
+    from prefect.client.schemas.objects import Artifact
+
+    artifact: Artifact
+    for key, kind in (
+        ("calig-progress", "progress"),
+        ("calig-tiny", "table"),
+        ("calig-tiny-report", "markdown"),
+    ):
+        artifact = _artifact(key)
+        assert artifact.type == kind
+    assert float(_artifact("calig-progress").data) == 100.0
+    assert f"{len(tiny_rows)} of {len(tiny_rows)} documents" in _artifact("calig-progress").description
+    assert audited.run_id in str(_artifact("calig-tiny-report").data)
+
+
+def test_a_form_made_run_is_an_audit_too(tmp_path: Path, tiny_model: Path, tiny_corpus: Path) -> None:
+    """As the Prefect UI starts it: the parameters as plain JSON."""
+    from flows.audit import audit
+
+    parameters: Any = audit_dict(tiny_model, tiny_corpus, tmp_path / "w")
+    result = audit(config=parameters)
+    assert run_manifest(tmp_path / "w", result.run_id)["status"] == "complete"
+
+
+def test_the_flows_schema_draws_a_form() -> None:
+    from flows.audit import audit
+
+    schema = audit.parameters.model_dump()
+    config = schema["definitions"]["AuditConfig"]
+    assert set(config["required"]) == {"model", "corpus"}
+    assert all(field.get("title") and field.get("description") for field in config["properties"].values())
+
+
+def test_nothing_is_computed_twice(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> None:
+    """Not by the same audit, nor on a subset, nor in another order or format, nor for another weight."""
+    warehouse = tmp_path / "w"
+    rows = [*tiny_rows, {**tiny_rows[0], "id": "twin"}]
+    whole = write_parquet(tmp_path / "whole.parquet", rows)
+    first = _audit(tiny_model, whole, warehouse)
+    assert first["attributed"] == len(tiny_rows), "a text that is there twice is attributed once"
+    times = shard_times(warehouse)
+    assert sorted(select(warehouse, "SELECT source_id FROM documents WHERE doc_key = ("
+        "SELECT doc_key FROM documents WHERE source_id = 'twin')")) == [("r0",), ("twin",)]  # fmt: skip
+
+    shuffled = random.Random(5).sample(rows, len(rows))
+    others = [
+        (whole, {}),
+        (write_parquet(tmp_path / "subset.parquet", rows[3:11]), {}),
+        (write_csv(tmp_path / "shuffled.csv", shuffled), {}),
+        (whole, {"method": {"weight": 0.9}}),
+    ]
+    for corpus, sections in others:
+        again = _audit(tiny_model, corpus, warehouse, **sections)
+        assert again["attributed"] == 0
+        assert again["reused"] == again["corpus"]["documents"] - (corpus.name != "subset.parquet")
+        assert shard_times(warehouse) == times
+        assert again["attribution_key"] == first["attribution_key"]
+    assert select(warehouse, "SELECT text FROM documents ORDER BY doc_id", "previous") == [
+        (row["text"],) for row in shuffled
+    ]
+
+
+def test_another_weight_is_another_score_without_computing(
+    audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path
+) -> None:
+    """score = Σ_l (1−w)·ig_{l−1}/ig_norm[l−1] + w·ctx_l/context_norm[l], recomputed from the stored columns."""
+    weight = 0.3
+    warehouse = shutil.copytree(audited.warehouse, tmp_path / "w")
+    times = shard_times(warehouse)
+    manifest = _audit(tiny_model, tiny_corpus, warehouse, method={"weight": weight})
+    assert manifest["attributed"] == 0
+    assert shard_times(warehouse) == times
+    folder = warehouse / "attributions" / manifest["attribution_key"]
+    documents = ds.dataset(sorted(folder.glob("documents-*.parquet"))).to_table().to_pylist()
+    norms = {row["doc_key"]: (row["ig_norm"], row["context_norm"]) for row in documents}
+    expected = {}
+    for token in ds.dataset(sorted(folder.glob("tokens-*.parquet"))).to_table().to_pylist():
+        ig_norm, context_norm = norms[token["doc_key"]]
+        expected[token["doc_key"], token["position"]] = sum(
+            (1 - weight) * token[f"ig_{block - 1:02}"] / ig_norm[block - 1]
+            + weight * token[f"ctx_{block:02}"] / context_norm[block - 1]
+            for block in (1, 2, 3)
+        )
+    found = {
+        (key, at): score
+        for key, at, score in select(warehouse, "SELECT doc_key, position, score FROM tokens")
+    }
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_another_model_or_tolerance_is_computed_anew(
+    audited: Audited, tmp_path: Path, tiny_corpus: Path, tiny_rows: list[Row], tiny_model: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    warehouse = shutil.copytree(audited.warehouse, tmp_path / "w")
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    first = run_manifest(warehouse, audited.run_id)
+    same = _audit(model, tiny_corpus, warehouse)
+    assert same["attributed"] == 0, "a copy of the model is the same model"
+    weights = load_file(model / "model.safetensors")
+    weights["classifier.weight"][0, 0] += 0.01
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    changed = _audit(model, tiny_corpus, warehouse)
+    assert changed["attributed"] == len(tiny_rows)
+    assert changed["model"]["hash"] != first["model"]["hash"]
+    tighter = _audit(tiny_model, tiny_corpus, warehouse, method={"tolerance": 1e-3})
+    assert tighter["attributed"] == len(tiny_rows)
+    assert tighter["model"]["hash"] == first["model"]["hash"]
+    assert len({run["attribution_key"] for run in (first, changed, tighter)}) == 3
+
+
+def test_two_workers_give_the_tables_of_one(
+    audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path
+) -> None:
+    manifest = _audit(tiny_model, tiny_corpus, tmp_path / "w", runtime={"workers": 2, "shard_documents": 3})
+    assert_same_tables(tmp_path / "w", manifest["run_id"], audited.warehouse, audited.run_id)
