@@ -53,6 +53,10 @@ _VERSIONED = ("calig", "torch", "transformers", "tokenizers", "prefect", "duckdb
 _worker = threading.local()
 
 
+class ModelChangedError(InputError):
+    """The model loaded is not the one that was fingerprinted."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """What the audit needs to know of a model without loading it: hash, classes, and depth L."""
@@ -134,9 +138,8 @@ def describe_model(config: AuditConfig) -> ModelCard:
     explainer = _load(config)
     pretrained = explainer.pretrained
     _worker.explainer = None
-    return ModelCard(
-        config.model.id, pretrained.revision, model_hash(pretrained), pretrained.classes, explainer.depth
-    )
+    revision = pretrained.revision or config.model.revision
+    return ModelCard(config.model.id, revision, model_hash(pretrained), pretrained.classes, explainer.depth)
 
 
 def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
@@ -149,7 +152,12 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
     )
 
 
-def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Path:
+def learn_schedule(
+    config: AuditConfig,
+    model: ModelCard,
+    corpus: CorpusManifest,
+    progress: Callable[[int], None] | None = None,
+) -> Path:
     """The step schedule's file: the one there, or learnt now on the documents with the smallest content hash."""
     from calig.attribution.explainer import schedule_key
     from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
@@ -169,7 +177,8 @@ def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest
             PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
         )
     )
-    schedule = _load(config, model).pilot(_documents(corpus, warehouse, sorted(smallest.values())))
+    documents = _documents(corpus, warehouse, sorted(smallest.values()))
+    schedule = _load(config, model).pilot(documents, progress)
     write_atomic(path, schedule.to_json().encode())
     return path
 
@@ -277,13 +286,8 @@ def check_gates(run: Run) -> None:
 
 def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | None = None) -> Explainer:
     """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
-    identity = (
-        model_stamp(config),
-        config.method,
-        config.runtime.device,
-        config.runtime.token_budget,
-        schedule,
-    )
+    known = model.hash if model is not None else model_stamp(config)
+    identity = (config.model, known, config.method, config.runtime, schedule)
     if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
         loaded: Explainer = _worker.explainer
         return loaded
@@ -297,12 +301,14 @@ def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | N
     torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
     pretrained = load_pretrained(
         config.model.id,
-        revision=config.model.revision,
+        revision=model.revision if model is not None else config.model.revision,
         device=config.runtime.device,
         dtype=config.runtime.dtype,
     )
     if model is not None and model_hash(pretrained) != model.hash:
-        raise InputError(f"model.id: {config.model.id} changed while the audit ran; run the audit again")
+        raise ModelChangedError(
+            f"model.id: {config.model.id} changed while the audit ran; run the audit again"
+        )
     learnt = None
     if schedule is not None:
         path = Warehouse.open(config.warehouse).schedules / f"{schedule}.json"

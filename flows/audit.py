@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect import flow
 
 from calig.config import AuditConfig
+from calig.stages import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
 from flows.ingest import ingest
@@ -39,6 +40,10 @@ def audit(config: AuditConfig) -> AuditResult:
     start = time.perf_counter()
     model, corpus = ingest(config)
     ingested = time.perf_counter() - start
-    run, attributed, timings = attribute(config, model, corpus)
+    try:
+        run, attributed, timings = attribute(config, model, corpus)
+    except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
+        model, corpus = ingest(config, refresh=True)
+        run, attributed, timings = attribute(config, model, corpus)
     aggregate(run, attributed, {"ingest": ingested, **timings})
     return AuditResult(run.run_id, report(run))

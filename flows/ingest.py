@@ -13,11 +13,14 @@ from tasks.ingest import fingerprint_model, ingest_corpus
 
 
 @flow(name="calig-ingest", flow_run_name="ingest {config.name}")
-def ingest(config: AuditConfig) -> tuple[ModelCard, CorpusManifest]:
-    """Fingerprint the model and bring in the corpus; a cached corpus is checked against its files, else redone."""
+def ingest(config: AuditConfig, refresh: bool = False) -> tuple[ModelCard, CorpusManifest]:
+    """Fingerprint the model and bring in the corpus; a cached corpus is checked against its files, else redone.
+
+    With `refresh`, nothing is taken from the cache.
+    """
     retries = config.runtime.retries
-    model = fingerprint_model.with_options(retries=retries)(config)
-    task = ingest_corpus.with_options(retries=retries)
+    model = fingerprint_model.with_options(retries=retries, refresh_cache=refresh)(config)
+    task = ingest_corpus.with_options(retries=retries, refresh_cache=refresh)
     corpus = task(config, model)
     if not corpora.verify(Warehouse.open(config.warehouse).root, corpus):
         corpus = task.with_options(refresh_cache=True)(config, model)

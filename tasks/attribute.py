@@ -8,18 +8,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from calig import stages
+from calig.attribution.schedule import PILOT_DOCUMENTS
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.stages import ModelCard, Run
 from calig.warehouse.shards import ShardManifest
-from tasks.progress import advance
+from tasks.progress import advance, tracking
 from tasks.retries import RETRIES
 
 
 @task(name="learn-schedule", cache_policy=NO_CACHE, **RETRIES)
 def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Path:
     """Learn how many nodes each depth needs, unless the warehouse knows already."""
-    return stages.learn_schedule(config, model, corpus)
+    with tracking("pilot", min(PILOT_DOCUMENTS, corpus.documents), "learning steps") as pilot:
+        return stages.learn_schedule(config, model, corpus, pilot.add)
 
 
 @task(name="start-run", cache_policy=NO_CACHE, **RETRIES)

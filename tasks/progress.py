@@ -22,12 +22,12 @@ _trackers: dict[str, Tracker] = {}
 class Tracker:
     """Counts documents done, from any thread; `publish` shows them in Prefect."""
 
-    def __init__(self, total: int, bar: Progress) -> None:
-        self._total, self._done, self._bar = total, 0, bar
+    def __init__(self, total: int, bar: Progress, what: str) -> None:
+        self._total, self._done, self._bar, self._what = total, 0, bar, what
         self._start = time.monotonic()
         self._lock = threading.Lock()
-        self._task = bar.add_task("attributing", total=total, rate="")
-        self._artifact: Any = create_progress_artifact(0.0, key="calig-progress", description=self.text)
+        self._task = bar.add_task(what, total=total, rate="", visible=False)
+        self._artifact: Any = None
 
     @property
     def text(self) -> str:
@@ -35,23 +35,27 @@ class Tracker:
         elapsed = max(time.monotonic() - self._start, 1e-9)
         rate = self._done / elapsed
         left = f"{(self._total - self._done) / rate:.0f} s left" if self._done else "time left not known yet"
-        return f"{self._done} of {self._total} documents, {rate:.2f} documents/s, {left}"
+        return f"{self._what}: {self._done} of {self._total} documents, {rate:.2f} documents/s, {left}"
 
     def add(self, documents: int) -> None:
         """Count documents as done (negative: take back)."""
         with self._lock:
             self._done += documents
             rate = self._done / max(time.monotonic() - self._start, 1e-9)
-            self._bar.update(self._task, completed=self._done, rate=f"{rate:.2f} documents/s")
+            self._bar.update(self._task, completed=self._done, rate=f"{rate:.2f} documents/s", visible=True)
 
     def publish(self) -> None:
-        """Update the Prefect artifact."""
-        update_progress_artifact(self._artifact, 100.0 * self._done / max(self._total, 1), self.text)
+        """Make or update the Prefect artifact, once there is something to show."""
+        share = 100.0 * self._done / max(self._total, 1)
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, share, self.text)
+        elif self._done:
+            self._artifact = create_progress_artifact(share, key="calig-progress", description=self.text)
 
 
 @contextlib.contextmanager
-def tracking(run_id: str, total: int) -> Iterator[Tracker]:
-    """Track a run's documents for the time of the block."""
+def tracking(key: str, total: int, what: str = "attributing") -> Iterator[Tracker]:
+    """Track documents for the time of the block; `advance(key, …)` counts them from any thread."""
     console = Console(file=sys.stderr)
     columns = (
         TextColumn("{task.description}"),
@@ -61,7 +65,7 @@ def tracking(run_id: str, total: int) -> Iterator[Tracker]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        tracker = _trackers[run_id] = Tracker(total, bar)
+        tracker = _trackers[key] = Tracker(total, bar, what)
         stop = threading.Event()
 
         def keep_publishing() -> None:
@@ -80,11 +84,11 @@ def tracking(run_id: str, total: int) -> Iterator[Tracker]:
         finally:
             stop.set()
             thread.join()
-            del _trackers[run_id]
+            del _trackers[key]
             tracker.publish()
 
 
-def advance(run_id: str, documents: int) -> None:
-    """Count documents of a run as done, where it is tracked in this process."""
-    if tracker := _trackers.get(run_id):
+def advance(key: str, documents: int) -> None:
+    """Count documents as done, where they are tracked in this process."""
+    if tracker := _trackers.get(key):
         tracker.add(documents)

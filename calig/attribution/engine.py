@@ -104,10 +104,14 @@ class Engine:
         self._attention_budget = _ATTENTION_BUDGET
 
     def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Group texts of similar length so that longest × count stays within the token budget."""
+        """Group texts of similar length so that longest × count stays within a quarter of the token budget.
+
+        A text brings six nodes or more to every batch, so groups this small still fill it, and progress shows.
+        """
+        room = self.token_budget // 4
         group: list[int] = []
         for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-            if group and lengths[index] * (len(group) + 1) > self.token_budget:
+            if group and lengths[index] * (len(group) + 1) > room:
                 yield group
                 group = []
             group.append(index)
@@ -237,19 +241,20 @@ class Engine:
     ) -> Float64:
         """Σ_d (h − h')·∂f/∂h at every (text, node) row: (rows, T), summed in float32 or better."""
         out = np.empty((len(rows), start.shape[1]))
+        wide = torch.promote_types(torch.float32, start.dtype)
         done = 0
         while done < len(rows):
             chunk = rows[done : done + max(1, self.token_budget // start.shape[1])]
             index = torch.tensor([i for i, _ in chunk], device=start.device)
-            alphas = torch.tensor([a for _, a in chunk], device=start.device, dtype=start.dtype)
+            alphas = torch.tensor([a for _, a in chunk], device=start.device, dtype=wide)
             try:
-                moved = delta[index]
-                state = torch.addcmul(start[index], alphas[:, None, None], moved).requires_grad_()
+                moved = delta[index].to(wide)
+                state = torch.addcmul(start[index].to(wide), alphas[:, None, None], moved)
+                state = state.to(start.dtype).requires_grad_()
                 logits = self.classifier.run_from(depth, state, batch.rows(index))
                 total = output_of(logits, targets[index], self.method.output).sum()
                 (gradient,) = torch.autograd.grad(total, state)
-                wide = torch.promote_types(torch.float32, state.dtype)
-                part = (gradient.to(wide) * moved.to(wide)).sum(dim=-1)
+                part = (gradient.to(wide) * moved).sum(dim=-1)
             except RuntimeError as error:
                 _only_out_of_memory(error, len(chunk))
                 self._shrink_to(len(chunk) * start.shape[1] // 2)

@@ -170,10 +170,10 @@ class Explainer:
         """
         return [item for item, _ in self._run(documents, targets, progress)]
 
-    def pilot(self, documents: Sequence[Document]) -> Schedule:
-        """Learn a step schedule from how documents climb under the present one."""
+    def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
+        """Learn a step schedule from how documents climb under the present one; `progress` as in `attribute`."""
         start = time.perf_counter()
-        results = self._run(documents, None, None)
+        results = self._run(documents, None, progress)
         seconds = (time.perf_counter() - start) / max(1, len(documents))
         climbs = [climb for item, climbs in results if isinstance(item, Attribution) for climb in climbs]
         return learn(self.schedule, climbs, self.method.tolerance, seconds)
