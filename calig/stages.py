@@ -32,8 +32,9 @@ from calig import corpus as corpora
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
+from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
-from calig.warehouse.layout import Warehouse, part_path, swap_in, write_atomic, write_json
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.shards import ShardManifest, held, write_shard
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
@@ -24,6 +23,7 @@ from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpu
 from calig.corpus.parts import Parts
 from calig.corpus.source import Batch, Source
 from calig.errors import InputError
+from calig.files import sync
 
 ABANDONED_SECONDS = 24 * 3600
 
@@ -165,7 +165,7 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
             shutil.rmtree(final, ignore_errors=True)
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
     try:
         folder.rename(final)
     except OSError:
@@ -173,7 +173,7 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
             raise
         # another ingest of the same corpus was faster
         return _held(manifest, root)
-    _sync(final.parent)
+    sync(final.parent)
     return manifest
 
 
@@ -181,11 +181,3 @@ def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
     """Return the manifest of the same corpus that is there, under the source it has this time."""
     there = load_corpus(root, manifest.key)
     return replace(there, source=manifest.source, left_out=manifest.left_out)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from calig.errors import InputError
+from calig.files import sha256_file
 
 MANIFEST = "manifest.json"
 
@@ -92,6 +92,4 @@ def verify(root: Path, manifest: CorpusManifest) -> bool:
 
 def describe(path: Path) -> dict[str, str | int]:
     """Return the entry of one file in a manifest: its SHA-256 in hex and its size in bytes."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"sha256": digest, "bytes": path.stat().st_size}
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from calig.files import write_atomic
 from calig.report.data import collect
 from calig.report.render import render
-from calig.warehouse.layout import Warehouse, write_atomic
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_run
 
 

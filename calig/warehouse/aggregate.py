@@ -16,11 +16,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from calig.files import PART_SUFFIX, part_path, swap_in
 from calig.warehouse.bootstrap import mean_intervals
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.database import check_format, create_tables, reporting_damage
-from calig.warehouse.layout import PART_SUFFIX, Warehouse, part_path, swap_in
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, utc
 from calig.warehouse.shards import completed
 from calig.warehouse.views import RunFiles, create_views, document_scan, run_files

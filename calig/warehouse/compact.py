@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calig.warehouse.layout import part_path, write_json
+from calig.files import part_path, write_json
 from calig.warehouse.shards import (
     ROW_GROUP,
     FileState,

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from calig.files import PART_SUFFIX, part_path, sha256_file, swap_in, write_json
 from calig.records import Attribution, Failure
 from calig.warehouse.columns import document_table, token_table
-from calig.warehouse.layout import PART_SUFFIX, part_path, sha256_file, swap_in, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from calig.files import write_json
 from calig.records import Attribution, Failure, document_key
-from calig.warehouse.layout import Warehouse, write_json
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import write_shard
 
 CLASSES = ("negative", "positive", "neutral")

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from calig.errors import InputError
+from calig.files import sha256_file, write_json
 from calig.warehouse.aggregate import aggregate, rebuild
 from calig.warehouse.bootstrap import LARGE, mean_intervals
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import compact
-from calig.warehouse.layout import Warehouse, sha256_file, write_json
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import manifest_path
 from tests.calig.warehouse.derivation import Expected
 from tests.calig.warehouse.factory import make_warehouse

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from calig.errors import InputError
-from calig.warehouse.layout import Warehouse, sha256_file, write_atomic, write_json
+from calig.files import sha256_file, write_atomic, write_json
+from calig.warehouse.layout import Warehouse
 
 
 def test_open_makes_the_folder_and_paths_are_absolute(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from calig.errors import InputError
-from calig.warehouse.layout import Warehouse, write_json
+from calig.files import write_json
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, read_run, resolve_run, utc
 from tests.calig.warehouse.factory import make_warehouse
 
