@@ -221,7 +221,7 @@ class Engine:
             for coarse, fine in pairwise(integrals)
         )
         ig = integrals[-1]
-        estimate = self.schedule.factors[depth][rung] * differences[-1]
+        estimate = self._factor(depth, rung, differences) * differences[-1]
         residual = abs(float(ig.sum()) - change)
         tolerance = self.method.tolerance
         good = (
@@ -229,6 +229,16 @@ class Engine:
             and relative_residual(residual, change, float(np.abs(ig).sum())) <= tolerance
         )
         return DepthResult(ig, estimate, residual, bool(good), rules.counts[rung], Climb(depth, differences))
+
+    def _factor(self, depth: int, rung: int, differences: Sequence[float]) -> float:
+        """The schedule's factor, or the rate at which this climb's differences shrink, if that is slower.
+
+        Where the path crosses a kink (a ReLU in the head), no rule gains as fast as it does on smooth integrands.
+        """
+        factor = self.schedule.factors[depth][rung]
+        if len(differences) > 1 and differences[-2] > 0:
+            factor = max(factor, min(1.0, differences[-1] / differences[-2]))
+        return factor
 
     def _contributions(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,13 +67,22 @@ def relative(found: Float64, expected: Float64) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Captum makes its nodes in the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_same_nodes_give_the_same_numbers(name: str) -> None:
     pretrained = zoo.load(name)
     results = ours(zoo.explainer(name, pretrained=pretrained, frozen=2, rule="midpoint"), zoo.TEXTS)
     assert {d.nodes for r in results for d in r.depths} == {18}
     expected = captum_lig(pretrained, zoo.TEXTS, [r.target for r in results], "riemann_middle", 18)
-    exact = (1 / 18) / float(np.float32(1 / 18))  # Captum rounds its step sizes to float32
+    exact = (1 / 18) / float(np.float32(1 / 18))  # Captum rounds its step size to float32
     for depth in range(zoo.BLOCKS + 1):
         for row, result in enumerate(results):
             mine, theirs = result.depths[depth].ig, expected[depth][row]
