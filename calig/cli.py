@@ -1,6 +1,6 @@
 """The command line: `calig`, also `python -m calig`. Heavy imports happen inside the commands that need them.
 
-Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke.
+Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises on a wrong command or option: click's class, or in newer versions a copy of it."""
 out = Console(highlight=False)
@@ -206,6 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
         code = app(args=arguments, standalone_mode=False)
+        if code == _INTERRUPTED:  # newer typers turn Ctrl-C into this
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (InputError, DocumentError) as error:
         _fail(str(error), 2)
@@ -215,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         problem = " ".join(error.format_message().split())  # empty where the help was printed in its place
         _fail(f"{problem} (calig --help lists what there is)", 2) if problem else sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("stopped; what was finished is kept, and the same command goes on from there", 130)
+        _fail("stopped; what was finished is kept, and the same command goes on from there", _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -290,7 +293,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"calig: {message}", style="red" if code != 130 else None, markup=False, soft_wrap=True)
+    err.print(f"calig: {message}", style="red" if code != _INTERRUPTED else None, markup=False, soft_wrap=True)
     sys.exit(code)
 
 

@@ -35,6 +35,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     importlib.import_module("tasks")  # sets Prefect's environment before its first import
     from prefect.settings import (
         PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_HOME,
         PREFECT_LOCAL_STORAGE_PATH,
         PREFECT_LOGGING_TO_API_ENABLED,
@@ -46,7 +47,8 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = {
         PREFECT_HOME: home,
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
-        PREFECT_LOGGING_TO_API_ENABLED: False,  # a second saved per flow
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread holds up the end of a flow
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
         yield str(PREFECT_API_URL.value())
