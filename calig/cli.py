@@ -293,7 +293,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"calig: {message}", style="red" if code != _INTERRUPTED else None, markup=False, soft_wrap=True)
+    err.print(
+        f"calig: {message}", style="red" if code != _INTERRUPTED else None, markup=False, soft_wrap=True
+    )
     sys.exit(code)
 
 
