@@ -140,12 +140,13 @@ def query(
     from calig.warehouse.layout import Warehouse
 
     opened = Warehouse.open(warehouse, create=False)
-    if ddl:
-        out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
-    elif sql is None:
-        _print_catalogue(queries.describe(opened, run))
-    else:
-        _print_rows(queries.query(opened, sql, run), output)
+    with _reader_may_leave():
+        if ddl:
+            out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
+        elif sql is None:
+            _print_catalogue(queries.describe(opened, run))
+        else:
+            _print_rows(queries.query(opened, sql, run), output)
 
 
 @app.command()
@@ -154,7 +155,9 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.runs import list_runs
 
-    table = Table("run", "status", "model", "corpus", "documents", "computed", "reused", box=None)
+    table = Table(box=None)
+    for column in ("run", "status", "model", "corpus", "documents", "computed", "reused"):
+        table.add_column(column, no_wrap=column not in ("model", "corpus"), overflow="fold")
     for one in reversed(list_runs(Warehouse.open(warehouse, create=False))):
         numbers = (one.corpus["documents"], one.attributed, one.reused)
         table.add_row(
@@ -219,9 +222,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{problem} (calig --help lists what there is)", 2) if problem else sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         _fail("stopped; what was finished is kept, and the same command goes on from there", _INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         log = _log_error()
         advice = f"details in {log}; the same command run again goes on from what is finished"
@@ -284,6 +284,16 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Take it as the end, not as a mistake, when what reads the output stops reading, as `head` does."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' progress bars and start-up chatter off the terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -325,6 +335,8 @@ def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:
+    from calig.terminal import printable
+
     if output is Format.csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(result.columns)
@@ -333,7 +345,10 @@ def _print_rows(result: QueryResult, output: Format) -> None:
         rows = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
         print(json.dumps(list(rows), default=str, ensure_ascii=False, indent=1))
     else:
-        _print_table(result.columns, [[_cell(value) for value in row] for row in result.rows])
+        _print_table(
+            [printable(name) for name in result.columns],
+            [[_cell(value) for value in row] for row in result.rows],
+        )
     if result.truncated:
         err.print(
             f"only the first {len(result.rows)} rows are shown; add a LIMIT or aggregate", style="yellow"

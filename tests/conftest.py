@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.flows.material import Audited, Row, audit_config, make_rows, save_model, write_parquet
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; the command line sets it for itself
 
 
 @pytest.fixture(scope="session")
