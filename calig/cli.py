@@ -5,6 +5,7 @@ Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3
 
 from __future__ import annotations
 
+import atexit
 import csv
 import json
 import logging
@@ -277,9 +278,8 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         root.handlers[:] = before
         root.setLevel(level)
-        logging.getLogger("prefect").setLevel(
-            logging.WARNING
-        )  # its server says goodbye when the process ends
+        # Prefect's server says goodbye when the process ends: too late for the file, and no news for the user
+        atexit.register(logging.getLogger("prefect").setLevel, logging.WARNING)
         handler.close()
 
 

@@ -40,6 +40,7 @@ from calig.warehouse.shards import ShardManifest, held, write_shard
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.attribution.method import Method
+    from calig.models.loading import Pretrained
 
 log = logging.getLogger(__name__)
 
@@ -129,14 +130,12 @@ def model_stamp(config: AuditConfig) -> str:
 
 def describe_model(config: AuditConfig) -> ModelCard:
     """Load the model, check that it can be explained as asked, and take its fingerprint."""
-    from calig.attribution.explainer import model_hash
+    from calig.attribution.explainer import Explainer, model_hash
 
-    explainer = _load(config)
-    pretrained = explainer.pretrained
-    _worker.explainer = None
-    return ModelCard(
-        config.model.id, pretrained.revision, model_hash(pretrained), pretrained.classes, explainer.depth
-    )
+    pretrained = _pretrained(config)
+    fresh = model_hash(pretrained)  # before any use: a tokenizer keeps how it last truncated
+    depth = Explainer(pretrained, method_of(config)).depth
+    return ModelCard(config.model.id, pretrained.revision, fresh, pretrained.classes, depth)
 
 
 def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
@@ -275,7 +274,23 @@ def check_gates(run: Run) -> None:
         )
 
 
-def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | None = None) -> Explainer:
+def _pretrained(config: AuditConfig) -> Pretrained:
+    """Load the model as configured, and give torch the threads that fall to one worker."""
+    import torch
+
+    from calig.models.loading import load_pretrained
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
+    return load_pretrained(
+        config.model.id,
+        revision=config.model.revision,
+        device=config.runtime.device,
+        dtype=config.runtime.dtype,
+    )
+
+
+def _load(config: AuditConfig, model: ModelCard, schedule: str | None = None) -> Explainer:
     """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
     identity = (
         model_stamp(config),
@@ -287,21 +302,11 @@ def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | N
     if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
         loaded: Explainer = _worker.explainer
         return loaded
-    import torch
-
     from calig.attribution.explainer import Explainer, model_hash
     from calig.attribution.schedule import Schedule
-    from calig.models.loading import load_pretrained
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
-    pretrained = load_pretrained(
-        config.model.id,
-        revision=config.model.revision,
-        device=config.runtime.device,
-        dtype=config.runtime.dtype,
-    )
-    if model is not None and model_hash(pretrained) != model.hash:
+    pretrained = _pretrained(config)
+    if model_hash(pretrained) != model.hash:
         raise InputError(f"model.id: {config.model.id} changed while the audit ran; run the audit again")
     learnt = None
     if schedule is not None:

@@ -25,11 +25,11 @@ from tests.flows.material import (
     MAX_TOKENS,
     Audited,
     Row,
+    assert_same_tables,
     audit_dict,
     run_manifest,
     save_model,
     select,
-    tables,
     write_csv,
     write_parquet,
 )
@@ -497,7 +497,7 @@ def test_rebuild_makes_the_same_tables(calig: Calig, audited: Audited, tmp_path:
     assert calig("query", "SELECT 1", "--warehouse", warehouse).code == 2
     answer = calig("rebuild", "--warehouse", warehouse)
     assert answer.out.strip() == "rebuilt the tables of 1 runs"
-    assert tables(warehouse, audited.run_id) == tables(audited.warehouse, audited.run_id)
+    assert_same_tables(warehouse, audited.run_id, audited.warehouse, audited.run_id)
 
 
 def test_explain_shows_a_text_and_its_classes(calig: Calig, tiny_model: Path) -> None:
@@ -526,6 +526,7 @@ def test_explain_wants_sense(arguments: list[str], complaint: str, calig: Calig,
 def test_explain_marks_a_truncated_text(calig: Calig, tiny_model: Path) -> None:
     answer = calig("explain", "--model", tiny_model, "--text", "good film " * MAX_TOKENS)
     assert answer.code == 0
+    assert "its end was not read" in answer.out
 
 
 def test_a_text_that_gives_nan_is_one_line(calig: Calig, tmp_path: Path) -> None:
