@@ -1,6 +1,6 @@
 """The command line: `calig`, also `python -m calig`. Heavy imports happen inside the commands that need them.
 
-Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke.
+Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from calig.errors import DocumentError, GateError, InputError
@@ -38,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises on a wrong command or option: click's class, or in newer versions a copy of it."""
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -143,14 +144,15 @@ def query(
     from calig.warehouse.questions import question
 
     opened = Warehouse.open(warehouse, create=False)
-    if ddl:
-        out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
-    elif sql is None:
-        _print_catalogue(queries.describe(opened, run))
-    else:
-        if sql.startswith("@"):
-            sql = question(sql.removeprefix("@")).sql
-        _print_rows(queries.query(opened, sql, run), output)
+    with _reader_may_leave():
+        if ddl:
+            out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
+        elif sql is None:
+            _print_catalogue(queries.describe(opened, run))
+        else:
+            if sql.startswith("@"):
+                sql = question(sql.removeprefix("@")).sql
+            _print_rows(queries.query(opened, sql, run), output)
 
 
 @app.command()
@@ -159,16 +161,9 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.runs import list_runs
 
-    table = Table(
-        Column("run", no_wrap=True, min_width=24),
-        "status",
-        "model",
-        "corpus",
-        "documents",
-        "computed",
-        "reused",
-        box=None,
-    )
+    table = Table(box=None)
+    for column in ("run", "status", "model", "corpus", "documents", "computed", "reused"):
+        table.add_column(column, no_wrap=column not in ("model", "corpus"), overflow="fold")
     for one in reversed(list_runs(Warehouse.open(warehouse, create=False))):
         numbers = (one.corpus["documents"], one.attributed, one.reused)
         table.add_row(
@@ -221,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     try:
         code = app(args=arguments, standalone_mode=False)
+        if code == _INTERRUPTED:  # newer typers turn Ctrl-C into this
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except (InputError, DocumentError) as error:
         _fail(str(error), 2)
@@ -230,10 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         problem = " ".join(error.format_message().split())  # empty where the help was printed in its place
         _fail(f"{problem} (calig --help lists what there is)", 2) if problem else sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
-        _fail("stopped; what was finished is kept, and the same command goes on from there", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _fail("stopped; what was finished is kept, and the same command goes on from there", _INTERRUPTED)
     except Exception as error:
         log = _log_error()
         advice = f"details in {log}; the same command run again goes on from what is finished"
@@ -284,6 +278,16 @@ def _log_to(path: Path) -> None:
 
 
 @contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Take it as the end, not as a mistake, when what reads the output stops reading, as `head` does."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the libraries' progress bars and start-up chatter off the terminal."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -293,7 +297,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    err.print(f"calig: {message}", style="red" if code != 130 else None, markup=False, soft_wrap=True)
+    err.print(
+        f"calig: {message}", style="red" if code != _INTERRUPTED else None, markup=False, soft_wrap=True
+    )
     sys.exit(code)
 
 
@@ -328,6 +334,8 @@ def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:
+    from calig.terminal import printable
+
     if output is Format.csv:
         writer = csv.writer(sys.stdout)
         writer.writerow(result.columns)
@@ -336,7 +344,10 @@ def _print_rows(result: QueryResult, output: Format) -> None:
         rows = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
         print(json.dumps(list(rows), default=str, ensure_ascii=False, indent=1))
     else:
-        _print_table(result.columns, [[_cell(value) for value in row] for row in result.rows])
+        _print_table(
+            [printable(name) for name in result.columns],
+            [[_cell(value) for value in row] for row in result.rows],
+        )
     if result.truncated:
         err.print(
             f"only the first {len(result.rows)} rows are shown; add a LIMIT or aggregate", style="yellow"

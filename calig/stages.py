@@ -41,6 +41,7 @@ from calig.warehouse.shards import ShardManifest, held, write_shard
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.attribution.method import Method
+    from calig.models.loading import Pretrained
 
 log = logging.getLogger(__name__)
 
@@ -134,13 +135,13 @@ def model_stamp(config: AuditConfig) -> str:
 
 def describe_model(config: AuditConfig) -> ModelCard:
     """Load the model, check that it can be explained as asked, and take its fingerprint."""
-    from calig.attribution.explainer import model_hash
+    from calig.attribution.explainer import Explainer, model_hash
 
-    explainer = _load(config)
-    pretrained = explainer.pretrained
-    _worker.explainer = None
+    pretrained = _pretrained(config, config.model.revision)
+    fresh = model_hash(pretrained)  # before any use: a tokenizer keeps how it last truncated
+    depth = Explainer(pretrained, method_of(config)).depth
     revision = pretrained.revision or config.model.revision
-    return ModelCard(config.model.id, revision, model_hash(pretrained), pretrained.classes, explainer.depth)
+    return ModelCard(config.model.id, revision, fresh, pretrained.classes, depth)
 
 
 def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
@@ -285,28 +286,33 @@ def check_gates(run: Run) -> None:
         )
 
 
-def _load(config: AuditConfig, model: ModelCard | None = None, schedule: str | None = None) -> Explainer:
-    """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
-    known = model.hash if model is not None else model_stamp(config)
-    identity = (config.model, known, config.method, config.runtime, schedule)
-    if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
-        loaded: Explainer = _worker.explainer
-        return loaded
+def _pretrained(config: AuditConfig, revision: str | None) -> Pretrained:
+    """Load the model as configured, and give torch the threads that fall to one worker."""
     import torch
 
-    from calig.attribution.explainer import Explainer, model_hash
-    from calig.attribution.schedule import Schedule
     from calig.models.loading import load_pretrained
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
-    pretrained = load_pretrained(
+    return load_pretrained(
         config.model.id,
-        revision=model.revision if model is not None else config.model.revision,
+        revision=revision,
         device=config.runtime.device,
         dtype=config.runtime.dtype,
     )
-    if model is not None and model_hash(pretrained) != model.hash:
+
+
+def _load(config: AuditConfig, model: ModelCard, schedule: str | None = None) -> Explainer:
+    """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
+    identity = (config.model, model.hash, config.method, config.runtime, schedule)
+    if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
+        loaded: Explainer = _worker.explainer
+        return loaded
+    from calig.attribution.explainer import Explainer, model_hash
+    from calig.attribution.schedule import Schedule
+
+    pretrained = _pretrained(config, model.revision)
+    if model_hash(pretrained) != model.hash:
         raise ModelChangedError(
             f"model.id: {config.model.id} changed while the audit ran; run the audit again"
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.flows.material import Audited, Row, audit_config, make_rows, save_model, write_parquet
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; the command line sets it for itself
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     importlib.import_module("tasks")  # sets Prefect's environment before its first import
     from prefect.settings import (
         PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_HOME,
         PREFECT_LOCAL_STORAGE_PATH,
         PREFECT_LOGGING_TO_API_ENABLED,
@@ -46,7 +50,8 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = {
         PREFECT_HOME: home,
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
-        PREFECT_LOGGING_TO_API_ENABLED: False,  # a second saved per flow
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread holds up the end of a flow
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
         yield str(PREFECT_API_URL.value())

@@ -182,14 +182,20 @@ def tables(warehouse: Path, run_id: str) -> dict[str, list[tuple[Any, ...]]]:
     return content
 
 
-def assert_same_tables(warehouse: Path, run_id: str, other: Path, other_run_id: str) -> None:
-    """Compare all tables of two runs, floats up to rounding."""
+def assert_same_tables(
+    warehouse: Path, run_id: str, other: Path, other_run_id: str, tolerance: float = 1e-6
+) -> None:
+    """Compare all tables of two runs, floats within the tolerance, relative or absolute."""
     found, expected = tables(warehouse, run_id), tables(other, other_run_id)
     for table, rows in expected.items():
         assert len(found[table]) == len(rows), table
         for ours, theirs in zip(found[table], rows, strict=True):
             for value, wanted in zip(ours, theirs, strict=True):
                 if isinstance(wanted, float):
-                    assert math.isclose(value, wanted, rel_tol=1e-6, abs_tol=1e-6), (table, ours, theirs)
+                    assert math.isclose(value, wanted, rel_tol=tolerance, abs_tol=tolerance), (
+                        table,
+                        ours,
+                        theirs,
+                    )
                 else:
                     assert value == wanted, (table, ours, theirs)

@@ -1,0 +1,585 @@
+"""The command line: exit codes, one line for every mistake, and what each command prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+from calig import stages
+from calig.cli import main
+from calig.warehouse.layout import Warehouse
+from tests.flows.material import (
+    MAX_TOKENS,
+    Audited,
+    Row,
+    assert_same_tables,
+    audit_dict,
+    run_manifest,
+    save_model,
+    select,
+    write_csv,
+    write_parquet,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+class Answer:
+    """What one call of the command line gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def line(self) -> str:
+        """The one line of complaint, checked to be the only one besides what the audit says when it starts."""
+        lines = [line for line in self.err.splitlines() if line != "starting Prefect …"]
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("calig: ")
+        return lines[0].removeprefix("calig: ")
+
+
+Calig = Callable[..., Answer]
+
+
+@pytest.fixture
+def calig(capsys: pytest.CaptureFixture[str]) -> Calig:
+    """Run the command line in this process."""
+
+    def run(*arguments: str | Path) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(stopped.value.code, int)
+        return Answer(stopped.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def write_audit(tmp_path: Path, tiny_model: Path, tiny_corpus: Path) -> Callable[..., Path]:
+    """Write an audit's YAML; `sections` change single fields of the tiny audit."""
+
+    def write(**sections: Any) -> Path:
+        data = audit_dict(tiny_model, tiny_corpus, tmp_path / "w")
+        for name, value in sections.items():
+            data[name] = {**data.get(name, {}), **value} if isinstance(value, dict) else value
+        path = tmp_path / "audit.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return path
+
+    return write
+
+
+def _environment(**changes: str) -> dict[str, str]:
+    ours = ("CALIG_SHARED", "TQDM_DISABLE", "TRANSFORMERS_VERBOSITY")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_") and k not in ours}
+    return {**inherited, **changes}
+
+
+def _subprocess(
+    *arguments: str | Path, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "calig", *map(str, arguments)],
+        env=_environment(PYTHONPATH=str(ROOT), **environment),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+# Wrong input: exit code 2 and one line, before Prefect is started.
+
+
+def test_no_such_model_folder(calig: Calig, write_audit: Callable[..., Path], tmp_path: Path) -> None:
+    answer = calig("audit", write_audit(model={"id": str(tmp_path / "nowhere")}))
+    assert answer.code == 2
+    assert f"model.id: no model folder at {tmp_path / 'nowhere'}" in answer.line
+
+
+def test_a_model_without_a_classification_head(
+    calig: Calig, write_audit: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(tiny_model).save_pretrained(tmp_path / "headless")
+    answer = calig("audit", write_audit(model={"id": str(tmp_path / "headless")}))
+    assert answer.code == 2
+    assert "BertModel without a sequence-classification head" in answer.line
+
+
+def test_pickled_weights(
+    calig: Calig, write_audit: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    answer = calig("audit", write_audit(model={"id": str(model)}))
+    assert answer.code == 2
+    assert "only pickle weights (pytorch_model.bin)" in answer.line
+
+
+def test_an_unknown_field_names_the_nearest(calig: Calig, write_audit: Callable[..., Path]) -> None:
+    answer = calig("audit", write_audit(runtime={"shard_documnets": 3}))
+    assert answer.code == 2
+    assert (
+        "runtime.shard_documnets is not a known field: did you mean runtime.shard_documents?" in answer.line
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("corpus.limit", "--set corpus.limit: write it as section.field=value"),
+        ("=3", "--set =3: write it as"),
+        ("corpus.limit=0", "corpus.limit is 0"),
+        ("name.inner=3", "--set name.inner=3: name is a value, not a section"),
+        ("corpus.limit=[", "--set corpus.limit=["),
+    ],
+)
+def test_a_wrong_override(
+    override: str, complaint: str, calig: Calig, write_audit: Callable[..., Path]
+) -> None:
+    answer = calig("audit", write_audit(), "--set", override)
+    assert answer.code == 2
+    assert complaint in answer.line
+
+
+def test_a_warehouse_that_cannot_be_written(
+    calig: Calig, write_audit: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    answer = calig("audit", write_audit(), "--warehouse", tmp_path / "file" / "w")
+    assert answer.code == 2
+    assert f"warehouse {tmp_path / 'file' / 'w'}" in answer.line
+
+
+def test_no_such_configuration(calig: Calig, tmp_path: Path) -> None:
+    answer = calig("audit", tmp_path / "none.yaml")
+    assert answer.code == 2
+    assert f"{tmp_path / 'none.yaml'}: no such file" in answer.line
+
+
+def test_an_unset_variable(calig: Calig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CALIG_SHARED", raising=False)
+    answer = calig("audit", ROOT / "infra" / "audits" / "sst2.yaml")
+    assert answer.code == 2
+    assert "${CALIG_SHARED}, which is not set" in answer.line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["adit"], "'adit'"),
+        (["audit"], "config"),
+        (["audit", "--colour"], "--colour"),
+        (["query", "--format", "xml"], "--format"),
+        (["explain", "--text", "a", "--model", "m", "--weight", "3"], "--weight"),
+        (["explain", "--text", "a", "--model", "/m", "--tolerance", "3"], "--tolerance"),
+        (["explain", "--text", "a", "--model", "/no/model"], "/no/model"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], complaint: str, calig: Calig) -> None:
+    answer = calig(*arguments)
+    assert answer.code == 2
+    assert complaint in answer.line
+
+
+def test_no_command_prints_the_help(calig: Calig) -> None:
+    answer = calig()
+    assert answer.code == 2
+    assert answer.err == ""
+    assert "audit" in answer.out
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["query", "SELECT 1"], ["query"], ["report"], ["rebuild"]])
+def test_no_warehouse(arguments: list[str], calig: Calig, tmp_path: Path) -> None:
+    answer = calig(*arguments, "--warehouse", tmp_path / "w")
+    assert answer.code == 2
+    assert f"no warehouse at {tmp_path / 'w'}" in answer.line
+    assert not (tmp_path / "w").exists()
+
+
+# Wrong input found inside the flow: the same.
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_missing_column_names_those_there(calig: Calig, write_audit: Callable[..., Path]) -> None:
+    answer = calig("audit", write_audit(corpus={"text": "sentence"}))
+    assert answer.code == 2
+    assert "has no column 'sentence' for corpus.text; it has id, text, label, topic" in answer.line
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_empty_corpus(calig: Calig, write_audit: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("id,text,label\n")
+    answer = calig("audit", write_audit(corpus={"path": str(tmp_path / "empty.csv")}))
+    assert answer.code == 2
+    assert "empty.csv has no rows" in answer.line
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_csv_that_is_not_utf_8(calig: Calig, write_audit: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("id,text,label\na,déjà vu,0\n".encode("latin-1"))
+    answer = calig("audit", write_audit(corpus={"path": str(tmp_path / "latin.csv")}))
+    assert answer.code == 2
+    assert "latin.csv" in answer.line
+    assert "UTF-8" in answer.line
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_target_label_without_labels(calig: Calig, write_audit: Callable[..., Path]) -> None:
+    answer = calig("audit", write_audit(method={"target": "label"}, corpus={"label": None}))
+    assert answer.code == 2
+    assert "corpus.label" in answer.line
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_target_that_is_no_class(calig: Calig, write_audit: Callable[..., Path]) -> None:
+    answer = calig("audit", write_audit(method={"target": "neutral"}))
+    assert answer.code == 2
+    assert "method.target: 'neutral' is not a class of the model" in answer.line
+    assert "negative, positive" in answer.line
+
+
+def test_a_label_outside_the_classes_in_a_process_of_its_own(
+    write_audit: Callable[..., Path], tmp_path: Path, tiny_rows: list[Row], prefect_server: str
+) -> None:
+    """Prefect logs the failure with a traceback: into the warehouse's log, never to the terminal."""
+    rows = [dict(row) for row in tiny_rows]
+    rows[4]["label"] = 7
+    corpus = write_csv(tmp_path / "corpus.csv", rows)
+    config = write_audit(corpus={"path": str(corpus)})
+    done = _subprocess(
+        "audit", config, PREFECT_API_URL=prefect_server, PREFECT_HOME=str(tmp_path / "prefect")
+    )
+    answer = Answer(done.returncode, done.stdout, done.stderr)
+    assert answer.code == 2
+    assert f"{corpus}, row " in answer.line
+    assert "label '7' is no class of the model, which has 0 negative, 1 positive" in answer.line
+    assert answer.out == ""
+    assert "Traceback" in (tmp_path / "w" / "calig.log").read_text()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_second_writer_of_the_attributions(
+    calig: Calig, audited: Audited, tmp_path: Path, write_audit: Callable[..., Path]
+) -> None:
+    folder = shutil.copytree(audited.warehouse, tmp_path / "w")
+    key = run_manifest(folder, audited.run_id)["attribution_key"]
+    warehouse = Warehouse.open(folder)
+    with warehouse.writer_lock(warehouse.attributions(key)):
+        answer = calig("audit", write_audit())
+    assert answer.code == 2
+    assert f"another writer is at work (pid {os.getpid()} on " in answer.line
+    assert select(folder, "SELECT count(*) FROM runs") == [(1,)], "the run that could not start shows nowhere"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_second_writer_of_the_tables(
+    calig: Calig,
+    audited: Audited,
+    tmp_path: Path,
+    write_audit: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stages, "LOCK_SECONDS", 0.1)
+    folder = shutil.copytree(audited.warehouse, tmp_path / "w")
+    with Warehouse.open(folder).writer_lock():
+        answer = calig("audit", write_audit())
+        rebuild = calig("rebuild", "--warehouse", folder)
+    assert answer.code == rebuild.code == 2
+    assert "another writer is at work (pid " in answer.line
+    assert "another writer is at work (pid " in rebuild.line
+    assert calig("query", "SELECT run_id FROM runs", "--warehouse", folder).code == 0
+
+
+# Breakage: exit code 3, where the log is, how to go on.
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_breakage_says_where_the_log_is_and_how_to_go_on(
+    calig: Calig, tmp_path: Path, write_audit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("the disk is on fire\nsecond line")
+
+    config = write_audit(runtime={"retries": 0})
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "attribute_shard", broken)
+        answer = calig("audit", config)
+    assert answer.code == 3
+    assert answer.line.startswith("OSError: the disk is on fire (details in ")
+    assert str(tmp_path / "calig-error.log") in answer.line
+    assert "the same command run again goes on from what is finished" in answer.line
+    assert "Traceback" in (tmp_path / "calig-error.log").read_text()
+    assert calig("audit", config).code == 0
+
+
+# Audit.
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_audit_prints_numbers_report_and_the_next_question(
+    calig: Calig, tmp_path: Path, write_audit: Callable[..., Path], tiny_rows: list[Row]
+) -> None:
+    answer = calig("audit", write_audit(), "--set", "corpus.limit=10", "--set", "name=nightly")
+    assert answer.code == 0
+    assert answer.err == "starting Prefect …\n"
+    summary, report, ask = answer.out.splitlines()
+    assert "-nightly: 10 documents (10 explained now, 0 reused), accuracy 0." in summary
+    assert "0 failures, 100.00% of (document, depth) pairs within tolerance" in summary
+    page = Path(report.removeprefix("report: file://"))
+    assert page.is_file()
+    assert page.is_relative_to(tmp_path / "w")
+    sql = ask.split('"')[1]
+    assert calig("query", sql, "--warehouse", tmp_path / "w").code == 0
+    assert "Finished in state Completed()" in (tmp_path / "w" / "calig.log").read_text()
+
+
+# Query.
+
+
+def test_csv_reads_back(calig: Calig, audited: Audited) -> None:
+    sql = "SELECT source_id, text, probability, label FROM documents ORDER BY doc_id"
+    answer = calig("query", sql, "--format", "csv", "--warehouse", audited.warehouse)
+    header, *rows = csv.reader(io.StringIO(answer.out))
+    assert header == ["source_id", "text", "probability", "label"]
+    assert [(a, b, float(c), d) for a, b, c, d in rows] == select(audited.warehouse, sql)
+
+
+def test_csv_keeps_quotes_commas_and_line_breaks(calig: Calig, audited: Audited) -> None:
+    sql = """SELECT 'a "b", c' || chr(10) || 'd' AS x, NULL AS y"""
+    answer = calig("query", sql, "--format", "csv", "--warehouse", audited.warehouse)
+    assert list(csv.reader(io.StringIO(answer.out))) == [["x", "y"], ['a "b", c\nd', ""]]
+
+
+def test_json_reads_back(calig: Calig, audited: Audited) -> None:
+    sql = "SELECT source_id, tokens, logits, truncated, 'é' AS accent FROM documents ORDER BY doc_id LIMIT 3"
+    answer = calig("query", sql, "--format", "json", "--warehouse", audited.warehouse)
+    rows = json.loads(answer.out)
+    assert list(rows[0]) == ["source_id", "tokens", "logits", "truncated", "accent"]
+    assert [tuple(row.values()) for row in rows] == select(audited.warehouse, sql)
+    assert "é" in answer.out
+
+
+def test_a_table_cannot_steer_the_terminal(calig: Calig, audited: Audited) -> None:
+    sql = "SELECT chr(27) || '[31mred' || chr(7) || chr(10) || 'x' AS evil, '[bold]plain[/]' AS markup"
+    answer = calig("query", sql, "--warehouse", audited.warehouse)
+    assert answer.code == 0
+    assert not {"\x1b", "\x07"} & set(answer.out)
+    assert "[31mred" in answer.out
+    assert "[bold]plain[/]" in answer.out
+    assert len(answer.out.splitlines()) == 2
+
+
+def test_a_column_name_cannot_steer_the_terminal(calig: Calig, audited: Audited) -> None:
+    answer = calig("query", 'SELECT 1 AS "\x1b[31m[bold]name[/]"', "--warehouse", audited.warehouse)
+    assert "\x1b" not in answer.out
+    assert "[bold]name[/]" in answer.out
+
+
+def test_a_wide_table_loses_nothing(calig: Calig, audited: Audited) -> None:
+    answer = calig("query", "SELECT * FROM runs", "--warehouse", audited.warehouse)
+    manifest = run_manifest(audited.warehouse, audited.run_id)
+    for value in (audited.run_id, manifest["model"]["hash"], manifest["attribution_key"], "negative"):
+        assert value in answer.out
+    for column in ("corpus_source", "worst_completeness_error", "timings"):
+        assert column in answer.out
+    assert "…" not in answer.out
+
+
+def test_a_narrow_table_is_a_table(calig: Calig, audited: Audited) -> None:
+    answer = calig(
+        "query", "SELECT 1 AS a, 0.123456::DOUBLE AS b, NULL AS c", "--warehouse", audited.warehouse
+    )
+    assert [line.split() for line in answer.out.splitlines()] == [["a", "b", "c"], ["1", "0.1235"]]
+
+
+def test_without_sql_the_catalogue_is_listed(calig: Calig, audited: Audited) -> None:
+    answer = calig("query", "--warehouse", audited.warehouse)
+    assert answer.code == 0
+    for name in ("word_stats (table)", "documents (view)", "logit_effect DOUBLE", "topic VARCHAR"):
+        assert name in answer.out
+
+
+def test_the_ddl_works_in_a_duckdb_of_its_own(calig: Calig, audited: Audited) -> None:
+    answer = calig("query", "--ddl", "--warehouse", audited.warehouse)
+    with duckdb.connect() as connection:
+        connection.execute(answer.out)
+        for view in ("tokens", "words", "documents", "relevance_long"):
+            [(count,)] = connection.execute(f"SELECT count(*) FROM {view}").fetchall()
+            assert [(count,)] == select(audited.warehouse, f"SELECT count(*) FROM {view}")
+            assert count > 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "complaint"),
+    [
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("SELECT nothing FROM runs", "nothing"),
+        ("SELECT * FROM word_stat", "Did you mean"),
+        ("SELECT 1; SELECT 2", "2 statements"),
+        ("DROP TABLE runs", "DROP"),
+        ("COPY runs TO 'x.csv'", "COPY"),
+        ("SELECT * FROM read_text('/etc/passwd')", "read_text"),
+        ("", "0 statements"),
+    ],
+)
+def test_bad_sql(sql: str, complaint: str, calig: Calig, audited: Audited) -> None:
+    answer = calig("query", sql, "--warehouse", audited.warehouse)
+    assert answer.code == 2
+    assert complaint in answer.line
+
+
+def test_an_unknown_run_lists_those_there(calig: Calig, audited: Audited) -> None:
+    for arguments in (["query", "SELECT 1", "--run", "19990101"], ["report", "19990101"]):
+        answer = calig(*arguments, "--warehouse", audited.warehouse)
+        assert answer.code == 2
+        assert "run 19990101: no such run" in answer.line
+        assert audited.run_id in answer.line
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_run_chooses_what_the_views_show(
+    calig: Calig, audited: Audited, tmp_path: Path, write_audit: Callable[..., Path]
+) -> None:
+    shutil.copytree(audited.warehouse, tmp_path / "w")
+    assert calig("audit", write_audit(corpus={"limit": 5})).code == 0
+    sql = "SELECT count(*), count(DISTINCT run_id) FROM documents"
+    expected = {"latest": "5,1", "previous": "24,1", "all": "29,2", audited.run_id: "24,1"}
+    for run, numbers in expected.items():
+        answer = calig("query", sql, "--run", run, "--format", "csv", "--warehouse", tmp_path / "w")
+        assert answer.out.splitlines()[1] == numbers, run
+
+
+# The other commands.
+
+
+def test_runs_are_listed(calig: Calig, audited: Audited) -> None:
+    answer = calig("runs", "--warehouse", audited.warehouse)
+    assert answer.code == 0
+    header, row, *_ = (line.split() for line in answer.out.splitlines())
+    assert header == ["run", "status", "model", "corpus", "documents", "computed", "reused"]
+    assert row[:2] == [audited.run_id, "complete"]
+    assert row[-3:] == ["24", "24", "0"]
+
+
+def test_report_writes_the_page_again(calig: Calig, audited: Audited, tmp_path: Path) -> None:
+    warehouse = shutil.copytree(audited.warehouse, tmp_path / "w")
+    page = warehouse / "runs" / audited.run_id / "report" / "index.html"
+    page.unlink()
+    answer = calig("report", audited.run_id[:10], "--warehouse", warehouse)
+    assert answer.out.strip() == str(page)
+    assert "<html" in page.read_text()
+
+
+def test_rebuild_makes_the_same_tables(calig: Calig, audited: Audited, tmp_path: Path) -> None:
+    warehouse = shutil.copytree(audited.warehouse, tmp_path / "w")
+    (warehouse / "calig.duckdb").unlink()
+    assert calig("query", "SELECT 1", "--warehouse", warehouse).code == 2
+    answer = calig("rebuild", "--warehouse", warehouse)
+    assert answer.out.strip() == "rebuilt the tables of 1 runs"
+    assert_same_tables(warehouse, audited.run_id, audited.warehouse, audited.run_id)
+
+
+def test_explain_shows_a_text_and_its_classes(calig: Calig, tiny_model: Path) -> None:
+    answer = calig("explain", "--model", tiny_model, "--text", "the film was good", "--target", "positive")
+    assert answer.code == 0, answer.err
+    assert "positive" in answer.out
+    assert "film" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--text", ""], "empty"),
+        (["--text", "a film", "--target", "neutral"], "'neutral' is not a class of the model"),
+        (["--text", "a film", "--target", "7"], "7 is not a class of the model"),
+        (["--text", "a film", "--baseline", "blank"], "blank"),
+        (["--text", "a film", "--device", "abacus"], "'abacus' cannot be used here"),
+    ],
+)
+def test_explain_wants_sense(arguments: list[str], complaint: str, calig: Calig, tiny_model: Path) -> None:
+    answer = calig("explain", "--model", tiny_model, *arguments)
+    assert answer.code == 2
+    assert complaint in answer.line
+
+
+def test_explain_marks_a_truncated_text(calig: Calig, tiny_model: Path) -> None:
+    answer = calig("explain", "--model", tiny_model, "--text", "good film " * MAX_TOKENS)
+    assert answer.code == 0
+    assert "its end was not read" in answer.out
+
+
+def test_a_text_that_gives_nan_is_one_line(calig: Calig, tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", broken=True)
+    answer = calig("explain", "--model", model, "--text", "a nan film")
+    assert answer.code == 2
+    assert "NaN" in answer.line
+
+
+def test_help_is_quick_and_light() -> None:
+    code = (
+        "import sys\nfrom calig.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit as stop: assert stop.code == 0\n"
+        "print(sorted({'torch', 'transformers', 'prefect', 'datasets', 'duckdb'} & set(sys.modules)))"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=_environment(), capture_output=True, text=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "audit" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_a_closed_pipe_is_no_error(audited: Audited) -> None:
+    command = (
+        f"{sys.executable} -m calig query 'SELECT * FROM tokens' --format csv --warehouse {audited.warehouse}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"],
+        cwd=ROOT,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("run_id,doc_id")
+
+
+def test_python_m_calig_from_an_empty_folder(tmp_path: Path) -> None:
+    done = _subprocess("runs", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_without_labels_has_no_accuracy(
+    calig: Calig, tmp_path: Path, write_audit: Callable[..., Path], tiny_rows: list[Row], prefect_server: str
+) -> None:
+    corpus = write_parquet(tmp_path / "corpus.parquet", [{"text": row["text"]} for row in tiny_rows[:6]])
+    answer = calig("audit", write_audit(corpus={"path": str(corpus), "label": None, "id": None}))
+    assert answer.code == 0, answer.err
+    assert "no labels" in answer.out

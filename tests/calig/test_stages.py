@@ -1,0 +1,221 @@
+"""The stages as plain functions, without Prefect."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer
+
+from calig import stages
+from calig.corpus import CorpusManifest
+from calig.errors import GateError, InputError
+from calig.records import document_key
+from calig.stages import ModelCard, Run
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.shards import held
+from tests.flows.material import CLASSES, Row, audit_config, run_manifest, select, write_parquet
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> Run:
+    """A run under way, over 9 documents of which two are the same text, in shards of 3."""
+    rows = [*tiny_rows[:5], tiny_rows[2], *tiny_rows[5:8]]
+    corpus = write_parquet(tmp_path / "corpus.parquet", rows)
+    config = audit_config(tiny_model, corpus, tmp_path / "w", runtime={"shard_documents": 3})
+    stages.precheck(config)
+    model = stages.describe_model(config)
+    manifest = stages.bring_in(config, model)
+    return stages.start_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+
+
+def test_a_model_card_says_what_the_model_is(run: Run, tiny_model: Path) -> None:
+    assert run.model == ModelCard(str(tiny_model), None, run.model.hash, CLASSES, 3)
+    assert len(run.model.hash) == 64
+
+
+def test_a_model_in_use_keeps_its_fingerprint(tmp_path: Path, run: Run, tiny_model: Path) -> None:
+    """A tokenizer keeps how it last truncated: what was saved with a limit must not change by being used."""
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    tokenizer.enable_truncation(7)
+    tokenizer.save(str(model / "tokenizer.json"))
+    corpus = Path(str(run.config.corpus.path))
+    config = audit_config(model, corpus, tmp_path / "other", method={"baseline": "token:the"})
+    card = stages.describe_model(config)
+    manifest = stages.bring_in(config, card)
+    stages.learn_schedule(config, card, manifest)
+    assert stages.describe_model(config) == card
+
+
+def test_a_started_run_is_running_and_knows_its_documents(run: Run, tiny_rows: list[Row]) -> None:
+    manifest = run_manifest(run.warehouse.root, run.run_id)
+    assert manifest["status"] == "running"
+    assert manifest["finished"] is None
+    assert manifest["model"]["classes"] == list(CLASSES)
+    assert set(manifest["versions"]) >= {"calig", "torch", "transformers", "prefect", "duckdb"}
+    documents = pq.read_table(run.warehouse.run(run.run_id) / "documents.parquet")
+    assert documents.column_names == ["run_id", "doc_id", "source_id", "doc_key", "label", "topic"]
+    assert set(documents["run_id"].to_pylist()) == {run.run_id}
+    assert documents["source_id"].to_pylist()[:6] == ["r0", "r1", "r2", "r3", "r4", "r2"]
+
+
+def test_two_runs_of_one_second_have_two_ids(run: Run) -> None:
+    schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
+    ids = {stages.start_run(run.config, run.model, run.corpus, schedule).run_id for _ in range(3)}
+    assert len({run.run_id, *ids}) == 4
+
+
+def test_missing_shards_hold_every_text_once(run: Run) -> None:
+    assert stages.missing_shards(run) == [[0, 1, 2], [3, 4, 6], [7, 8]]
+
+
+def test_a_finished_shard_is_missing_no_more(run: Run, tiny_rows: list[Row]) -> None:
+    first, second, third = stages.missing_shards(run)
+    done: list[int] = []
+    manifest = stages.attribute_shard(run, second, done.append)
+    assert (manifest.documents, manifest.failures) == (3, 0)
+    assert sum(done) == 3
+    assert held(run.folder) == {document_key(tiny_rows[i]["text"]) for i in (3, 4, 5)}
+    assert stages.missing_shards(run) == [first, third]
+
+
+def test_shards_without_a_size_hold_a_minute_of_the_pilots_work(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from calig.attribution.schedule import Schedule
+
+    config = run.config.model_copy(
+        update={"runtime": run.config.runtime.model_copy(update={"shard_documents": None})}
+    )
+    path = run.warehouse.schedules / f"{run.schedule_key}.json"
+    schedule = Schedule.from_json(path.read_text())
+    for seconds, size in ((0.0001, 10_000), (0.5, 120), (100.0, 16)):
+        path.write_text(replace(schedule, seconds_per_document=seconds).to_json())
+        assert stages._shard_size(replace(run, config=config)) == size
+    assert stages.missing_shards(replace(run, config=config)) == [[0, 1, 2, 3, 4, 6, 7, 8]]
+
+
+def test_the_schedule_is_learnt_once_and_again_when_damaged(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run.warehouse.schedules / f"{run.schedule_key}.json"
+    before = path.read_text(), path.stat().st_mtime_ns
+    assert stages.learn_schedule(run.config, run.model, run.corpus) == path
+    assert (path.read_text(), path.stat().st_mtime_ns) == before
+    path.write_text("{")
+    assert stages.learn_schedule(run.config, run.model, run.corpus) == path
+    stages.start_run(run.config, run.model, run.corpus, path)
+
+
+def test_a_model_that_changes_meanwhile_is_noticed(run: Run) -> None:
+    changed = replace(run, model=replace(run.model, hash="0" * 64))
+    stages._worker.explainer = None
+    with pytest.raises(InputError, match=r"model\.id: .* changed while the audit ran"):
+        stages.attribute_shard(changed, [0])
+
+
+def test_a_closed_run_counts_what_was_computed_and_reused(run: Run) -> None:
+    for doc_ids in stages.missing_shards(run):
+        stages.attribute_shard(run, doc_ids)
+    stages.aggregate_run(run, 6, {"attribute": 1.23456})
+    manifest = run_manifest(run.warehouse.root, run.run_id)
+    assert (manifest["status"], manifest["attributed"], manifest["reused"]) == ("complete", 6, 2)
+    assert manifest["timings"] == {"attribute": 1.235}
+    row = stages.summary(run.warehouse, run.run_id)
+    assert (row["documents"], row["failures"], row["attributed"]) == (9, 0, 6)
+    stages.check_gates(run)
+    assert stages.write_report(run).is_file()
+    assert select(run.warehouse.root, "SELECT count(*), count(DISTINCT doc_key) FROM documents") == [(9, 8)]
+
+
+def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
+    for doc_ids in stages.missing_shards(run):
+        stages.attribute_shard(run, doc_ids)
+    stages.aggregate_run(run, 8, {})
+    schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
+    second = stages.start_run(run.config, run.model, run.corpus, schedule)
+    stages.mark_failed(second)
+    manifest = run_manifest(run.warehouse.root, second.run_id)
+    assert manifest["status"] == "failed"
+    assert manifest["finished"] is not None
+    assert select(run.warehouse.root, "SELECT DISTINCT run_id FROM documents") == [(run.run_id,)]
+
+
+@pytest.mark.parametrize(("failures", "holds"), [(0, True), (5, True), (6, False), (100, False)])
+def test_a_gate_is_a_share_not_to_be_passed(
+    failures: int, holds: bool, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "summary", lambda *_: {"failures": failures, "documents": 100})
+    if holds:
+        stages.check_gates(run)
+    else:
+        with pytest.raises(
+            GateError, match=rf"{failures} of 100 documents failed \({failures}\.0%, limit 5\.0%"
+        ):
+            stages.check_gates(run)
+
+
+def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    config = run.config.model_copy(update={"model": run.config.model.model_copy(update={"id": str(folder)})})
+    before = stages.model_stamp(config)
+    assert stages.model_stamp(config) == before
+    os.utime(folder / "config.json", (1, 1))
+    touched = stages.model_stamp(config)
+    (folder / "model.safetensors").write_bytes(b"")
+    assert len({before, touched, stages.model_stamp(config)}) == 3
+
+
+def test_a_target_of_labels_puts_the_label_into_the_key(
+    tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]
+) -> None:
+    """The same text with another label is then another document."""
+    rows = [tiny_rows[0] | {"label": 0}, tiny_rows[0] | {"label": 1}]
+    corpus = write_parquet(tmp_path / "corpus.parquet", rows)
+    config = audit_config(tiny_model, corpus, tmp_path / "w", method={"target": "label"})
+    model = stages.describe_model(config)
+    manifest: CorpusManifest = stages.bring_in(config, model)
+    run = stages.start_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+    [shard] = stages.missing_shards(run)
+    assert stages.attribute_shard(run, shard).documents == 2
+    stages.aggregate_run(run, 2, {})
+    assert select(tmp_path / "w", "SELECT label, target FROM documents ORDER BY doc_id") == [
+        ("negative", "negative"),
+        ("positive", "positive"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "module", ["calig", "calig.stages", "calig.cli", "calig.doctor", "calig.report.build"]
+)
+def test_the_library_knows_nothing_of_prefect(module: str) -> None:
+    code = f"import {module}, sys; print(sorted({{'prefect', 'tasks', 'flows', 'torch'}} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_stages_run_without_prefect(run: Run) -> None:
+    """The fixture went through the first four; a process where Prefect cannot be imported does a shard."""
+    code = (
+        "import sys, pickle; sys.modules['prefect'] = None\n"
+        "from calig import stages\n"
+        "run = pickle.load(sys.stdin.buffer)\n"
+        "print(stages.attribute_shard(run, [0, 1]).documents)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(run), cwd=root, capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip() == "2"
+    assert Warehouse.open(run.config.warehouse) == run.warehouse

@@ -1,0 +1,234 @@
+"""What a kill, a damaged file or a bad document leaves, and how the next audit goes on from there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from calig.errors import GateError
+from tests.flows.material import (
+    BROKEN,
+    Audited,
+    Row,
+    assert_same_tables,
+    audit_config,
+    audit_dict,
+    make_rows,
+    run_manifest,
+    save_model,
+    select,
+    shard_times,
+    write_parquet,
+)
+
+ROOT = Path(__file__).parents[2]
+SLOW = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "threads": 1}}
+"""Fifteen shards of 60 documents, each of many nodes: some seconds of work."""
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes to be ended after the test, with the Prefect servers that they started."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+    home = f"PREFECT_HOME={tmp_path}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = home in (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if ours and int(folder.name) != os.getpid():
+            os.kill(int(folder.name), signal.SIGKILL)
+
+
+def _start(config: Path, tmp_path: Path, processes: list[subprocess.Popen[str]], **environment: str) -> Any:
+    """Start `python -m calig audit` with a Prefect home of its own."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calig", "audit", str(config)],
+        env={**inherited, "PREFECT_HOME": str(tmp_path / "prefect"), **environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    processes.append(process)
+    return process
+
+
+def _wait_for_shards(warehouse: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 150
+    while len(shard_times(warehouse)) < count:
+        assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()[1]}"
+        assert time.monotonic() < deadline, "no shards in time"
+        time.sleep(0.005)
+
+
+def _write_audit(path: Path, model: Path, corpus: Path, warehouse: Path, **sections: Any) -> Path:
+    path.write_text(yaml.safe_dump(audit_dict(model, corpus, warehouse, **sections)))
+    return path
+
+
+def _audit(model: Path, corpus: Path, warehouse: Path, **sections: Any) -> dict[str, Any]:
+    from flows.audit import audit
+
+    return run_manifest(warehouse, audit(audit_config(model, corpus, warehouse, **sections)).run_id)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_after_kill_9_only_the_missing_shards_are_done(
+    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
+    warehouse = tmp_path / "killed"
+    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, warehouse, **SLOW)
+    process = _start(config, tmp_path, processes)
+    _wait_for_shards(warehouse, 2, process)
+    process.kill()
+    process.wait()
+
+    before = shard_times(warehouse)
+    assert 2 <= len(before) < 15
+    held = sum(
+        pq.read_metadata(path).num_rows
+        for name in before
+        for path in [(warehouse / name).parent / f"documents-{Path(name).stem[9:]}.parquet"]
+    )
+    resumed = _audit(tiny_model, corpus, warehouse, **SLOW)
+    after = shard_times(warehouse)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 15
+    assert resumed["attributed"] == 60 - held
+    assert resumed["reused"] == held
+
+    undisturbed = _audit(tiny_model, corpus, tmp_path / "undisturbed", **SLOW)
+    assert undisturbed["attributed"] == 60
+    assert_same_tables(warehouse, resumed["run_id"], tmp_path / "undisturbed", undisturbed["run_id"])
+
+
+def test_ctrl_c_stops_with_one_line(
+    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]], prefect_server: str
+) -> None:
+    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
+    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **SLOW)
+    process = _start(config, tmp_path, processes, PREFECT_API_URL=prefect_server)
+    _wait_for_shards(tmp_path / "w", 1, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[0] == "starting Prefect …"
+    assert [line for line in errors.splitlines()[1:] if line.strip()] == [
+        "calig: stopped; what was finished is kept, and the same command goes on from there"
+    ]
+    assert len(shard_times(tmp_path / "w")) < 15
+    [manifest] = (tmp_path / "w" / "runs").glob("*/manifest.json")
+    assert run_manifest(tmp_path / "w", manifest.parent.name)["status"] == "failed"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_shard_with_a_flipped_byte_or_without_manifest_is_done_again(
+    audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path
+) -> None:
+    warehouse = shutil.copytree(audited.warehouse, tmp_path / "w")
+    before = shard_times(warehouse)
+    flipped, lost, kept = (warehouse / name for name in before)
+    damaged = flipped.parent / f"tokens-{flipped.stem[9:]}.parquet"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    lost.unlink()
+
+    again = _audit(tiny_model, tiny_corpus, warehouse)
+    after = shard_times(warehouse)
+    assert again["attributed"] == 16
+    assert again["reused"] == 8
+    assert after[str(kept.relative_to(warehouse))] == before[str(kept.relative_to(warehouse))]
+    assert_same_tables(warehouse, again["run_id"], audited.warehouse, audited.run_id, 1e-4)
+
+
+@pytest.fixture(scope="module")
+def broken_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, but one word's embedding is NaN."""
+    return save_model(tmp_path_factory.mktemp("broken") / "model", broken=True)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_bad_documents_are_recorded_and_the_others_explained(
+    audited: Audited, tmp_path: Path, broken_model: Path, tiny_rows: list[Row]
+) -> None:
+    bad = [
+        {**tiny_rows[0], "id": "nothing", "text": ""},
+        {**tiny_rows[0], "id": "blank", "text": " \t\n"},
+        {**tiny_rows[0], "id": "nan", "text": f"the film was {BROKEN} and good"},
+        {**tiny_rows[0], "id": "long", "text": "good film " * 30},
+    ]
+    rows = [*tiny_rows[:8], *bad, *tiny_rows[8:]]
+    corpus = write_parquet(tmp_path / "corpus.parquet", rows)
+    manifest = _audit(broken_model, corpus, tmp_path / "w", gates={"max_failure_share": 0.2})
+    assert manifest["status"] == "complete"
+    failures = select(tmp_path / "w", "SELECT source_id, reason FROM failures ORDER BY doc_id")
+    assert failures == [("nothing", "empty"), ("blank", "empty"), ("nan", "non-finite")]
+    details = select(tmp_path / "w", "SELECT detail FROM failures")
+    assert all(detail and "\n" not in detail for (detail,) in details)
+    assert select(tmp_path / "w", "SELECT source_id, tokens FROM documents WHERE truncated") == [("long", 24)]
+
+    scores = "SELECT source_id, position, score FROM tokens JOIN documents USING (doc_id) WHERE source_id LIKE 'r%'"
+    healthy = {row[:2]: row[2] for row in select(audited.warehouse, scores)}
+    beside = {row[:2]: row[2] for row in select(tmp_path / "w", scores)}
+    assert beside == pytest.approx(healthy, abs=1e-4), "bad neighbours change no result"
+    assert len(healthy) > 24
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_too_many_failures_fail_the_gate_after_the_report(
+    tmp_path: Path, tiny_model: Path, tiny_rows: list[Row], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from calig.cli import main
+
+    rows = [*tiny_rows[:8], {**tiny_rows[0], "text": ""}]
+    corpus = write_parquet(tmp_path / "corpus.parquet", rows)
+    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w")
+    with pytest.raises(SystemExit) as stopped:
+        main(["audit", str(config)])
+    assert stopped.value.code == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("calig: gates.max_failure_share: 1 of 9 documents failed (11.1%, limit 5.0%)")
+    [report] = (tmp_path / "w" / "runs").glob("*/report/index.html")
+    assert run_manifest(tmp_path / "w", report.parents[1].name)["status"] == "complete"
+    with pytest.raises(GateError):
+        _audit(tiny_model, corpus, tmp_path / "w", gates={"max_failure_share": 0.1})
+    assert _audit(tiny_model, corpus, tmp_path / "w", gates={"max_failure_share": 0.12})["attributed"] == 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_corpus_of_failures_alone_is_reported(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from calig.cli import main
+
+    corpus = write_parquet(tmp_path / "corpus.parquet", [{"id": "a", "text": "", "label": 0}])
+    config = _write_audit(
+        tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", gates={"max_failure_share": 1.0}
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main(["audit", str(config)])
+    captured = capsys.readouterr()
+    assert stopped.value.code == 0, captured.err
+    assert "1 documents" in captured.out
+    assert "1 failures" in captured.out
+    assert len(list((tmp_path / "w" / "runs").glob("*/report/index.html"))) == 1
