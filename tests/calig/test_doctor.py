@@ -11,7 +11,8 @@ import pytest
 
 from calig.cli import main
 from calig.doctor import Finding, examine
-from calig.warehouse.layout import Warehouse, write_json
+from calig.files import write_json
+from calig.warehouse.layout import Warehouse
 from tests.flows.material import Audited, assert_same_tables, run_manifest, select
 
 
