@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,10 +68,11 @@ def shaky_audit(
 
     folder = tmp_path_factory.mktemp("shaky")
     corpus = write_parquet(folder / "corpus.parquet", tiny_rows[:6])
+    model = shutil.copytree(tiny_model, folder / "model")  # a model that no cache knows
     with pytest.MonkeyPatch.context() as patch, tagged() as tag:
         for function in STAGES.values():
             _fail(patch, function, OSError("the disk hiccups"), times=2)
-        result = audit(audit_config(tiny_model, corpus, folder / "w"))
+        result = audit(audit_config(model, corpus, folder / "w"))
     assert run_manifest(folder / "w", result.run_id)["status"] == "complete"
     return seen(tag, at_least=len(STAGES) + 1)
 
