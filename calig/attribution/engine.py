@@ -34,6 +34,10 @@ _ATTENTION_BUDGET = 2**26
 """Attention probabilities held at once, over texts, blocks and heads."""
 
 
+_SLOW = 0.3
+"""Ratio of successive differences above which a climb is slower than on any smooth integrand."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthResult:
     """LIG of one document at one depth: `ig` (T,), its errors, nodes spent, and how it climbed."""
@@ -231,14 +235,13 @@ class Engine:
         return DepthResult(ig, estimate, residual, bool(good), rules.counts[rung], Climb(depth, differences))
 
     def _factor(self, depth: int, rung: int, differences: Sequence[float]) -> float:
-        """The schedule's factor, or the rate at which this climb's differences shrink, if that is slower.
+        """The schedule's factor, or the rate at which this climb's differences shrink, where that is slow.
 
         Where the path crosses a kink (a ReLU in the head), no rule gains as fast as it does on smooth integrands.
         """
         factor = self.schedule.factors[depth][rung]
-        if len(differences) > 1 and differences[-2] > 0:
-            factor = max(factor, min(1.0, differences[-1] / differences[-2]))
-        return factor
+        rate = differences[-1] / differences[-2] if len(differences) > 1 and differences[-2] > 0 else 0.0
+        return max(factor, min(1.0, rate)) if rate > _SLOW else factor
 
     def _contributions(
         self,
