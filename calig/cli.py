@@ -245,7 +245,7 @@ def _audit(config: AuditConfig) -> str:
     warehouse = Warehouse.open(config.warehouse)
     err.print("starting Prefect …")
     with _quiet():
-        from flows.audit import audit as run
+        from flows.audit import audit_from_terminal as run
 
     _log_to(warehouse.root / "calig.log")
     result = run(config)

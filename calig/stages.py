@@ -41,6 +41,7 @@ from calig.warehouse.shards import ShardManifest, held, write_shard
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.attribution.method import Method
+    from calig.attribution.schedule import Schedule
     from calig.models.loading import Pretrained
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def learn_schedule(
         )
     )
     documents = _documents(corpus, warehouse, sorted(smallest.values()))
-    schedule = _load(config, model).pilot(documents, progress)
+    schedule = _explainer(config, model).pilot(documents, progress)
     write_atomic(path, schedule.to_json().encode())
     return path
 
@@ -229,7 +230,7 @@ def attribute_shard(
     """Explain some of the corpus's documents and write them as one shard, its manifest last."""
     start = time.perf_counter()
     documents = _documents(run.corpus, run.warehouse, doc_ids)
-    items = _load(run.config, run.model, run.schedule_key).attribute(documents, progress=progress)
+    items = _workers_explainer(run).attribute(documents, progress=progress)
     return write_shard(run.folder, items, time.perf_counter() - start)
 
 
@@ -302,34 +303,38 @@ def _pretrained(config: AuditConfig, revision: str | None) -> Pretrained:
     )
 
 
-def _load(config: AuditConfig, model: ModelCard, schedule: str | None = None) -> Explainer:
-    """The thread's explainer for this configuration: a worker loads a model once, not once a shard."""
-    identity = (config.model, model.hash, config.method, config.runtime, schedule)
-    if getattr(_worker, "identity", None) == identity and _worker.explainer is not None:
-        loaded: Explainer = _worker.explainer
-        return loaded
+def _explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None = None) -> Explainer:
+    """Load the model, check that it is still the one fingerprinted, and make its explainer."""
     from calig.attribution.explainer import Explainer, model_hash
-    from calig.attribution.schedule import Schedule
 
     pretrained = _pretrained(config, model.revision)
     if model_hash(pretrained) != model.hash:
         raise ModelChangedError(
             f"model.id: {config.model.id} changed while the audit ran; run the audit again"
         )
-    learnt = None
-    if schedule is not None:
-        path = Warehouse.open(config.warehouse).schedules / f"{schedule}.json"
-        learnt = Schedule.from_json(path.read_text())
-    explainer = Explainer(pretrained, method_of(config), learnt, config.runtime.token_budget)
-    _worker.identity, _worker.explainer = identity, explainer
+    return Explainer(pretrained, method_of(config), schedule, config.runtime.token_budget)
+
+
+def _workers_explainer(run: Run) -> Explainer:
+    """The thread's explainer for this run: a worker loads a model once, not once a shard."""
+    runtime = run.config.runtime
+    identity = (run.model, run.config.method, run.schedule_key, runtime.device, runtime.token_budget)
+    if getattr(_worker, "identity", None) != identity:
+        _worker.identity, _worker.explainer = None, None  # the old model goes before the new one comes
+        _worker.explainer = _explainer(run.config, run.model, _schedule(run))
+        _worker.identity = identity
+    explainer: Explainer = _worker.explainer
     return explainer
 
 
-def _shard_size(run: Run) -> int:
+def _schedule(run: Run) -> Schedule:
     from calig.attribution.schedule import Schedule
 
-    path = run.warehouse.schedules / f"{run.schedule_key}.json"
-    seconds = Schedule.from_json(path.read_text()).seconds_per_document or 1.0
+    return Schedule.from_json((run.warehouse.schedules / f"{run.schedule_key}.json").read_text())
+
+
+def _shard_size(run: Run) -> int:
+    seconds = _schedule(run).seconds_per_document or 1.0
     return int(min(max(SHARD_SECONDS / seconds, 16), 10_000))
 
 

@@ -14,6 +14,7 @@ from flows.aggregate import aggregate
 from flows.attribute import attribute
 from flows.ingest import ingest
 from flows.report import report
+from flows.server import reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,9 @@ def audit(config: AuditConfig) -> AuditResult:
         run, attributed, timings = attribute(config, model, corpus)
     aggregate(run, attributed, {"ingest": ingested, **timings})
     return AuditResult(run.run_id, report(run))
+
+
+def audit_from_terminal(config: AuditConfig) -> AuditResult:
+    """Run `audit` with a Prefect server at hand that outlives a Ctrl-C long enough to be told of it."""
+    reach()
+    return audit(config)

@@ -117,7 +117,6 @@ def test_the_schedule_is_learnt_once_and_again_when_damaged(
 
 def test_a_model_that_changes_meanwhile_is_noticed(run: Run) -> None:
     changed = replace(run, model=replace(run.model, hash="0" * 64))
-    stages._worker.explainer = None
     with pytest.raises(InputError, match=r"model\.id: .* changed while the audit ran"):
         stages.attribute_shard(changed, [0])
 

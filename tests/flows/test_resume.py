@@ -55,16 +55,17 @@ def processes(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
             os.kill(int(folder.name), signal.SIGKILL)
 
 
-def _start(config: Path, tmp_path: Path, processes: list[subprocess.Popen[str]], **environment: str) -> Any:
+def _start(config: Path, tmp_path: Path, processes: list[subprocess.Popen[str]]) -> Any:
     """Start `python -m calig audit` with a Prefect home of its own."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "calig", "audit", str(config)],
-        env={**inherited, "PREFECT_HOME": str(tmp_path / "prefect"), **environment},
+        env={**inherited, "PREFECT_HOME": str(tmp_path / "prefect")},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     processes.append(process)
     return process
@@ -121,13 +122,13 @@ def test_after_kill_9_only_the_missing_shards_are_done(
 
 
 def test_ctrl_c_stops_with_one_line(
-    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]], prefect_server: str
+    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **SLOW)
-    process = _start(config, tmp_path, processes, PREFECT_API_URL=prefect_server)
+    process = _start(config, tmp_path, processes)
     _wait_for_shards(tmp_path / "w", 1, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of the command's processes
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
