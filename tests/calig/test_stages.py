@@ -204,6 +204,21 @@ def test_the_library_knows_nothing_of_prefect(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_prefect_reads_the_environment_that_the_tasks_prepare() -> None:
+    code = (
+        "import flows.audit\n"
+        "from prefect.settings import get_current_settings\n"
+        "server = get_current_settings().server\n"
+        "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["120", "False"]
+
+
 def test_stages_run_without_prefect(run: Run) -> None:
     """The fixture went through the first four; a process where Prefect cannot be imported does a shard."""
     code = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,24 +32,25 @@ def tagged() -> Iterator[str]:
         yield tag
 
 
-def seen(tag: str, at_least: int = 1) -> dict[str, list[Seen]]:
-    """Ask the server for the tag's finished task runs by the task's name, once there are so many.
+def seen(tag: str, **counts: int) -> dict[str, list[Seen]]:
+    """Ask the server for the tag's finished task runs by the task's name, once each has so many.
 
     Task runs reach the server as events, a little later than they happen.
     """
     deadline = time.monotonic() + 30
     while True:
         runs = _finished(tag)
-        if len(runs) >= at_least:
+        there = Counter(_name(run) for run in runs)
+        if all(there[name] >= count for name, count in counts.items()):
             break
-        assert time.monotonic() < deadline, f"{len(runs)} of {at_least} task runs finished at the server"
+        assert time.monotonic() < deadline, f"{there} are finished at the server, not {counts}"
         time.sleep(0.1)
     found: dict[str, list[Seen]] = {}
     with get_client(sync_client=True) as client:
         for run in sorted(runs, key=lambda run: str(run.start_time)):
             states = client.read_task_run_states(run.id)
             names = tuple(state.name for state in sorted(states, key=lambda s: s.timestamp) if state.name)
-            found.setdefault(run.task_key.rsplit("-", 1)[0], []).append(Seen(run.name, run.run_count, names))
+            found.setdefault(_name(run), []).append(Seen(run.name, run.run_count, names))
     return found
 
 
@@ -57,6 +59,10 @@ def flow_runs(tag: str) -> list[str]:
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])))
     return [run.name for run in runs]
+
+
+def _name(run: TaskRun) -> str:
+    return run.task_key.rsplit("-", 1)[0]
 
 
 def _finished(tag: str) -> list[TaskRun]:
