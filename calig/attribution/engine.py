@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 131_072}
 """Tokens in flight at once, rows × length, by device type, unless the user says otherwise."""
 
-_ATTENTION_BUDGET = 2**26
+_ATTENTION_BUDGET = 2**24
 """Attention probabilities held at once, over texts, blocks and heads."""
 
 
