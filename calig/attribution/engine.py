@@ -34,7 +34,7 @@ _ATTENTION_BUDGET = 2**24
 """Attention probabilities held at once, over texts, blocks and heads."""
 
 
-_SLOW = 0.3
+_SLOW = 0.2
 """Ratio of successive differences above which a climb is slower than on any smooth integrand."""
 
 

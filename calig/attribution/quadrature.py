@@ -86,5 +86,5 @@ def _patterson(max_nodes: int) -> Ladder:
         nodes=np.array(table["nodes"][: len(weights[-1])]),
         counts=tuple(len(row) for row in weights),
         weights=tuple(weights),
-        caution=(1.0, 1.0, 0.25, 0.2, *(0.1,) * 4)[: len(weights)],
+        caution=(1.0, 1.0, 0.25, *(0.2,) * 5)[: len(weights)],
     )

@@ -115,6 +115,8 @@ def learn(
 def _honest_factor(pairs: Sequence[tuple[float, float]], tolerance: float) -> float:
     """Smallest factor c such that truth ≤ c·below for every (below, truth) with c·below ≤ tolerance.
 
-    A pair does not bind once it is rejected, so each asks for c ≥ truth / below or c > tolerance / below, the lesser.
+    A pair does not bind once it is rejected, so each asks for c ≥ truth / below or c > tolerance / below, the lesser;
+    nor where the truth is below a hundredth of the tolerance, where it is mostly rounding.
     """
-    return max((min(truth, tolerance) / below for below, truth in pairs if below > 0), default=0.0)
+    asked = (min(truth, tolerance) / below for below, truth in pairs if below > 0 and truth > tolerance / 100)
+    return max(asked, default=0.0)

@@ -124,7 +124,7 @@ def test_after_kill_9_only_the_missing_shards_are_done(
 def test_ctrl_c_stops_with_one_line(
     tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
-    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
+    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(400, seed=3))
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **SLOW)
     process = _start(config, tmp_path, processes)
     _wait_for_shards(tmp_path / "w", 1, process)
@@ -136,7 +136,7 @@ def test_ctrl_c_stops_with_one_line(
     assert [line for line in errors.splitlines()[1:] if line.strip()] == [
         "calig: stopped; what was finished is kept, and the same command goes on from there"
     ]
-    assert len(shard_times(tmp_path / "w")) < 15
+    assert len(shard_times(tmp_path / "w")) < 100
     [manifest] = (tmp_path / "w" / "runs").glob("*/manifest.json")
     assert run_manifest(tmp_path / "w", manifest.parent.name)["status"] == "failed"
 
