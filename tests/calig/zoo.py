@@ -139,11 +139,14 @@ def save(family: Family, path: Path, seed: int = 0, **config: Any) -> None:
             **config,
         }
     )
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # the same weights whatever a test computes in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = getattr(transformers, f"{family.stem}ForSequenceClassification")(made)
         for parameter in model.parameters():  # biases, norms and the pad row are not random at first
             parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    torch.set_default_dtype(default)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
 
