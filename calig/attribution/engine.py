@@ -10,6 +10,7 @@ estimate and its completeness residual are within the tolerance; rows of all cli
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -313,6 +314,13 @@ class Engine:
                 continue
             done += len(index)
         return context, norms
+
+
+def give_back_memory() -> None:
+    """Return what batches of many shapes left in pieces to the system; glibc keeps it, and grows, else."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _only_out_of_memory(error: RuntimeError, rows: int) -> None:

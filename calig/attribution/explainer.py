@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from torch import Tensor
 
-from calig.attribution.engine import Engine, TextResult
+from calig.attribution.engine import Engine, TextResult, give_back_memory
 from calig.attribution.fusion import column
 from calig.attribution.method import ENGINE_VERSION, Method
 from calig.attribution.quadrature import Float64
@@ -249,6 +249,7 @@ class Explainer:
             for i, result in zip(members, results, strict=True):
                 item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
                 done[i] = item, [depth.climb for depth in result.depths]
+            give_back_memory()
             if progress:
                 progress(len(members))
         return [done[i] for i in range(len(documents))]
