@@ -57,7 +57,7 @@ def query(
     warehouse, sql
         Where, and what.
     run
-        The run that the views show: an id, a unique prefix, "latest", "previous", or "all".
+        The run that views and tables show (`runs` shows all): an id, a unique prefix, "latest", "previous", or "all".
     seconds, memory, threads
         Limits; `memory` as DuckDB writes it; `threads` None is one per core. The clock is looked at between
         chunks of rows: one call of a function on huge values is not cut short.
@@ -89,7 +89,7 @@ def query(
 def open_run(warehouse: Warehouse, run_id: str) -> duckdb.DuckDBPyConnection:
     """Open the aggregates, read-only, with the views of a run, for SQL of our own: it is not locked down.
 
-    The tables hold all runs: filter by run_id. The caller closes the connection.
+    All but `runs` show that run alone. The caller closes the connection.
 
     Raises
     ------
@@ -149,8 +149,14 @@ def _connect(config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: list[RunFiles]) -> None:
+    """Attach the aggregates and make the views; every table but `runs` is narrowed to the chosen runs."""
     attach(connection, warehouse.database)
     create_views(connection, runs)
+    chosen = ", ".join(quote(item.manifest.run_id) for item in runs)
+    for table in TABLES:
+        if table != "runs":
+            rows = f"SELECT * FROM calig.main.{name(table)} WHERE run_id IN ({chosen})"
+            connection.execute(f"CREATE TEMP VIEW {name(table)} AS {rows}")
 
 
 def _answer(
