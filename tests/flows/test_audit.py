@@ -53,7 +53,7 @@ def _artifact(key: str, saying: str = "") -> Any:
         found = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC
         )
-    return next(artifact for artifact in found if saying in (artifact.description or ""))
+    return next(artifact for artifact in found if saying in f"{artifact.description} {artifact.data}")
 
 
 def test_audit_fills_the_warehouse(audited: Audited, tiny_rows: list[Row]) -> None:
@@ -116,7 +116,7 @@ def test_prefect_shows_progress_numbers_and_report(audited: Audited, tiny_rows: 
         assert artifact.type == kind
     progress = _artifact("calig-progress", f"attributing: {len(tiny_rows)} of {len(tiny_rows)} documents")
     assert float(progress.data) == 100.0
-    assert audited.run_id in str(_artifact("calig-tiny-report").data)
+    assert str(audited.report) in _artifact("calig-tiny-report", audited.run_id).data
 
 
 def test_a_form_made_run_is_an_audit_too(tmp_path: Path, tiny_model: Path, tiny_corpus: Path) -> None:

@@ -66,6 +66,7 @@ def _start(config: Path, tmp_path: Path, processes: list[subprocess.Popen[str]])
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it,
     )
     processes.append(process)
     return process
