@@ -114,7 +114,8 @@ def explain(
     """Explain one text in the terminal, in colour, depth by depth."""
     if not 0 < tolerance < 1:
         raise InputError(f"--tolerance: {tolerance} is not between 0 and 1; the usual value is 0.01")
-    with err.status("loading …"), _quiet():
+    _quiet()
+    with err.status("loading …"):
         from calig import Explainer
         from calig.terminal import render_explanation
 
@@ -240,12 +241,11 @@ def _audit(config: AuditConfig) -> str:
     from calig.warehouse.layout import Warehouse
 
     start = time.perf_counter()
-    with _quiet():
-        stages.precheck(config)
+    _quiet()
+    stages.precheck(config)
     warehouse = Warehouse.open(config.warehouse)
     err.print("starting Prefect …")
-    with _quiet():
-        from flows.audit import audit_from_terminal as run
+    from flows.audit import audit_from_terminal as run
 
     _log_to(warehouse.root / "calig.log")
     result = run(config)
@@ -287,13 +287,11 @@ def _reader_may_leave() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars and start-up chatter off the terminal."""
+def _quiet() -> None:
+    """Keep the libraries' progress bars and chatter off the terminal; before they are first imported."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
-    yield
 
 
 def _fail(message: str, code: int) -> None:

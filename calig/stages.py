@@ -136,10 +136,11 @@ def model_stamp(config: AuditConfig) -> str:
 
 def describe_model(config: AuditConfig) -> ModelCard:
     """Load the model, check that it can be explained as asked, and take its fingerprint."""
-    from calig.attribution.explainer import Explainer, model_hash
+    from calig.attribution.explainer import Explainer
+    from calig.models.loading import fingerprint
 
     pretrained = _pretrained(config, config.model.revision)
-    fresh = model_hash(pretrained)  # before any use: a tokenizer keeps how it last truncated
+    fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
     depth = Explainer(pretrained, method_of(config)).depth
     revision = pretrained.revision or config.model.revision
     return ModelCard(config.model.id, revision, fresh, pretrained.classes, depth)
@@ -305,10 +306,11 @@ def _pretrained(config: AuditConfig, revision: str | None) -> Pretrained:
 
 def _explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None = None) -> Explainer:
     """Load the model, check that it is still the one fingerprinted, and make its explainer."""
-    from calig.attribution.explainer import Explainer, model_hash
+    from calig.attribution.explainer import Explainer
+    from calig.models.loading import fingerprint
 
     pretrained = _pretrained(config, model.revision)
-    if model_hash(pretrained) != model.hash:
+    if fingerprint(pretrained) != model.hash:
         raise ModelChangedError(
             f"model.id: {config.model.id} changed while the audit ran; run the audit again"
         )

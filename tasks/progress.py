@@ -30,10 +30,14 @@ class Tracker:
         self._artifact: Any = None
 
     @property
+    def rate(self) -> float:
+        """Documents per second so far."""
+        return self._done / max(time.monotonic() - self._start, 1e-9)
+
+    @property
     def text(self) -> str:
         """Documents done, rate, and time left, in words."""
-        elapsed = max(time.monotonic() - self._start, 1e-9)
-        rate = self._done / elapsed
+        rate = self.rate
         left = f"{(self._total - self._done) / rate:.0f} s left" if self._done else "time left not known yet"
         return f"{self._what}: {self._done} of {self._total} documents, {rate:.2f} documents/s, {left}"
 
@@ -41,8 +45,8 @@ class Tracker:
         """Count documents as done (negative: take back)."""
         with self._lock:
             self._done += documents
-            rate = self._done / max(time.monotonic() - self._start, 1e-9)
-            self._bar.update(self._task, completed=self._done, rate=f"{rate:.2f} documents/s", visible=True)
+            shown = f"{self.rate:.2f} documents/s"
+            self._bar.update(self._task, completed=self._done, rate=shown, visible=True)
 
     def publish(self) -> None:
         """Make or update the Prefect artifact, once there is something to show."""

@@ -19,7 +19,7 @@ from calig.attribution.quadrature import Float64
 from calig.attribution.schedule import Climb, Schedule, learn
 from calig.errors import DocumentError, InputError
 from calig.models.classifier import Classifier
-from calig.models.loading import Pretrained, fingerprint, load_pretrained
+from calig.models.loading import Pretrained, load_pretrained
 from calig.models.text import EncodedText, TextEncoder
 from calig.records import Attribution, Document, Failure, document_key
 
@@ -304,11 +304,6 @@ class Explainer:
             seconds=seconds,
             truncated=text.truncated,
         )
-
-
-def model_hash(pretrained: Pretrained) -> str:
-    """What decides the model's answers (weights, configuration, tokenizer, dtype), as SHA-256 hex."""
-    return fingerprint(pretrained)
 
 
 def schedule_key(model: str, method: Method) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -178,3 +179,12 @@ def inputs(pretrained: Pretrained, texts: Sequence[str]) -> dict[str, torch.Tens
     """Padded ids and mask straight from the tokenizer, without calig."""
     tokenizer = pretrained.tokenizer
     return dict(tokenizer(list(texts), padding=True, return_tensors="pt"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on more."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from calig import Attribution, Explainer
-from calig.attribution.explainer import attribution_key, model_hash, schedule_key
+from calig.attribution.explainer import attribution_key, schedule_key
 from calig.attribution.method import Method
 from calig.attribution.schedule import Schedule
 from calig.errors import InputError
+from calig.models.loading import fingerprint
 from calig.records import document_key
 from tests.calig import zoo
 
@@ -90,10 +91,10 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
 
 class TestKeys:
     def test_a_schedule_belongs_to_the_model_and_the_method(self) -> None:
-        model = model_hash(zoo.load("bert"))
+        model = fingerprint(zoo.load("bert"))
         keys = {
             schedule_key(model, Method()),
-            schedule_key(model_hash(zoo.load("electra")), Method()),
+            schedule_key(fingerprint(zoo.load("electra")), Method()),
             schedule_key(model, Method(tolerance=1e-3)),
             schedule_key(model, Method(baseline="mask")),
         }
