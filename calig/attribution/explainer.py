@@ -58,7 +58,7 @@ class Explainer:
         self.pretrained = pretrained
         self.classes = pretrained.classes
         self.method = method
-        classifier = Classifier(pretrained.model)
+        classifier = Classifier(pretrained.model, pretrained.head)
         encoder = TextEncoder(pretrained.model, pretrained.tokenizer, method.max_length)
         self.class_index(method.target)
         self._engine = Engine(

@@ -23,18 +23,20 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from calig.errors import InputError
+from calig.models.heads import class_names, find_head
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model ready to explain (eval mode, parameters frozen), its tokenizer, and its classes in index order."""
+    """A model ready to explain (eval mode, parameters frozen), its tokenizer, its classes in index order, its head."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     classes: tuple[str, ...]
     revision: str | None
+    head: str = "single_label"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -52,7 +54,12 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_pretrained(
-    model_id: str, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+    model_id: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    head: str | None = None,
 ) -> Pretrained:
     """Load a sequence classifier and its tokenizer.
 
@@ -66,17 +73,20 @@ def load_pretrained(
         `cpu`, `cuda`, `cuda:1`, … or `auto`.
     dtype
         `float32`, `float64` or `bfloat16`.
+    head
+        What the logits mean, one of `calig.models.heads.HEADS`; None: as the configuration says.
 
     Raises
     ------
     InputError
-        There is no such model, it has no classification head, its weights are not safetensors, its tokenizer has no
-        character offsets, or its output is not one logit per class.
+        There is no such model, it has no classification head or cannot have the one asked for, its weights are not
+        safetensors, or its tokenizer has no character offsets.
     """
     if dtype not in DTYPES:
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
+    head = find_head(config, head)
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -117,7 +127,7 @@ def load_pretrained(
             "save the tokenizer that the model was trained with beside it"
         )
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    return Pretrained(model, tokenizer, class_names(config), getattr(config, "_commit_hash", None))
+    return Pretrained(model, tokenizer, class_names(config, head), getattr(config, "_commit_hash", None), head)
 
 
 def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -142,7 +152,7 @@ def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerB
 
 
 def read_config(model_id: str, revision: str | None = None) -> Any:
-    """Read and check the configuration alone: it must be there, and be that of a single-label classifier."""
+    """Read and check the configuration alone: it must be there, and be that of a sequence classifier."""
     folder = Path(model_id)
     looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
     if looks_like_path:
@@ -167,25 +177,17 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
         config = AutoConfig.from_pretrained(model_id, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
-    heads = config.architectures or []
-    if not any(head.endswith("ForSequenceClassification") for head in heads):
+    kinds = config.architectures or []
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
         raise InputError(
-            f"model.id: {model_id} is a {', '.join(heads) or config.model_type} without a sequence-classification "
+            f"model.id: {model_id} is a {', '.join(kinds) or config.model_type} without a sequence-classification "
             "head; fine-tune it as …ForSequenceClassification first"
         )
-    if config.problem_type not in (None, "single_label_classification") or config.num_labels < 2:
-        kind = config.problem_type or f"{config.num_labels}-output"
-        raise InputError(f"model.id: {model_id} is a {kind} model; calig explains single-label classifiers")
     return config
 
 
-def class_names(config: Any) -> tuple[str, ...]:
-    """Names of the classes in index order."""
-    return tuple(str(config.id2label[index]) for index in range(config.num_labels))
-
-
 def fingerprint(pretrained: Pretrained) -> str:
-    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer, dtype."""
+    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer, dtype, head."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pretrained.model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -200,6 +202,8 @@ def fingerprint(pretrained: Pretrained) -> str:
         rules.pop(last_call, None)
     digest.update(json.dumps(rules, sort_keys=True).encode())
     digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
+    if pretrained.head != find_head(pretrained.model.config):
+        digest.update(pretrained.head.encode())
     return digest.hexdigest()
 
 
