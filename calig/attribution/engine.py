@@ -4,8 +4,9 @@ For depth l, with h the hidden state of the input and h' that of the baseline in
 
     LIG[l, i] = Σ_d (h[i, d] − h'[i, d]) · ∫₀¹ ∂f_l(h' + α(h − h')) / ∂h[i, d] dα,
 
-where f_l is the rest of the model. Each (document, depth) climbs its own ladder of nested rules until its error
-estimate and its completeness residual are within the tolerance; rows of all climbing documents share batches.
+where f_l is the rest of the model. The path's ends belong to the input's own run and the baseline's: one backward pass
+through each gives the integrand there at every depth, and the input's also its attention gradients. From there each
+(document, depth) climbs by itself until it is within the tolerance; rows of all climbing documents share batches.
 """
 
 from __future__ import annotations
@@ -13,42 +14,40 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from calig.attribution.method import Method
-from calig.attribution.quadrature import Float64, ladder
-from calig.attribution.schedule import Climb, Schedule
+from calig.attribution.quadrature import Float64, Samples, climb, rule
+from calig.attribution.schedule import Schedule
 from calig.models.classifier import Classifier, Pass
 from calig.models.text import Batch, EncodedText, TextEncoder
 
 log = logging.getLogger(__name__)
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 131_072}
+TOKEN_BUDGET = {"cpu": 2048, "cuda": 131_072}
 """Tokens in flight at once, rows × length, by device type, unless the user says otherwise."""
 
 _ATTENTION_BUDGET = 2**24
 """Attention probabilities held at once, over texts, blocks and heads."""
 
-
-_SLOW = 0.2
-"""Ratio of successive differences above which a climb is slower than on any smooth integrand."""
+_DEGENERATE = 1e-3
+"""A baseline state this small, relative to the input's, has no direction that a normalisation would keep."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthResult:
-    """LIG of one document at one depth: `ig` (T,), its errors, nodes spent, and how it climbed."""
+    """LIG of one document at one depth: `ig` (T,), its errors, nodes spent, and the samples it was made of."""
 
     ig: Float64
     error_estimate: float
     completeness_error: float
     converged: bool
     nodes: int
-    climb: Climb
+    samples: Samples | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,9 +81,13 @@ def output_of(logits: Tensor, targets: Tensor, output: str) -> Tensor:
     return chosen - others.max(dim=1).values
 
 
-def relative_residual(residual: float, change: float, gross: float) -> float:
-    """Completeness residual over max(|Δy|, 0.05·‖LIG‖₁, 1e-3)."""
-    return residual / max(abs(change), 0.05 * gross, 1e-3)
+@dataclass(frozen=True, slots=True, eq=False)
+class _End:
+    """One end of the paths of B texts: its states and the output's gradients there, per depth (B, T, D), and logits."""
+
+    states: list[Tensor]
+    gradients: list[Tensor]
+    logits: Tensor
 
 
 class Engine:
@@ -104,9 +107,10 @@ class Engine:
         self.method = method
         self.baseline = baseline
         self.schedule = schedule
-        self.ladders = [ladder(rule, method.max_nodes) for rule in schedule.rules]
+        self.rule = rule(method.rule, method.max_nodes, method.steps)
         self.token_budget = token_budget or TOKEN_BUDGET.get(classifier.device.type, TOKEN_BUDGET["cuda"])
         self._attention_budget = _ATTENTION_BUDGET
+        self._warned = False
 
     def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Group texts of similar length so that longest × count stays within a quarter of the token budget.
@@ -132,14 +136,14 @@ class Engine:
         """
         batch = self.encoder.batch(texts, self.classifier.device)
         try:
-            clean = self.classifier.run(batch)
-            base = self.classifier.run(batch, self.baseline)
+            clean, targets, context, norms = self._at_input(batch, choose)
+            base = self._at_baseline(batch, targets)
         except RuntimeError as error:
             _only_out_of_memory(error, len(texts))
             self._shrink_to(batch.mask.numel() // 2)
             half = len(texts) // 2
         else:
-            return self._explain(texts, choose, batch, clean, base)
+            return self._explain(texts, batch, clean, base, targets, context, norms)
         return self.explain(texts[:half], choose) + self.explain(
             texts[half:], lambda i, row: choose(i + half, row)
         )
@@ -147,159 +151,63 @@ class Engine:
     def _explain(
         self,
         texts: Sequence[EncodedText],
-        choose: Callable[[int, Float64], int],
         batch: Batch,
-        clean: Pass,
-        base: Pass,
+        clean: _End,
+        base: _End,
+        targets: Tensor,
+        context: Float64,
+        norms: Float64,
     ) -> list[TextResult]:
-        logits = clean.logits.double().cpu().numpy()
+        logits = clean.logits.cpu().numpy()
         finite = np.isfinite(logits).all(axis=1)
-        chosen = [choose(i, row) if ok else 0 for i, (row, ok) in enumerate(zip(logits, finite, strict=True))]
-        targets = torch.tensor(chosen, device=self.classifier.device)
-        outputs = output_of(clean.logits.double(), targets, self.method.output).cpu().numpy()
-        baselines = output_of(base.logits.double(), targets, self.method.output).cpu().numpy()
-
+        outputs = output_of(clean.logits, targets, self.method.output).cpu().numpy()
+        baselines = output_of(base.logits, targets, self.method.output).cpu().numpy()
+        self._warn_of_degenerate(batch, clean.states[0], base.states[0])
         depths = [
-            self._climb(depth, texts, batch, clean, base, targets, outputs - baselines, finite)
+            self._integrate(depth, texts, batch, clean, base, targets, outputs, baselines, finite)
             for depth in range(self.classifier.depth + 1)
         ]
-        context, norms = self._context(batch, clean.states[0], targets)
         results = []
         for i, text in enumerate(texts):
             mine = [depth[i] for depth in depths]
-            passes = sum(d.nodes * (self.classifier.depth - l) for l, d in enumerate(mine))  # noqa: E741
+            evaluated = [d.samples.evaluated if d.samples else 0 for d in mine]
+            passes = sum(n * (self.classifier.depth - depth) for depth, n in enumerate(evaluated))
             results.append(
                 TextResult(
                     logits=logits[i],
-                    target=chosen[i],
+                    target=int(targets[i]),
                     output=float(outputs[i]),
                     baseline_output=float(baselines[i]),
                     depths=mine,
                     context=context[i, :, : len(text)],
                     context_norm=norms[i],
-                    block_passes=passes + self.classifier.depth,
+                    block_passes=passes + 2 * self.classifier.depth,
                 )
             )
         return results
 
-    def _climb(
-        self,
-        depth: int,
-        texts: Sequence[EncodedText],
-        batch: Batch,
-        clean: Pass,
-        base: Pass,
-        targets: Tensor,
-        changes: Float64,
-        finite: np.ndarray,
-    ) -> list[DepthResult]:
-        """Climb every text's ladder at one depth; rows (text, node) of one rung share batches."""
-        start, delta = base.states[depth], clean.states[depth] - base.states[depth]
-        rules = self.ladders[depth]
-        values = [np.empty((0, len(text))) for text in texts]
-        rung = self.schedule.first[depth]
-        results: list[DepthResult | None] = [None] * len(texts)
-        climbing = [i for i in range(len(texts)) if finite[i]]
-        while climbing:
-            rows = [(i, a) for i in climbing for a in rules.new_nodes(rung, len(values[i]))]
-            fresh = self._contributions(depth, batch, start, delta, targets, rows)
-            above = []
-            for i, part in zip(climbing, np.split(fresh, len(climbing)), strict=True):
-                values[i] = np.concatenate([values[i], part[:, : len(texts[i])]])
-                results[i] = result = self._judge(depth, values[i], rung, changes[i])
-                if not result.converged:
-                    above.append(i)
-            climbing = [] if rung == rules.top else above
-            rung += 1
-        nothing = DepthResult(np.empty(0), np.nan, np.nan, False, 0, Climb(depth, ()))
-        return [
-            result or replace(nothing, ig=np.full(len(text), np.nan))
-            for result, text in zip(results, texts, strict=True)
-        ]
-
-    def _judge(self, depth: int, values: Float64, rung: int, change: float) -> DepthResult:
-        """Integrate at `rung` and every rung below, and decide whether the finest is good enough."""
-        rules = self.ladders[depth]
-        integrals = [rules.weights[k] @ values[: rules.counts[k]] for k in range(rung + 1)]
-        differences = tuple(
-            _relative(float(np.linalg.norm(fine - coarse)), float(np.linalg.norm(fine)))
-            for coarse, fine in pairwise(integrals)
-        )
-        ig = integrals[-1]
-        estimate = self._factor(depth, rung, differences) * differences[-1]
-        residual = abs(float(ig.sum()) - change)
-        tolerance = self.method.tolerance
-        good = (
-            estimate <= tolerance
-            and relative_residual(residual, change, float(np.abs(ig).sum())) <= tolerance
-        )
-        return DepthResult(ig, estimate, residual, bool(good), rules.counts[rung], Climb(depth, differences))
-
-    def _factor(self, depth: int, rung: int, differences: Sequence[float]) -> float:
-        """The schedule's factor, or the rate at which this climb's differences shrink, where that is slow.
-
-        Where the path crosses a kink (a ReLU in the head), no rule gains as fast as it does on smooth integrands.
-        """
-        factor = self.schedule.factors[depth][rung]
-        rate = differences[-1] / differences[-2] if len(differences) > 1 and differences[-2] > 0 else 0.0
-        return max(factor, min(1.0, rate)) if rate > _SLOW else factor
-
-    def _contributions(
-        self,
-        depth: int,
-        batch: Batch,
-        start: Tensor,
-        delta: Tensor,
-        targets: Tensor,
-        rows: Sequence[tuple[int, float]],
-    ) -> Float64:
-        """Σ_d (h − h')·∂f/∂h at every (text, node) row: (rows, T), summed in float32 or better."""
-        out = np.empty((len(rows), start.shape[1]))
-        wide = torch.promote_types(torch.float32, start.dtype)
-        done = 0
-        while done < len(rows):
-            chunk = rows[done : done + max(1, self.token_budget // start.shape[1])]
-            index = torch.tensor([i for i, _ in chunk], device=start.device)
-            alphas = torch.tensor([a for _, a in chunk], device=start.device, dtype=wide)
-            try:
-                moved = delta[index].to(wide)
-                state = torch.addcmul(start[index].to(wide), alphas[:, None, None], moved)
-                state = state.to(start.dtype).requires_grad_()
-                logits = self.classifier.run_from(depth, state, batch.rows(index))
-                total = output_of(logits, targets[index], self.method.output).sum()
-                (gradient,) = torch.autograd.grad(total, state)
-                part = (gradient.to(wide) * moved).sum(dim=-1)
-            except RuntimeError as error:
-                _only_out_of_memory(error, len(chunk))
-                self._shrink_to(len(chunk) * start.shape[1] // 2)
-                continue
-            out[done : done + len(chunk)] = part.double().cpu().numpy()
-            done += len(chunk)
-        return out
-
-    def _shrink_to(self, tokens: int) -> None:
-        self.token_budget = tokens
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        log.warning("out of memory: going on with a token budget of %d", tokens)
-
-    def _context(self, batch: Batch, embedded: Tensor, targets: Tensor) -> tuple[Float64, Float64]:
-        """Attention gradients at the input: ctx (B, L, T) and ‖Ā‖₁ (B, L), Ā = mean over heads of A ⊙ ∂y/∂A."""
-        texts, length = embedded.shape[:2]
-        heads = self.classifier.heads
-        size = heads * length * length * self.classifier.depth
-        at_once = max(1, self._attention_budget // size)
+    def _at_input(
+        self, batch: Batch, choose: Callable[[int, Float64], int]
+    ) -> tuple[_End, Tensor, Float64, Float64]:
+        """Run the input: its end of the paths, targets (B,), and attention gradients, ctx (B, L, T) and ‖Ā‖₁ (B, L)."""
+        texts, length = batch.mask.shape
+        size = self.classifier.heads * length * length * self.classifier.depth
+        ends: list[_End] = []
+        targets: list[Tensor] = []
         context = np.empty((texts, self.classifier.depth, length))
         norms = np.empty((texts, self.classifier.depth))
-        done = 0
+        done, at_once = 0, max(1, self._attention_budget // size)
         while done < texts:
-            index = torch.arange(done, min(done + at_once, texts), device=embedded.device)
+            index = torch.arange(done, min(done + at_once, texts), device=self.classifier.device)
             try:
-                state = embedded[index].clone().requires_grad_()
-                logits, probabilities = self.classifier.run_with_attention(state, batch.rows(index))
-                total = output_of(logits, targets[index], self.method.output).sum()
-                gradients = torch.autograd.grad(total, probabilities)
-                for block, (a, g) in enumerate(zip(probabilities, gradients, strict=True)):
+                found = self.classifier.run(batch.rows(index), attention=True)
+                rows = found.logits.detach().double().cpu().numpy()
+                chosen = [
+                    choose(done + i, row) if np.isfinite(row).all() else 0 for i, row in enumerate(rows)
+                ]
+                aims = torch.tensor(chosen, device=self.classifier.device)
+                end, gradients = self._end(found, aims, found.probabilities)
+                for block, (a, g) in enumerate(zip(found.probabilities, gradients, strict=True)):
                     wide = torch.promote_types(torch.float32, a.dtype)
                     relevance = (a.detach().to(wide) * g.to(wide)).mean(dim=1)
                     context[done : done + len(index), block] = relevance.sum(dim=1).double().cpu().numpy()
@@ -312,8 +220,139 @@ class Engine:
                 self._attention_budget = at_once * size
                 log.warning("out of memory: going on with attention gradients of %d texts at once", at_once)
                 continue
+            ends.append(end)
+            targets.append(aims)
             done += len(index)
-        return context, norms
+        per_depth = zip(*(end.states for end in ends), strict=True)
+        gradients_per_depth = zip(*(end.gradients for end in ends), strict=True)
+        whole = _End(
+            [torch.cat(parts) for parts in per_depth],
+            [torch.cat(parts) for parts in gradients_per_depth],
+            torch.cat([end.logits for end in ends]),
+        )
+        return whole, torch.cat(targets), context, norms
+
+    def _at_baseline(self, batch: Batch, targets: Tensor) -> _End:
+        return self._end(self.classifier.run(batch, self.baseline), targets, [])[0]
+
+    def _end(self, found: Pass, targets: Tensor, others: Sequence[Tensor]) -> tuple[_End, Sequence[Tensor]]:
+        """Gradients of the output at every state, and at other tensors of the pass."""
+        total = output_of(found.logits, targets, self.method.output).sum()
+        gradients = torch.autograd.grad(total, [*found.states, *others])
+        depths = len(found.states)
+        states = [state.detach() for state in found.states]
+        end = _End(states, list(gradients[:depths]), found.logits.detach().double())
+        return end, gradients[depths:]
+
+    def _warn_of_degenerate(self, batch: Batch, clean: Tensor, base: Tensor) -> None:
+        """Warn, once, of a baseline whose states vanish: the whole path then normalises to one state."""
+        content = batch.content
+        small = base[content].norm(dim=-1) <= _DEGENERATE * clean[content].norm(dim=-1)
+        if not self._warned and bool(small.any()):
+            self._warned = True
+            log.warning(
+                "method.baseline: %s leaves hidden states of (nearly) zero, whose scale this model's normalisation "
+                "cancels, so that all of the integral lies at the path's first steps; use mask or token:<text>",
+                self.method.baseline,
+            )
+
+    def _integrate(
+        self,
+        depth: int,
+        texts: Sequence[EncodedText],
+        batch: Batch,
+        clean: _End,
+        base: _End,
+        targets: Tensor,
+        outputs: Float64,
+        baselines: Float64,
+        finite: np.ndarray,
+    ) -> list[DepthResult]:
+        """Climb every text at one depth."""
+        start, delta = base.states[depth], clean.states[depth] - base.states[depth]
+        ends = [_contribution(end.gradients[depth], delta) for end in (base, clean)]
+        at_base, at_input = (part.double().cpu().numpy() for part in ends)
+        usable = [i for i in range(len(texts)) if finite[i] and np.isfinite(baselines[i])]
+        samples = [
+            Samples(
+                (at_base[i, : len(texts[i])], float(baselines[i])),
+                (at_input[i, : len(texts[i])], float(outputs[i])),
+            )
+            for i in usable
+        ]
+
+        def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64]:
+            own = [(usable[i], node) for i, node in rows]
+            values, found = self._contributions(depth, batch, start, delta, targets, own)
+            return [row[: len(texts[i])] for row, (i, _) in zip(values, own, strict=True)], found
+
+        climbed = climb(
+            self.rule,
+            self.schedule.starts[depth],
+            self.schedule.factors[depth],
+            samples,
+            evaluate,
+            self.method.tolerance,
+            fixed=self.method.steps is not None,
+        )
+        results = [DepthResult(np.full(len(text), np.nan), np.nan, np.nan, False, 0, None) for text in texts]
+        for i, mine, end in zip(usable, samples, climbed, strict=True):
+            ig = end.verdict.integral
+            results[i] = DepthResult(
+                ig=ig,
+                error_estimate=end.verdict.estimate,
+                completeness_error=abs(float(ig.sum()) - float(outputs[i] - baselines[i])),
+                converged=end.converged,
+                nodes=mine.evaluated + 2 * self.rule.ends,
+                samples=mine,
+            )
+        return results
+
+    def _contributions(
+        self,
+        depth: int,
+        batch: Batch,
+        start: Tensor,
+        delta: Tensor,
+        targets: Tensor,
+        rows: Sequence[tuple[int, float]],
+    ) -> tuple[Float64, Float64]:
+        """Σ_d (h − h')·∂f/∂h at every (text, node) row: (rows, T), summed in float32 or better; and f, (rows,)."""
+        parts, outputs = [], []
+        wide = torch.promote_types(torch.float32, start.dtype)
+        done = 0
+        while done < len(rows):
+            chunk = rows[done : done + max(1, self.token_budget // start.shape[1])]
+            index = torch.tensor([i for i, _ in chunk], device=start.device)
+            alphas = torch.tensor([a for _, a in chunk], device=start.device, dtype=wide)
+            try:
+                moved = delta[index]
+                state = torch.addcmul(start[index].to(wide), alphas[:, None, None], moved.to(wide))
+                state = state.to(start.dtype).requires_grad_()
+                logits = self.classifier.run_from(depth, state, batch.rows(index))
+                output = output_of(logits, targets[index], self.method.output)
+                (gradient,) = torch.autograd.grad(output.sum(), state)
+                part = _contribution(gradient, moved)
+            except RuntimeError as error:
+                _only_out_of_memory(error, len(chunk))
+                self._shrink_to(len(chunk) * start.shape[1] // 2)
+                continue
+            parts.append(part)
+            outputs.append(output.detach())
+            done += len(chunk)
+        return torch.cat(parts).double().cpu().numpy(), torch.cat(outputs).double().cpu().numpy()
+
+    def _shrink_to(self, tokens: int) -> None:
+        self.token_budget = tokens
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory: going on with a token budget of %d", tokens)
+
+
+def _contribution(gradient: Tensor, moved: Tensor) -> Tensor:
+    """Σ_d gradient · moved: (B, T, D) to (B, T), in float32 or better."""
+    wide = torch.promote_types(torch.float32, gradient.dtype)
+    return (gradient.to(wide) * moved.to(wide)).sum(dim=-1)
 
 
 def give_back_memory() -> None:
@@ -327,9 +366,3 @@ def _only_out_of_memory(error: RuntimeError, rows: int) -> None:
     """Re-raise what is not a lack of memory, or happened with a single row: less cannot be asked for."""
     if rows == 1 or not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
         raise error
-
-
-def _relative(difference: float, norm: float) -> float:
-    if difference == 0:
-        return 0.0
-    return difference / norm if norm > 0 else float("inf")

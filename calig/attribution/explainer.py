@@ -7,16 +7,17 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
 
-from calig.attribution.engine import Engine, TextResult, give_back_memory
+from calig.attribution.engine import DepthResult, Engine, TextResult, give_back_memory
 from calig.attribution.fusion import column
 from calig.attribution.method import ENGINE_VERSION, Method
-from calig.attribution.quadrature import Float64
-from calig.attribution.schedule import Climb, Schedule, learn
+from calig.attribution.quadrature import Float64, rule
+from calig.attribution.schedule import PILOT_EXACTNESS, Schedule, learn
 from calig.errors import DocumentError, InputError
 from calig.models.classifier import Classifier
 from calig.models.loading import Pretrained, load_pretrained
@@ -66,7 +67,7 @@ class Explainer:
             encoder,
             method,
             self._baseline(classifier),
-            schedule or Schedule.default(method.rule, classifier.depth, method.max_nodes),
+            schedule or Schedule.default(rule(method.rule, method.max_nodes, method.steps), classifier.depth),
             token_budget,
         )
 
@@ -86,6 +87,7 @@ class Explainer:
         max_nodes: int = 486,
         max_length: int | None = None,
         rule: str = "auto",
+        steps: int | None = None,
         token_budget: int | None = None,
     ) -> Explainer:
         """Load a sequence classifier and explain with it; parameters as in `Method` and `load_pretrained`.
@@ -104,6 +106,7 @@ class Explainer:
             max_nodes=max_nodes,
             max_length=max_length,
             rule=rule,
+            steps=steps,
         )
         pretrained = load_pretrained(path_or_hub_id, revision=revision, device=device, dtype=dtype)
         return cls(pretrained, method, token_budget=token_budget)
@@ -172,11 +175,18 @@ class Explainer:
 
     def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
         """Learn a step schedule from how documents climb under the present one; `progress` as in `attribute`."""
+        exact = replace(
+            self.method, rule="auto", steps=None, tolerance=self.method.tolerance / PILOT_EXACTNESS
+        )
+        pilot = Explainer(self.pretrained, exact, Schedule.for_pilot(self.depth), self._engine.token_budget)
         start = time.perf_counter()
-        results = self._run(documents, None, progress)
+        results = pilot._run(documents, None, progress, keep=True)
         seconds = (time.perf_counter() - start) / max(1, len(documents))
-        climbs = [climb for item, climbs in results if isinstance(item, Attribution) for climb in climbs]
-        return learn(self.schedule, climbs, self.method.tolerance, seconds)
+        explained = [depths for item, depths in results if isinstance(item, Attribution)]
+        samples = [[d.samples for d in depth if d.samples] for depth in zip(*explained, strict=True)]
+        if self.method.steps is not None or not samples:
+            return replace(self.schedule, seconds_per_document=seconds)
+        return learn(self._engine.rule, samples, self.method.tolerance, seconds)
 
     def class_index(self, target: Target) -> int | None:
         """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""
@@ -217,10 +227,11 @@ class Explainer:
         documents: Sequence[Document],
         targets: Sequence[Target] | None,
         progress: Callable[[int], None] | None,
-    ) -> list[tuple[Attribution | Failure, list[Climb]]]:
+        keep: bool = False,
+    ) -> list[tuple[Attribution | Failure, list[DepthResult]]]:
         for target in set(targets or ()):
             self.class_index(target)
-        done: dict[int, tuple[Attribution | Failure, list[Climb]]] = {}
+        done: dict[int, tuple[Attribution | Failure, list[DepthResult]]] = {}
         for i, document in enumerate(documents):
             if _SURROGATE.search(document.text):
                 detail = "the text holds half a surrogate pair, which is no character"
@@ -248,7 +259,7 @@ class Explainer:
             spent = (time.perf_counter() - start) / max(1, sum(r.block_passes for r in results))
             for i, result in zip(members, results, strict=True):
                 item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
-                done[i] = item, [depth.climb for depth in result.depths]
+                done[i] = item, (result.depths if keep else [])
             give_back_memory()
             if progress:
                 progress(len(members))

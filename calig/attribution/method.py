@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from calig.attribution.quadrature import RULES
+from calig.attribution.quadrature import RULES, rule
 from calig.errors import InputError
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Part of every attribution key: bumped only when the numbers change."""
 
 
@@ -34,7 +34,10 @@ class Method:
     max_length
         Longest text in tokens; None: the model's own limit.
     rule
-        Nested quadrature rule: `midpoint`, `gauss-patterson`, or `auto`, the cheaper per depth.
+        Quadrature rule: `auto`, a spline on a mesh that each document refines for itself; or a ladder of `midpoint`,
+        `trapezoid`, `gauss-kronrod` or `gauss-legendre` rules.
+    steps
+        Exactly so many nodes of the rule, whatever the error, which is still estimated; None: as many as it takes.
     fusion, weight
         How depths and context are fused into scores, and λ, the weight of context. They change no stored number.
 
@@ -51,11 +54,12 @@ class Method:
     max_nodes: int = 486
     max_length: int | None = None
     rule: str = "auto"
+    steps: int | None = None
     fusion: str = "column"
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        choices = {"output": OUTPUTS, "rule": ("auto", *RULES), "fusion": FUSIONS}
+        choices = {"output": OUTPUTS, "rule": RULES, "fusion": FUSIONS}
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise InputError(
@@ -67,6 +71,10 @@ class Method:
             raise InputError(f"method.weight: {self.weight} must be from 0 to 1")
         if self.max_nodes < 6:
             raise InputError(f"method.max_nodes: {self.max_nodes} must be 6 or more, to climb at all")
+        try:
+            rule(self.rule, self.max_nodes, self.steps)
+        except ValueError as error:
+            raise InputError(f"method.steps: {error}") from error
 
     def identity(self) -> dict[str, object]:
         """The choices that change stored numbers: what attribution and schedule keys are made of."""

@@ -1,9 +1,9 @@
 """The step schedule: what a pilot taught about a (model, method), reused by every later run, night and worker.
 
-A rung's error is estimated from its difference to the rung below, ‖A_k − A_{k−1}‖₂ / ‖A_k‖₂, times a factor. The
-schedule holds that factor per depth and rung, measured on a pilot. It belongs to the weights, the tokenizer, the
-method and the engine, not to a corpus, and is part of the attribution key, so that a document's rungs depend on that
-document and the schedule alone.
+Per depth it holds where documents begin to climb, and the factor from raw to stated error. Both are learnt on a pilot,
+whose documents are integrated ten times as exactly and then made to climb again, on those samples, from every start
+and with ever larger factors. The schedule belongs to the weights, the tokenizer, the method and the engine, not to a
+corpus, and is part of the attribution key, so that a document's nodes depend on that document and the schedule alone.
 """
 
 from __future__ import annotations
@@ -11,52 +11,68 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
-from calig.attribution.quadrature import ladder
+import numpy as np
+
+from calig.attribution.quadrature import (
+    Climbed,
+    Float64,
+    Mesh,
+    Rule,
+    Samples,
+    climb,
+    hermite,
+    judge,
+    spline_slopes,
+)
 
 PILOT_DOCUMENTS = 64
-_ENOUGH = 24
-_ROOM = 1.5
-_LEAST = 0.01
+PILOT_EXACTNESS = 10
+"""How much smaller than the method's the pilot's tolerance is."""
+
+_MESH = 8
+_PILOT_MESH = 24
+_FACTORS = (1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
+_ROOM = 1.25
+
+_AS_CHEAP = 1.03
+"""Of starts that cost this much or less of the cheapest, the finest takes the fewest rounds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Per depth 0..L: the quadrature rule and, per rung, the factor from difference to error estimate.
+    """Where documents begin, and what their raw error estimate is multiplied by, per depth 0..L.
 
     Attributes
     ----------
-    rules
-        (L+1) rule of each depth.
+    starts
+        (L+1) equal panels of the first mesh (rule `auto`), or the first rung.
     factors
-        (L+1, rungs) factor of each rung; that of rung 0, which has none below, is not used.
-    first
-        (L+1) first rung at which a document may be accepted, 1 at least.
+        (L+1) from raw estimate to error estimate.
     seconds_per_document
         Measured in the pilot; sizes shards, and is no part of the key.
     """
 
-    rules: tuple[str, ...]
-    factors: tuple[tuple[float, ...], ...]
-    first: tuple[int, ...]
+    starts: tuple[int, ...]
+    factors: tuple[float, ...]
     seconds_per_document: float | None = None
 
     @classmethod
-    def default(cls, rule: str, depth: int, max_nodes: int) -> Schedule:
-        """What is used without a pilot. `auto` is midpoint at depth 0 and Patterson's rules above it.
+    def default(cls, kind: Rule, depth: int) -> Schedule:
+        """What is used without a pilot: a mesh of 8 panels or the first rung, and estimates with half as much room."""
+        start = _MESH if isinstance(kind, Mesh) else 0
+        return cls((start,) * (depth + 1), (_FACTORS[0],) * (depth + 1))
 
-        At depth 0 the integrand has a narrow bump inside the path, which uniform nodes resolve with fewer; deeper
-        down it is smooth, and Gauss-like rules win.
-        """
-        deeper = "gauss-patterson" if rule == "auto" else rule
-        rules = ("midpoint" if rule == "auto" else rule, *(deeper,) * depth)
-        return cls(rules, tuple(ladder(r, max_nodes).caution for r in rules), (1,) * (depth + 1))
+    @classmethod
+    def for_pilot(cls, depth: int) -> Schedule:
+        """A mesh fine enough to miss nothing, for rule `auto`."""
+        return cls((_PILOT_MESH,) * (depth + 1), (_FACTORS[0],) * (depth + 1))
 
     @property
     def key(self) -> str:
         """SHA-256 (16 hex) of what changes numbers."""
-        content = json.dumps([self.rules, self.factors, self.first])
+        content = json.dumps([self.starts, self.factors])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -68,55 +84,95 @@ class Schedule:
         """Read `to_json`'s text; ValueError, KeyError or TypeError if it is not that."""
         raw = json.loads(text)
         return cls(
-            tuple(str(rule) for rule in raw["rules"]),
-            tuple(tuple(float(factor) for factor in row) for row in raw["factors"]),
-            tuple(int(rung) for rung in raw["first"]),
+            tuple(int(start) for start in raw["starts"]),
+            tuple(float(factor) for factor in raw["factors"]),
             raw["seconds_per_document"],
         )
 
-    def frozen(self, rung: int) -> Schedule:
-        """Every document at this rung at once; with a tolerance never missed, for invariance checks."""
-        return replace(self, first=(rung,) * len(self.first))
-
-
-@dataclass(frozen=True, slots=True)
-class Climb:
-    """How one document climbed at one depth: `differences[k]` = ‖A_{k+1} − A_k‖₂ / ‖A_{k+1}‖₂."""
-
-    depth: int
-    differences: tuple[float, ...]
-
 
 def learn(
-    prior: Schedule, climbs: Sequence[Climb], tolerance: float, seconds_per_document: float
+    kind: Rule, pilot: Sequence[Sequence[Samples]], tolerance: float, seconds_per_document: float
 ) -> Schedule:
-    """The schedule that a pilot's climbs teach, starting from the one they were made with.
+    """The schedule that a pilot teaches.
 
-    The true error of a rung is very nearly its difference to the rung above; its estimate is a factor times its
-    difference to the rung below. The factor learnt is the smallest for which no pilot document that it would accept
-    has a true error above its estimate, and half as much again for room. A rung that fewer than 24 documents climbed
-    past keeps its prior factor.
+    Per depth, the factor is the smallest for which no pilot document is accepted with an error that, with a quarter as
+    much for room, is above the tolerance; the start is the one that costs least.
+
+    Parameters
+    ----------
+    kind
+        The method's rule.
+    pilot
+        Per depth 0..L, the samples of the pilot's documents, of a mesh fine enough to be a reference.
+    tolerance
+        The method's.
+    seconds_per_document
+        What the pilot's documents took.
     """
-    factors = []
-    for depth, row in enumerate(prior.factors):
-        learnt = list(row)
-        for rung in range(1, len(row) - 1):
-            pairs = [
-                (c.differences[rung - 1], c.differences[rung])
-                for c in climbs
-                if c.depth == depth and len(c.differences) > rung
-            ]
-            if len(pairs) >= _ENOUGH:
-                learnt[rung] = round(max(_ROOM * _honest_factor(pairs, tolerance), _LEAST), 4)
-        factors.append(tuple(learnt))
-    return replace(prior, factors=tuple(factors), seconds_per_document=seconds_per_document)
+    learnt = [_learn(kind, [_Replay(samples) for samples in depth], tolerance) for depth in pilot]
+    return Schedule(
+        tuple(start for start, _ in learnt), tuple(factor for _, factor in learnt), seconds_per_document
+    )
 
 
-def _honest_factor(pairs: Sequence[tuple[float, float]], tolerance: float) -> float:
-    """Smallest factor c such that truth ≤ c·below for every (below, truth) with c·below ≤ tolerance.
+class _Replay:
+    """A pilot document's path at one depth: a spline through its samples, and its integral."""
 
-    A pair does not bind once it is rejected, so each asks for c ≥ truth / below or c > tolerance / below, the lesser;
-    nor where the truth is below a hundredth of the tolerance, where it is mostly rounding.
-    """
-    asked = (min(truth, tolerance) / below for below, truth in pairs if below > 0 and truth > tolerance / 100)
-    return max(asked, default=0.0)
+    def __init__(self, samples: Samples) -> None:
+        self.nodes = samples.nodes
+        self.values, self.outputs = samples.at(self.nodes)
+        (verdict,) = judge(Mesh(len(self.nodes)), [self.nodes], [samples], 1.0)
+        self.integral = verdict.integral
+        self._slopes = spline_slopes(self.nodes) @ self.values
+
+    def samples(self) -> Samples:
+        """What is known before the climb: the ends."""
+        return Samples((self.values[0], float(self.outputs[0])), (self.values[-1], float(self.outputs[-1])))
+
+    def at(self, node: float) -> tuple[Float64, float]:
+        """g (T,) and f at any node: f by its own values and its slopes, Σ_t g_t."""
+        values = hermite(node, self.nodes, self.values, self._slopes)
+        return values, float(hermite(node, self.nodes, self.outputs, self.values.sum(axis=1)))
+
+    def error(self, climbed: Climbed) -> float:
+        """The true relative error, as far as the pilot knows it."""
+        return float(
+            np.linalg.norm(climbed.verdict.integral - self.integral)
+            / max(float(np.linalg.norm(self.integral)), 1e-30)
+        )
+
+
+def _learn(kind: Rule, replays: list[_Replay], tolerance: float) -> tuple[int, float]:
+    usual, starts = (_MESH, (6, 8, 10, 12, 16)) if isinstance(kind, Mesh) else (0, (0, 1, 2))
+    factor = _honest(kind, usual, replays, tolerance, _FACTORS)
+    costs = {start: _climb(kind, start, factor, replays, tolerance)[1] for start in starts}
+    start = max(s for s, cost in costs.items() if cost <= _AS_CHEAP * min(costs.values()))
+    return start, _honest(kind, start, replays, tolerance, [f for f in _FACTORS if f >= factor])
+
+
+def _honest(
+    kind: Rule, start: int, replays: list[_Replay], tolerance: float, factors: Sequence[float]
+) -> float:
+    """The smallest factor under which no pilot document is accepted that should not be, or the largest there is."""
+    for factor in factors:
+        climbed, _ = _climb(kind, start, factor, replays, tolerance)
+        if not any(
+            c.converged and _ROOM * replay.error(c) > tolerance
+            for replay, c in zip(replays, climbed, strict=True)
+        ):
+            return factor
+    return factors[-1]
+
+
+def _climb(
+    kind: Rule, start: int, factor: float, replays: list[_Replay], tolerance: float
+) -> tuple[list[Climbed], float]:
+    """Let the pilot's documents climb again on their splines; also the nodes they took, on average."""
+
+    def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64]:
+        found = [replays[i].at(node) for i, node in rows]
+        return [values for values, _ in found], np.array([output for _, output in found])
+
+    samples = [replay.samples() for replay in replays]
+    climbed = climb(kind, start, factor, samples, evaluate, tolerance)
+    return climbed, float(np.mean([s.evaluated for s in samples]))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -66,18 +67,25 @@ class _StandIn(nn.Module):
 
 
 class Watched(_StandIn):
-    """The block itself; notes the hidden state it is given, and how many things it returns (0: a bare state)."""
+    """The block itself; notes the hidden state it is given, and how many things it returns (0: a bare state).
 
-    def __init__(self, block: nn.Module, states: list[Tensor]) -> None:
+    `cut`: the state is made a leaf of the autograd graph, so that gradients reach this far and no further.
+    """
+
+    def __init__(self, block: nn.Module, states: list[Tensor], cut: bool) -> None:
         super().__init__(block)
         self._states = states
+        self._cut = cut
         self.returned = 0
         self.output: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block."""
-        self._states.append((args[0] if args else next(iter(kwargs.values()))).detach())
-        output = self._block(*args, **kwargs)
+        state: Tensor = args[0] if args else next(iter(kwargs.values()))
+        if self._cut:
+            state = state.detach().requires_grad_(torch.is_grad_enabled())
+        self._states.append(state)
+        output = _on(self._block, state, args, kwargs)
         self.returned = len(output) if isinstance(output, tuple) else 0
         self.output = output[0] if self.returned else output
         return output
@@ -104,9 +112,14 @@ class Fed(_StandIn):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block on the state."""
-        if args:
-            return self._block(self._state, *args[1:], **kwargs)
-        return self._block(**{**kwargs, next(iter(kwargs)): self._state})
+        return _on(self._block, self._state, args, kwargs)
+
+
+def _on(block: nn.Module, state: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a block on this state, given as it was given its own: first, or by its first name."""
+    if args:
+        return block(state, *args[1:], **kwargs)
+    return block(**{**kwargs, next(iter(kwargs)): state})
 
 
 def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:

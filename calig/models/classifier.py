@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,14 @@ from calig.models.verification import verify
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pass:
-    """One forward pass: `states[l]` (B, T, D) is the hidden state at depth l, `logits` is (B, C)."""
+    """One forward pass: `states[l]` (B, T, D) is the hidden state at depth l, `logits` is (B, C).
+
+    `probabilities` (B, heads, T, T) are each block's attention, where they were asked for.
+    """
 
     states: list[Tensor]
     logits: Tensor
+    probabilities: list[Tensor]
 
 
 class Classifier:
@@ -76,8 +80,10 @@ class Classifier:
         """Where the model's weights are."""
         return self.model.device
 
-    def run(self, batch: Batch, baseline: Tensor | None = None) -> Pass:
-        """Run the whole model without gradients, keeping the hidden state at every depth.
+    def run(self, batch: Batch, baseline: Tensor | None = None, attention: str | bool = False) -> Pass:
+        """Run the whole model, keeping the hidden state at every depth.
+
+        Where gradients are enabled, logits and probabilities are differentiable in every state: depth 0 is a leaf.
 
         Parameters
         ----------
@@ -85,15 +91,24 @@ class Classifier:
             B texts of T tokens.
         baseline
             (E,) the word embedding that replaces that of every content token, or None to run the input itself.
+        attention
+            Whether to keep attention probabilities; where they are found is known from verification unless it is said.
         """
         states: list[Tensor] = []
-        watched = [Watched(block, states) for block in self._blocks]
-        with self._lock, torch.no_grad(), self._embedding(batch, baseline), self._blocks.replaced(watched):
+        watched = [Watched(block, states, cut=i == 0) for i, block in enumerate(self._blocks)]
+        with ExitStack() as stack:
+            stack.enter_context(self._lock)
+            stack.enter_context(self._embedding(batch, baseline))
+            probabilities: list[Tensor] = []
+            if attention:
+                where = self._attention if attention is True else attention
+                probabilities = stack.enter_context(capturing(self.model, self._blocks, where))
+            stack.enter_context(self._blocks.replaced(watched))
             logits = self.answer(batch)
         last = watched[-1]
         self._returned = last.returned
         assert last.output is not None
-        return Pass([*states, last.output.detach()], logits)
+        return Pass([*states, last.output], logits, probabilities)
 
     def run_from(self, depth: int, state: Tensor, batch: Batch) -> Tensor:
         """Logits (B, C) of the rest of the model, entered at `depth` with `state` (B, T, D); differentiable."""
@@ -103,18 +118,6 @@ class Classifier:
             modules += [Fed(self._blocks[depth], state), *self._blocks[depth + 1 :]]
         with self._lock, self._blocks.replaced(modules):
             return self.answer(batch)
-
-    def run_with_attention(
-        self, state: Tensor, batch: Batch, where: str | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, C) from depth 0 and each block's attention probabilities (B, heads, T, T), differentiable.
-
-        `state` (B, T, D) must require grad; it is what ties the probabilities to the logits, as weights are frozen.
-        `where` they are found is known from verification unless it is said.
-        """
-        with self._lock, capturing(self.model, self._blocks, where or self._attention) as probabilities:
-            logits = self.run_from(0, state, batch)
-        return logits, probabilities
 
     def answer(self, batch: Batch) -> Tensor:
         """The model's own logits (B, C), whatever stands in its blocks' place."""

@@ -96,7 +96,9 @@ def _installed() -> dict[str, Family]:
         try:
             family = point.load()
         except Exception as error:  # whatever an installed package raises
-            raise InputError(f"calig.families: {point.value} cannot be loaded ({error}); mend or remove it") from error
+            raise InputError(
+                f"calig.families: {point.value} cannot be loaded ({error}); mend or remove it"
+            ) from error
         if not isinstance(family, Family):
             raise InputError(f"calig.families: {point.value} is no calig.Family; mend or remove it")
         found[family.model_type] = family

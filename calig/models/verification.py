@@ -56,28 +56,29 @@ def verify(classifier: Classifier) -> tuple[str, int]:
                         f"model.id: {kind} entered at depth {depth} does not give its own answer: what it does above "
                         f"that depth depends on more than the hidden state there; {hint}"
                     )
-        return _attention(classifier, batch, clean.states[0], clean.logits, kind, hint)
+        return _attention(classifier, batch, clean.logits, kind, hint)
 
 
 def _attention(
-    classifier: Classifier, batch: Batch, state: Tensor, expected: Tensor, kind: str, hint: str
+    classifier: Classifier, batch: Batch, expected: Tensor, kind: str, hint: str
 ) -> tuple[str, int]:
     """The first place where the attention probabilities are to be found, and the number of heads."""
     declared = classifier.family.attention
     reasons = []
     for where in (declared,) if declared else ("interface", "outputs"):
         try:
-            logits, maps = classifier.run_with_attention(state.clone().requires_grad_(), batch, where)
+            found = classifier.run(batch, attention=where)
         except (AttributeError, TypeError, ValueError) as error:
             reasons.append(f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
+        maps = found.probabilities
         rows, length = batch.mask.shape
         square = [a for a in maps if a.ndim == 4 and (a.shape[0], *a.shape[2:]) == (rows, length, length)]
         if len(maps) != classifier.depth or len(square) != classifier.depth:
             reasons.append(f"{where}: {len(square)} maps for {classifier.depth} blocks")
         elif not all(a.requires_grad for a in maps):
             reasons.append(f"{where}: its maps are cut off from its answer")
-        elif not _same(logits, expected):
+        elif not _same(found.logits, expected):
             reasons.append(f"{where}: the model answers otherwise")
         else:
             return where, maps[0].shape[1]
