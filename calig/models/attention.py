@@ -3,6 +3,8 @@
 Three places to find them: the attention function that the configuration names, which is exchanged for one written out
 here; the tensors of `output_attentions=True`, for families that compute attention in their own way; or the output of a
 module within each block, for families that declare it.
+
+And attention of the first token alone, for the last block of a model whose head reads nothing else of it.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 _CAPTURE = "calig_capture"
+_FIRST = "calig_first_row"
 _captured = threading.local()
 
 
@@ -69,6 +73,47 @@ def _attend(
     return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
 
 
+def _attend_first(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **_kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one query to all keys, which a block that believes in one token took for T × heads heads."""
+    heads = query.size(1)
+    key, value = (
+        x.transpose(1, 2).unflatten(2, (-1, heads)).squeeze(1).transpose(1, 2) for x in (key, value)
+    )
+    mask = attention_mask if attention_mask is None else attention_mask[..., :1, :]
+    out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    return out.transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def of_first_row(block: nn.Module, names: Sequence[str], state: Tensor) -> Iterator[None]:
+    """Let a block run on the first row of `state` (B, T, D) alone, with keys and values of all rows.
+
+    `names` are the linear maps in the block that make keys and values.
+    """
+    attention = block.get_submodule(names[0].rpartition(".")[0])
+    config = attention.config
+    before = config._attn_implementation
+    hooks = [
+        block.get_submodule(name).register_forward_pre_hook(lambda _module, _args: (state,)) for name in names
+    ]
+    config._attn_implementation = _FIRST
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        for hook in hooks:
+            hook.remove()
+
+
+AttentionInterface.register(_FIRST, _attend_first)
 AttentionInterface.register(_CAPTURE, _attend)
 AttentionMaskInterface.register(_CAPTURE, eager_mask)
 

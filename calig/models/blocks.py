@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from calig.errors import InputError
+from calig.models.attention import of_first_row
 from calig.models.families import Family, how_to_declare
 
 
@@ -113,6 +114,23 @@ class Fed(_StandIn):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block on the state."""
         return _on(self._block, self._state, args, kwargs)
+
+
+class FirstRow(_StandIn):
+    """The last block, of which the head reads the first row alone: no other row is queried or fed forward."""
+
+    def __init__(self, block: nn.Module, names: Sequence[str], state: Tensor | None = None) -> None:
+        super().__init__(block)
+        self._names = names
+        self._state = state
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the block on the first row (B, 1, D) of the state given, or of a state of our own."""
+        state = self._state
+        if state is None:
+            state = args[0] if args else next(iter(kwargs.values()))
+        with of_first_row(self._block, self._names, state):
+            return _on(self._block, state[:, :1], args, kwargs)
 
 
 def _on(block: nn.Module, state: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

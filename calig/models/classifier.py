@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from calig.models.attention import capturing
-from calig.models.blocks import Blocks, Fed, Passed, Watched
+from calig.models.blocks import Blocks, Fed, FirstRow, Passed, Watched
 from calig.models.families import family_of
 from calig.models.text import Batch
 from calig.models.verification import verify
@@ -116,6 +116,9 @@ class Classifier:
         modules: list[nn.Module] = [passed] * depth
         if depth < self.depth:
             modules += [Fed(self._blocks[depth], state), *self._blocks[depth + 1 :]]
+            if self.family.first_row:
+                entered = state if depth == self.depth - 1 else None
+                modules[-1] = FirstRow(self._blocks[-1], self.family.first_row, entered)
         with self._lock, self._blocks.replaced(modules):
             return self.answer(batch)
 

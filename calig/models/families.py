@@ -50,6 +50,9 @@ class Family:
         Where attention probabilities (B, heads, T, T) are found: `interface` (the attention function that the
         configuration names), `outputs` (`output_attentions=True`), or the dotted path, within a block, of the module
         whose output they are, such as the dropout they pass through. Usual: `interface`, else `outputs`.
+    first_row
+        Where the head reads only the first token's state of the last block: the linear maps, within a block, that make
+        keys and values. That block is then run for the first row alone, which takes a sixth of the work.
     refusal
         Why the family cannot be explained, where that is so.
     """
@@ -58,6 +61,7 @@ class Family:
     blocks: str | None = None
     shared: str | None = None
     attention: str | None = None
+    first_row: tuple[str, str] | None = None
     refusal: str | None = None
 
 
@@ -107,9 +111,13 @@ def _installed() -> dict[str, Family]:
 
 _BANDED = "their attention is a band around each token, not tokens × tokens"
 
+_BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "data2vec-text")
+
 _KNOWN = {
     family.model_type: family
     for family in (
+        *(Family(name, first_row=("attention.self.key", "attention.self.value")) for name in _BERT_LIKE),
+        Family("distilbert", first_row=("attention.k_lin", "attention.v_lin")),
         Family("albert", blocks="albert.encoder.albert_layer_groups", shared="num_hidden_groups"),
         Family("longformer", refusal=_BANDED),
         Family("big_bird", refusal=_BANDED),
