@@ -13,9 +13,10 @@ from typing import TypeAlias
 import numpy as np
 from torch import Tensor
 
-from calig.attribution.engine import DepthResult, Engine, TextResult, give_back_memory
+from calig.attribution.engine import DepthResult, Engine, TextResult
 from calig.attribution.fusion import column
 from calig.attribution.method import ENGINE_VERSION, Method
+from calig.attribution.passes import give_back_memory
 from calig.attribution.quadrature import Float64, rule
 from calig.attribution.schedule import PILOT_EXACTNESS, Schedule, learn
 from calig.errors import DocumentError, InputError
@@ -178,7 +179,9 @@ class Explainer:
         exact = replace(
             self.method, rule="auto", steps=None, tolerance=self.method.tolerance / PILOT_EXACTNESS
         )
-        pilot = Explainer(self.pretrained, exact, Schedule.for_pilot(self.depth), self._engine.token_budget)
+        pilot = Explainer(
+            self.pretrained, exact, Schedule.for_pilot(self.depth), self._engine.passes.token_budget
+        )
         start = time.perf_counter()
         results = pilot._run(documents, None, progress, keep=True)
         seconds = (time.perf_counter() - start) / max(1, len(documents))

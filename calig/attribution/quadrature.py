@@ -1,24 +1,12 @@
-"""Quadrature along a path on [0, 1], with errors that are measured rather than guessed.
+"""Rules of quadrature on [0, 1], as interpolants that are integrated panel by panel.
 
-Let g(α) (T,) be the contributions of T tokens at α, and f(α) the explained output: Σ_t g_t(α) = f′(α). Every rule here
-is an interpolant of g between breaks, integrated panel by panel: a_j = Σ_k P[j, k]·g(α_k) for the panel from b_j to
-b_{j+1}. Each forward pass also gives f at its node, so the panel's exact total is known, and its defect
-
-    R_j = f(b_{j+1}) − f(b_j) − Σ_t a_j,t
-
-is a true error, in one direction of the T. The panel's whole error is taken to be as large relative to a_j as R_j is to
-the change of f, but no more than |R_j|, and the rule's is their sum:
-
-    estimate = c · Σ_j |R_j| · ‖a_j‖₂ / max(|Δf_j|, ‖a_j‖₂) / ‖Σ_j a_j‖₂,
-
-with c near 1, and calibrated by a pilot. A narrow bump between nodes, which no difference of two rules need show, shows
-in R_j. It also says where to look closer: `Mesh` halves the panels that hold most of the estimate.
+Panels lie between breaks: the nodes, and the ends of the path. A rule is its nodes (n,) and a matrix P (p, n) from
+values there to the integral over each panel; the integral is their sum. `Mesh` gives every document its own nodes.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -43,45 +31,6 @@ class Verdict:
     integral: Float64
     estimate: float
     parts: Float64
-
-
-class Samples:
-    """One document's path at one depth: g (T,) and f at every node evaluated so far, and f at both ends."""
-
-    def __init__(self, start: tuple[Float64, float], end: tuple[Float64, float]) -> None:
-        self._rows: dict[float, int] = {0.0: 0, 1.0: 1}
-        self.values = np.stack([start[0], end[0]])
-        self.outputs = np.array([start[1], end[1]])
-
-    @property
-    def evaluated(self) -> int:
-        """Nodes evaluated beyond the two ends."""
-        return len(self._rows) - 2
-
-    def missing(self, nodes: Float64) -> list[float]:
-        """Those of `nodes` not evaluated yet."""
-        return [float(a) for a in nodes if float(a) not in self._rows]
-
-    def add(self, nodes: Sequence[float], values: Float64, outputs: Float64) -> None:
-        """Take in g (n, T) and f (n,) at new nodes."""
-        for node in nodes:
-            self._rows[node] = len(self._rows)
-        self.values = np.concatenate([self.values, values])
-        self.outputs = np.concatenate([self.outputs, outputs])
-
-    def rows(self, nodes: Float64) -> list[int]:
-        """Where the nodes' samples are."""
-        return [self._rows[float(a)] for a in nodes]
-
-    @property
-    def nodes(self) -> Float64:
-        """All nodes evaluated, the ends among them, in order."""
-        return np.sort(np.array(list(self._rows)))
-
-    def at(self, nodes: Float64) -> tuple[Float64, Float64]:
-        """g (n, T) and f (n,) at nodes evaluated."""
-        rows = self.rows(nodes)
-        return self.values[rows], self.outputs[rows]
 
 
 class Rule(Protocol):
@@ -267,116 +216,3 @@ def spline_slopes(nodes: Float64) -> Float64:
         right[..., end, end], right[..., end, one], right[..., end, two] = -near, near - far, far
     slopes: Float64 = np.linalg.solve(system, right)
     return slopes
-
-
-def hermite(node: float, nodes: Float64, values: Float64, slopes: Float64) -> Float64:
-    """The piecewise cubic with these values and slopes (n, …) at `nodes` (n,), at any node."""
-    j = int(np.clip(np.searchsorted(nodes, node, side="right") - 1, 0, len(nodes) - 2))
-    h, t = nodes[j + 1] - nodes[j], (node - nodes[j]) / (nodes[j + 1] - nodes[j])
-    levels = np.array([(1 + 2 * t) * (1 - t) ** 2, t**2 * (3 - 2 * t)])
-    tilts = h * np.array([t * (1 - t) ** 2, t**2 * (t - 1)])
-    found: Float64 = levels @ values[j : j + 2] + tilts @ slopes[j : j + 2]
-    return found
-
-
-def judge(kind: Rule, nodes: Sequence[Float64], samples: Sequence[Samples], factor: float) -> list[Verdict]:
-    """Integrate documents by the rule on nodes of their own, and estimate the errors; alike documents in one go."""
-    verdicts: list[Verdict | None] = [None] * len(samples)
-    alike: dict[tuple[int, int], list[int]] = {}
-    for i, (x, s) in enumerate(zip(nodes, samples, strict=True)):
-        alike.setdefault((len(x), s.values.shape[1]), []).append(i)
-    for members in alike.values():
-        x = np.stack([nodes[i] for i in members])
-        found = [(samples[i].rows(nodes[i]), samples[i].rows(breaks(nodes[i]))) for i in members]
-        values = np.stack([samples[i].values[r] for i, (r, _) in zip(members, found, strict=True)])
-        outputs = np.stack([samples[i].outputs[r] for i, (_, r) in zip(members, found, strict=True)])
-        areas = kind.panels(x) @ values  # (documents, p, T)
-        integrals = areas.sum(axis=1)
-        changes = np.diff(outputs)
-        sizes = np.linalg.norm(areas, axis=2)
-        scales = np.maximum(np.abs(changes), sizes)
-        parts = np.abs(changes - areas.sum(axis=2)) * _ratio(sizes, scales)
-        parts = factor * _ratio(parts, np.linalg.norm(integrals, axis=1)[:, None])
-        for i, integral, part in zip(members, integrals, parts, strict=True):
-            verdicts[i] = Verdict(integral, float(part.sum()), part)
-    return [verdict for verdict in verdicts if verdict is not None]
-
-
-def _ratio(part: Float64, whole: Float64) -> Float64:
-    """part / whole; 0 where both vanish, and infinite where the whole alone does."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(part == 0, 0.0, part / whole)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Climbed:
-    """Where one document's climb ended."""
-
-    verdict: Verdict
-    converged: bool
-    nodes: Float64
-
-
-Evaluate = Callable[[list[tuple[int, float]]], tuple[list[Float64], Float64]]
-"""Rows (document, node) to their g (T,) each and their f (rows,)."""
-
-
-def climb(
-    kind: Rule,
-    start: int,
-    factor: float,
-    samples: Sequence[Samples],
-    evaluate: Evaluate,
-    tolerance: float,
-    fixed: bool = False,
-) -> list[Climbed]:
-    """Let documents climb until estimate and completeness residual are within the tolerance, or the rule's cap.
-
-    Parameters
-    ----------
-    kind
-        The rule.
-    start
-        Where they begin: panels of a mesh, or a rung.
-    factor
-        c, from raw estimate to estimate.
-    samples
-        Per document, what is known of its path; takes in what is evaluated.
-    evaluate
-        Gives g and f at nodes; rows of all documents come together.
-    tolerance
-        Relative.
-    fixed
-        Stay at the first attempt, whatever its error.
-    """
-    done: list[Climbed | None] = [None] * len(samples)
-    nodes = [kind.first(start)] * len(samples)
-    climbing = list(range(len(samples)))
-    while climbing:
-        rows = [(i, a) for i in climbing for a in samples[i].missing(nodes[i])]
-        values, outputs = evaluate(rows) if rows else ([], np.empty(0))
-        at = 0
-        for i in climbing:
-            new = samples[i].missing(nodes[i])
-            if new:
-                samples[i].add(new, np.stack(values[at : at + len(new)]), outputs[at : at + len(new)])
-                at += len(new)
-        verdicts = judge(kind, [nodes[i] for i in climbing], [samples[i] for i in climbing], factor)
-        above = []
-        for i, verdict in zip(climbing, verdicts, strict=True):
-            good = within(verdict, samples[i], tolerance)
-            done[i] = Climbed(verdict, good, nodes[i])
-            following = None if good or fixed else kind.next(nodes[i], verdict, tolerance)
-            if following is not None:
-                nodes[i] = following
-                above.append(i)
-        climbing = above
-    return [each for each in done if each is not None]
-
-
-def within(verdict: Verdict, samples: Samples, tolerance: float) -> bool:
-    """Whether estimate and completeness residual, over max(|Δf|, 0.05·‖Σa‖₁, 1e-3), are within the tolerance."""
-    change = samples.outputs[1] - samples.outputs[0]
-    residual = abs(verdict.integral.sum() - change)
-    scale = max(abs(change), 0.05 * np.abs(verdict.integral).sum(), 1e-3)
-    return bool(verdict.estimate <= tolerance and residual <= tolerance * scale)

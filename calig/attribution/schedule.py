@@ -15,23 +15,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from calig.attribution.quadrature import (
-    Climbed,
-    Float64,
-    Mesh,
-    Rule,
-    Samples,
-    climb,
-    hermite,
-    judge,
-    spline_slopes,
-)
+from calig.attribution.climbing import Climbed, Samples, climb, judge
+from calig.attribution.quadrature import Float64, Mesh, Rule, spline_slopes
 
 PILOT_DOCUMENTS = 64
 PILOT_EXACTNESS = 10
 """How much smaller than the method's the pilot's tolerance is."""
 
-_MESH = 8
+_MESH = 12
 _PILOT_MESH = 24
 _FACTORS = (1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
 _ROOM = 1.25
@@ -60,7 +51,7 @@ class Schedule:
 
     @classmethod
     def default(cls, kind: Rule, depth: int) -> Schedule:
-        """What is used without a pilot: a mesh of 8 panels or the first rung, and estimates with half as much room."""
+        """What is used without a pilot: a mesh of 12 panels or the first rung, and estimates with half as much room."""
         start = _MESH if isinstance(kind, Mesh) else 0
         return cls((start,) * (depth + 1), (_FACTORS[0],) * (depth + 1))
 
@@ -131,8 +122,8 @@ class _Replay:
 
     def at(self, node: float) -> tuple[Float64, float]:
         """g (T,) and f at any node: f by its own values and its slopes, Σ_t g_t."""
-        values = hermite(node, self.nodes, self.values, self._slopes)
-        return values, float(hermite(node, self.nodes, self.outputs, self.values.sum(axis=1)))
+        values = _hermite(node, self.nodes, self.values, self._slopes)
+        return values, float(_hermite(node, self.nodes, self.outputs, self.values.sum(axis=1)))
 
     def error(self, climbed: Climbed) -> float:
         """The true relative error, as far as the pilot knows it."""
@@ -176,3 +167,13 @@ def _climb(
     samples = [replay.samples() for replay in replays]
     climbed = climb(kind, start, factor, samples, evaluate, tolerance)
     return climbed, float(np.mean([s.evaluated for s in samples]))
+
+
+def _hermite(node: float, nodes: Float64, values: Float64, slopes: Float64) -> Float64:
+    """The piecewise cubic with these values and slopes (n, …) at `nodes` (n,), at any node."""
+    j = int(np.clip(np.searchsorted(nodes, node, side="right") - 1, 0, len(nodes) - 2))
+    h, t = nodes[j + 1] - nodes[j], (node - nodes[j]) / (nodes[j + 1] - nodes[j])
+    levels = np.array([(1 + 2 * t) * (1 - t) ** 2, t**2 * (3 - 2 * t)])
+    tilts = h * np.array([t * (1 - t) ** 2, t**2 * (t - 1)])
+    found: Float64 = levels @ values[j : j + 2] + tilts @ slopes[j : j + 2]
+    return found

@@ -60,9 +60,10 @@ class Batch:
         """(B, T) 1 for tokens, 0 for padding."""
         return self.inputs["attention_mask"]
 
-    def rows(self, index: Tensor) -> Batch:
-        """The batch whose row r is this one's row index[r]."""
-        return Batch({k: v[index] for k, v in self.inputs.items()}, self.content[index], self.pad_id)
+    def rows(self, index: Tensor, length: int) -> Batch:
+        """The batch whose row r is this one's row index[r], cut to its first `length` tokens."""
+        inputs = {name: value[index, :length] for name, value in self.inputs.items()}
+        return Batch(inputs, self.content[index, :length], self.pad_id)
 
 
 class TextEncoder:

@@ -1,0 +1,248 @@
+"""The model passes that integration asks for, in chunks that fit; when memory runs out, in chunks of half the size.
+
+Three kinds: the input's own run, which gives logits, states, gradients and attention gradients; the baseline's, which
+gives its states and gradients; and rows (text, α) along the path at one depth.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calig.attribution.quadrature import Float64
+from calig.models.classifier import Classifier, Pass
+from calig.models.text import Batch
+
+log = logging.getLogger(__name__)
+
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 32_768}
+"""Tokens in flight at once, rows × length, by device type, unless the user says otherwise."""
+
+_ATTENTION_BUDGET = 2**24
+"""Attention probabilities held at once, over texts, blocks and heads."""
+
+
+def output_of(logits: Tensor, targets: Tensor, output: str) -> Tensor:
+    """The explained output (B,): the target's logit, or its margin over the strongest other class."""
+    chosen = logits.gather(1, targets[:, None])[:, 0]
+    if output == "logit":
+        return chosen
+    others = logits.scatter(1, targets[:, None], float("-inf"))
+    return chosen - others.max(dim=1).values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class End:
+    """One end of B paths: per depth, its states and the output's gradients there (B, T, D); logits (B, C)."""
+
+    states: list[Tensor]
+    gradients: list[Tensor]
+    logits: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[End]) -> End:
+        """Chunks of texts as one."""
+        depths = range(len(parts[0].states))
+        return cls(
+            [torch.cat([part.states[depth] for part in parts]) for depth in depths],
+            [torch.cat([part.gradients[depth] for part in parts]) for depth in depths],
+            torch.cat([part.logits for part in parts]),
+        )
+
+
+class Passes:
+    """A classifier's passes for one baseline and output.
+
+    Parameters
+    ----------
+    classifier
+        The model.
+    baseline
+        (E,) the word embedding that stands for "no content".
+    output
+        `logit` or `margin`, as in `output_of`.
+    token_budget
+        Tokens in flight at once; None: by device.
+    """
+
+    def __init__(
+        self, classifier: Classifier, baseline: Tensor, output: str, token_budget: int | None = None
+    ) -> None:
+        self.classifier = classifier
+        self.baseline = baseline
+        self.output = output
+        self.token_budget = token_budget or TOKEN_BUDGET.get(classifier.device.type, TOKEN_BUDGET["cuda"])
+        self.attention_budget = _ATTENTION_BUDGET
+
+    def at_input(
+        self, batch: Batch, choose: Callable[[int, Float64], int]
+    ) -> tuple[End, Tensor, Float64, Float64]:
+        """The input's end, targets (B,), attention gradients ctx (B, L, T), and ‖Ā‖₁ (B, L), in float64.
+
+        Ā = mean over heads of A ⊙ ∂y/∂A, and ctx its sum over queries. `choose(i, logits)` gives text i's target.
+        """
+        ends: list[End] = []
+        aims: list[Tensor] = []
+        contexts: list[Float64] = []
+        norms: list[Float64] = []
+
+        def run(first: int, last: int, _longest: int) -> None:
+            found = self.classifier.run(self._some(batch, first, last), attention=True)
+            rows = found.logits.detach().double().cpu().numpy()
+            finite = np.isfinite(rows).all(axis=1)
+            chosen = [
+                choose(first + i, row) if ok else 0
+                for i, (row, ok) in enumerate(zip(rows, finite, strict=True))
+            ]
+            targets = torch.tensor(chosen, device=self.classifier.device)
+            end, gradients = self._end(found, targets, found.probabilities)
+            relevance = [
+                (_wide(a.detach()) * _wide(g)).mean(dim=1)
+                for a, g in zip(found.probabilities, gradients, strict=True)
+            ]
+            context = _numbers(torch.stack([r.sum(dim=1) for r in relevance], dim=1))
+            norm = _numbers(torch.stack([r.abs().sum(dim=(1, 2)) for r in relevance], dim=1))
+            contexts.append(context)
+            norms.append(norm)
+            ends.append(end)
+            aims.append(targets)
+
+        self._in_chunks([batch.mask.shape[1]] * len(batch.mask), run, attention=True)
+        return End.joined(ends), torch.cat(aims), np.concatenate(contexts), np.concatenate(norms)
+
+    def at_baseline(self, batch: Batch, targets: Tensor) -> End:
+        """The baseline's end."""
+        ends: list[End] = []
+
+        def run(first: int, last: int, _longest: int) -> None:
+            found = self.classifier.run(self._some(batch, first, last), self.baseline)
+            ends.append(self._end(found, targets[first:last], [])[0])
+
+        self._in_chunks([batch.mask.shape[1]] * len(batch.mask), run)
+        return End.joined(ends)
+
+    def along(
+        self,
+        depth: int,
+        batch: Batch,
+        start: Tensor,
+        delta: Tensor,
+        targets: Tensor,
+        rows: Sequence[tuple[int, float]],
+        lengths: Sequence[int],
+    ) -> tuple[Float64, Float64]:
+        """Contributions Σ_d (h − h')·∂f/∂h (rows, T), summed in float32 or better, and outputs f (rows,).
+
+        Parameters
+        ----------
+        depth
+            Where the model is entered.
+        batch, targets
+            B texts of T tokens, and their targets (B,).
+        start, delta
+            (B, T, D) the baseline's states at that depth, and what the input's are beyond them.
+        rows
+            Text and α of each row.
+        lengths
+            Tokens of each text.
+        """
+        wide = torch.promote_types(torch.float32, start.dtype)
+        texts = torch.tensor([i for i, _ in rows], device=start.device)
+        alphas = torch.tensor([a for _, a in rows], device=start.device, dtype=wide)
+        values = torch.zeros((len(rows), start.shape[1]), device=start.device, dtype=wide)
+        outputs = torch.zeros(len(rows), device=start.device, dtype=wide)
+
+        def run(first: int, last: int, longest: int) -> None:
+            index, alpha = texts[first:last], alphas[first:last, None, None]
+            moved = delta[index, :longest]
+            state = torch.addcmul(start[index, :longest].to(wide), alpha, moved.to(wide))
+            state = state.to(start.dtype).requires_grad_()
+            logits = self.classifier.run_from(depth, state, batch.rows(index, longest))
+            output = output_of(logits, targets[index], self.output)
+            (gradient,) = torch.autograd.grad(output.sum(), state)
+            values[first:last, :longest] = contribution(gradient, moved)
+            outputs[first:last] = output.detach()
+
+        self._in_chunks([lengths[i] for i, _ in rows], run)
+        return _numbers(values), _numbers(outputs)
+
+    def _end(self, found: Pass, targets: Tensor, others: Sequence[Tensor]) -> tuple[End, Sequence[Tensor]]:
+        """Gradients of the output at every state, and at other tensors of the pass."""
+        total = output_of(found.logits, targets, self.output).sum()
+        gradients = torch.autograd.grad(total, [*found.states, *others])
+        depths = len(found.states)
+        states = [state.detach() for state in found.states]
+        return End(states, list(gradients[:depths]), found.logits.detach().double()), gradients[depths:]
+
+    def _some(self, batch: Batch, first: int, last: int) -> Batch:
+        return batch.rows(torch.arange(first, last, device=self.classifier.device), batch.mask.shape[1])
+
+    def _in_chunks(
+        self, lengths: Sequence[int], run: Callable[[int, int, int], None], attention: bool = False
+    ) -> None:
+        """Call `run(first, last, longest)` on runs of rows that fit; again, on half as many, out of memory."""
+        done = 0
+        while done < len(lengths):
+            last, longest = done, 0
+            while last < len(lengths):
+                longer = max(longest, lengths[last])
+                if last > done and not self._fits(last + 1 - done, longer, attention):
+                    break
+                last, longest = last + 1, longer
+            try:
+                run(done, last, longest)
+            except RuntimeError as error:
+                _only_out_of_memory(error, last - done)
+                self._halve((last - done) // 2, longest, attention)
+                continue
+            done = last
+
+    def _fits(self, rows: int, length: int, attention: bool) -> bool:
+        within = rows * length <= self.token_budget
+        return within and not (attention and rows * self._maps(length) > self.attention_budget)
+
+    def _maps(self, length: int) -> int:
+        return self.classifier.depth * self.classifier.heads * length**2
+
+    def _halve(self, rows: int, length: int, attention: bool) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if attention:
+            self.attention_budget = rows * self._maps(length)
+            log.warning("out of memory: going on with attention gradients of %d texts at once", rows)
+        else:
+            self.token_budget = rows * length
+            log.warning("out of memory: going on with a token budget of %d", self.token_budget)
+
+
+def contribution(gradient: Tensor, moved: Tensor) -> Tensor:
+    """Σ_d gradient · moved: (B, T, D) to (B, T), in float32 or better."""
+    return (_wide(gradient) * _wide(moved)).sum(dim=-1)
+
+
+def give_back_memory() -> None:
+    """Return what batches of many shapes left in pieces to the system; glibc keeps it, and grows, else."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(torch.float32, tensor.dtype))
+
+
+def _numbers(tensor: Tensor) -> Float64:
+    numbers: Float64 = tensor.double().cpu().numpy()
+    return numbers
+
+
+def _only_out_of_memory(error: RuntimeError, rows: int) -> None:
+    """Re-raise what is not a lack of memory, or happened with a single row: less cannot be asked for."""
+    if rows == 1 or not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        raise error
