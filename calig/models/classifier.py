@@ -24,6 +24,7 @@ from transformers.masking_utils import eager_mask
 
 from calig.errors import InputError
 from calig.models.text import Batch
+from calig.records import Head
 
 _CAPTURE = "calig_capture"
 _captured = threading.local()
@@ -65,8 +66,9 @@ class Classifier:
         The model's blocks cannot be told.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, head: Head = "single_label") -> None:
         self.model = model
+        self.head = head
         self._owner, self._attribute = _find_blocks(model)
         self._blocks: nn.ModuleList = getattr(self._owner, self._attribute)
         self._as_tuple = False
@@ -111,7 +113,7 @@ class Classifier:
             if baseline is not None:
                 hooks.append(self.model.get_input_embeddings().register_forward_hook(replace))
             try:
-                logits = self.model(**batch.inputs).logits
+                logits = self._logits(batch)
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -123,7 +125,7 @@ class Classifier:
         with self._lock:
             setattr(self._owner, self._attribute, nn.ModuleList([entry, *self._blocks[depth:]]))
             try:
-                logits: Tensor = self.model(**batch.inputs).logits
+                logits = self._logits(batch)
             finally:
                 setattr(self._owner, self._attribute, self._blocks)
         return logits
@@ -141,6 +143,11 @@ class Classifier:
                 f"{len(probabilities)} of {self.depth} blocks); this family is not supported yet"
             )
         return logits, probabilities
+
+    def _logits(self, batch: Batch) -> Tensor:
+        """(B, C); one logit z of a binary head as the two classes' logits 0 and z."""
+        logits: Tensor = self.model(**batch.inputs).logits
+        return torch.nn.functional.pad(logits, (1, 0)) if self.head == "binary" else logits
 
     def word_embedding(self, token_id: int | None) -> Tensor:
         """(E,) the word embedding of a token; zeros for None."""

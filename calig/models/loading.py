@@ -23,18 +23,23 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from calig.errors import InputError
+from calig.records import HEADS, Head
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model ready to explain (eval mode, parameters frozen), its tokenizer, and its classes in index order."""
+    """A model ready to explain (eval mode, parameters frozen), its tokenizer, and its classes in index order.
+
+    `head` says what its outputs are; one logit z (`binary`) counts as the two classes of logits 0 and z.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     classes: tuple[str, ...]
     revision: str | None
+    head: Head = "single_label"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -52,7 +57,12 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_pretrained(
-    model_id: str, *, revision: str | None = None, device: str = "cpu", dtype: str = "float32"
+    model_id: str,
+    *,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    head: str | None = None,
 ) -> Pretrained:
     """Load a sequence classifier and its tokenizer.
 
@@ -66,12 +76,14 @@ def load_pretrained(
         `cpu`, `cuda`, `cuda:1`, … or `auto`.
     dtype
         `float32`, `float64` or `bfloat16`.
+    head
+        `single_label`, `multi_label`, `binary` or `regression`; None: what the configuration says.
 
     Raises
     ------
     InputError
         There is no such model, it has no classification head, its weights are not safetensors, its tokenizer has no
-        character offsets, or its output is not one logit per class.
+        character offsets, or it cannot have the head asked for.
     """
     if dtype not in DTYPES:
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -117,7 +129,10 @@ def load_pretrained(
             "save the tokenizer that the model was trained with beside it"
         )
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    return Pretrained(model, tokenizer, class_names(config), getattr(config, "_commit_hash", None))
+    found = head_of(model_id, config, head)
+    return Pretrained(
+        model, tokenizer, class_names(config, found), getattr(config, "_commit_hash", None), found
+    )
 
 
 def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -142,7 +157,7 @@ def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerB
 
 
 def read_config(model_id: str, revision: str | None = None) -> Any:
-    """Read and check the configuration alone: it must be there, and be that of a single-label classifier."""
+    """Read and check the configuration alone: it must be there, and be that of a sequence classifier."""
     folder = Path(model_id)
     looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
     if looks_like_path:
@@ -173,19 +188,43 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
             f"model.id: {model_id} is a {', '.join(heads) or config.model_type} without a sequence-classification "
             "head; fine-tune it as …ForSequenceClassification first"
         )
-    if config.problem_type not in (None, "single_label_classification") or config.num_labels < 2:
-        kind = config.problem_type or f"{config.num_labels}-output"
-        raise InputError(f"model.id: {model_id} is a {kind} model; calig explains single-label classifiers")
     return config
 
 
-def class_names(config: Any) -> tuple[str, ...]:
-    """Names of the classes in index order."""
-    return tuple(str(config.id2label[index]) for index in range(config.num_labels))
+def head_of(model_id: str, config: Any, asked: str | None = None) -> Head:
+    """What the outputs are: as asked, or as the configuration says; one output without a word is a regression.
+
+    Raises
+    ------
+    InputError
+        There is no such head, or the model has not the outputs for it.
+    """
+    outputs, problem = int(config.num_labels), config.problem_type
+    if asked is not None and asked not in HEADS:
+        raise InputError(f"model.head: {asked!r} is not one of {', '.join(HEADS)}")
+    if asked is not None:
+        needs = {"single_label": outputs > 1, "multi_label": outputs > 1, "binary": outputs == 1}
+        if not needs.get(asked, True):
+            raise InputError(
+                f"model.head: {asked} does not fit {model_id}, which has {outputs} output"
+                f"{'' if outputs == 1 else 's'}; use {'binary or regression' if outputs == 1 else 'another'}"
+            )
+        return next(head for head in HEADS if head == asked)
+    if problem == "regression" or (problem is None and outputs == 1):
+        return "regression"
+    if outputs == 1:
+        return "binary"
+    return "multi_label" if problem == "multi_label_classification" else "single_label"
+
+
+def class_names(config: Any, head: Head = "single_label") -> tuple[str, ...]:
+    """Names of the classes in index order; of one logit's two: `not NAME`, `NAME`."""
+    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    return (f"not {names[0]}", names[0]) if head == "binary" else names
 
 
 def fingerprint(pretrained: Pretrained) -> str:
-    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer, dtype."""
+    """SHA-256 (hex) of what decides the model's answers: weights, configuration, head, tokenizer, dtype."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pretrained.model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -194,6 +233,8 @@ def fingerprint(pretrained: Pretrained) -> str:
     for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(volatile, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    if pretrained.head != "single_label":  # what the configuration says may have been overruled
+        digest.update(f"head={pretrained.head}".encode())
     tokenizer = pretrained.tokenizer
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for last_call in ("truncation", "padding"):  # set by every call, whatever the files say

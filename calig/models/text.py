@@ -20,13 +20,18 @@ from calig.records import Bool, Int
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedText:
-    """One text as T tokens: ids, types, strings, word ids (−1: special), character spans, and which are special."""
+    """One text, or pair of texts, as T tokens.
+
+    Ids, types, strings, word ids (−1: special), character spans in the token's own text, segments (0: first text,
+    1: second, −1: special), and which are special.
+    """
 
     ids: Int
     types: Int
     tokens: list[str]
     word_ids: Int
     char_spans: Int
+    segments: Int
     is_special: Bool
     truncated: bool
 
@@ -73,28 +78,41 @@ class TextEncoder:
         pad = tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else 0
 
-    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Tokenize texts, cutting those above the model's limit (marked `truncated`)."""
-        if not texts:
-            return []
+    def encode(self, texts: Sequence[str | tuple[str, str]]) -> list[EncodedText]:
+        """Tokenize texts and pairs, cutting those above the model's limit (marked `truncated`)."""
+        paired = [i for i, text in enumerate(texts) if not isinstance(text, str)]
+        single = [i for i, text in enumerate(texts) if isinstance(text, str)]
+        done: dict[int, EncodedText] = {}
+        for rows in (single, paired):
+            if rows:
+                done.update(zip(rows, self._encode([texts[i] for i in rows]), strict=True))
+        return [done[i] for i in range(len(texts))]
+
+    def _encode(self, texts: Sequence[str | tuple[str, str]]) -> list[EncodedText]:
+        pairs = [(text,) if isinstance(text, str) else text for text in texts]
         coded = self.tokenizer(
-            list(texts),
+            *(list(part) for part in zip(*pairs, strict=True)),
             truncation=self.max_length is not None,
             max_length=self.max_length,
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         )
-        return [self._one(text, encoding) for text, encoding in zip(texts, coded.encodings, strict=True)]
+        return [self._one(pair, encoding) for pair, encoding in zip(pairs, coded.encodings, strict=True)]
 
-    def _one(self, text: str, encoding: object) -> EncodedText:
+    def _one(self, texts: Sequence[str], encoding: object) -> EncodedText:
         ids = np.asarray(encoding.ids, dtype=np.int32)  # type: ignore[attr-defined]
         special = np.asarray(encoding.special_tokens_mask, dtype=np.bool_)  # type: ignore[attr-defined]
         words = [-1 if w is None else w for w in encoding.word_ids]  # type: ignore[attr-defined]
         word_ids = np.asarray(words, dtype=np.int32).reshape(len(ids))
         spans = np.asarray(encoding.offsets, dtype=np.int32).reshape(len(ids), 2)  # type: ignore[attr-defined]
         spans = spans.copy()
+        parts = [-1 if part is None else part for part in encoding.sequence_ids]  # type: ignore[attr-defined]
+        segments = np.asarray(parts, dtype=np.int32).reshape(len(ids))
+        segments[special] = -1
+        first = word_ids[segments == 0].max(initial=-1) + 1
+        word_ids[(segments == 1) & (word_ids >= 0)] += first
         for i, (start, end) in enumerate(spans):
-            piece = text[start:end]
+            piece = texts[max(segments[i], 0)][start:end]
             spans[i, 0] = start + len(piece) - len(piece.lstrip()) if piece.strip() else start
         spans[special] = 0
         word_ids[special] = -1
@@ -106,6 +124,7 @@ class TextEncoder:
             tokens=list(encoding.tokens),  # type: ignore[attr-defined]
             word_ids=word_ids,
             char_spans=spans,
+            segments=segments,
             is_special=special,
             truncated=bool(encoding.overflowing),  # type: ignore[attr-defined]
         )
