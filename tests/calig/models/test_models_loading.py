@@ -142,7 +142,6 @@ def test_the_head_of_several_outputs(problem: str | None, asked: str | None, hea
     [
         (None, None, "regression", ("score",)),
         ("regression", None, "regression", ("score",)),
-        ("single_label_classification", None, "binary", ("not score", "score")),
         ("multi_label_classification", None, "binary", ("not score", "score")),
         (None, "binary", "binary", ("not score", "score")),
         ("regression", "binary", "binary", ("not score", "score")),
