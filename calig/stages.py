@@ -104,11 +104,12 @@ def precheck(config: AuditConfig) -> None:
         One of them cannot be used.
     """
     from calig.attribution.heads import fit
-    from calig.models.loading import class_names, head_of, read_config
+    from calig.models.heads import class_names, find_head
+    from calig.models.loading import read_config
 
     Warehouse.open(config.warehouse)
     model = read_config(config.model.id, config.model.revision)
-    head = head_of(config.model.id, model, _head(config))
+    head = find_head(model, _head(config))
     fit(method_of(config), head, class_names(model, head))
     corpora.fingerprint(config.corpus)
 

@@ -286,7 +286,7 @@ class Engine:
     def _context(self, batch: Batch, embedded: Tensor, targets: Tensor) -> tuple[Float64, Float64]:
         """Attention gradients at the input: ctx (B, L, T) and ‖Ā‖₁ (B, L), Ā = mean over heads of A ⊙ ∂y/∂A."""
         texts, length = embedded.shape[:2]
-        heads = int(self.classifier.model.config.num_attention_heads)
+        heads = self.classifier.heads
         size = heads * length * length * self.classifier.depth
         at_once = max(1, self._attention_budget // size)
         context = np.empty((texts, self.classifier.depth, length))

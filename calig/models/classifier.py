@@ -1,16 +1,18 @@
 """A classifier that can be entered at any depth.
 
-Depth 0 is the embedding output and depth l the output of block l, so there are L + 1 depths. To run the rest of the
-model from depth l, the list of blocks is replaced, for the time of the call, by one module that returns the given
-hidden state, followed by blocks l+1..L; masks, positions, final norms and the head stay the model's own. To run a
+Depth 0 is what the first block is given and depth l the output of block l, so there are L + 1 depths. To run the rest
+of the model from depth l, the blocks below it are replaced, for the time of the call, by modules that do nothing, and
+block l+1 is given a hidden state of ours; masks, positions, final norms and the head stay the model's own. To run a
 baseline, the word embeddings of content tokens are replaced inside the model's own embedding module: ids, mask,
 positions and the row that the head pools from stay the input's.
 
-Nothing here knows a family. A model qualifies when exactly one `ModuleList` has `num_hidden_layers` blocks.
+Nothing here knows a family; what differs in one is declared (`calig.models.families`), and what holds for all is
+verified (`calig.models.verification`).
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +21,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from transformers import PreTrainedModel
 
-from calig.errors import InputError
+from calig.models.attention import capturing
+from calig.models.blocks import Blocks, Fed, Passed, Watched
+from calig.models.families import family_of
 from calig.models.text import Batch
+from calig.models.verification import verify
 from calig.records import Head
-
-_CAPTURE = "calig_capture"
-_captured = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,41 +39,33 @@ class Pass:
     logits: Tensor
 
 
-class _Entry(nn.Module):
-    """Stands where the blocks below the entered depth stood; returns the given hidden state as they would."""
-
-    def __init__(self, state: Tensor, stands_for: nn.Module, as_tuple: bool) -> None:
-        super().__init__()
-        self._state = state
-        self._as_tuple = as_tuple
-        object.__setattr__(self, "_stands_for", stands_for)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self._stands_for, name)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return (self._state,) if self._as_tuple else self._state
-
-
 class Classifier:
     """The model as embeddings → blocks → head. One thread at a time; the model is left as it was found.
+
+    Parameters
+    ----------
+    model
+        A sequence classifier, in eval mode.
+    head
+        What its logits mean, as in `Pretrained.head`. `binary`: its one logit z is read as the two logits (0, z).
 
     Raises
     ------
     InputError
-        The model's blocks cannot be told.
+        The model cannot be read so: its blocks or attention cannot be told, or entering it gives other answers.
     """
 
     def __init__(self, model: PreTrainedModel, head: Head = "single_label") -> None:
         self.model = model
         self.head = head
-        self._owner, self._attribute = _find_blocks(model)
-        self._blocks: nn.ModuleList = getattr(self._owner, self._attribute)
-        self._as_tuple = False
+        self.family = family_of(model.config)
+        self._blocks = Blocks(model, self.family)
+        self._returned = 0
+        self._options: dict[str, Any] = {}
+        if "use_cache" in inspect.signature(model.forward).parameters:
+            self._options["use_cache"] = False
         self._lock = threading.RLock()
+        self._attention, self.heads = verify(self)
 
     @property
     def depth(self) -> int:
@@ -95,59 +88,40 @@ class Classifier:
             (E,) the word embedding that replaces that of every content token, or None to run the input itself.
         """
         states: list[Tensor] = []
-
-        def enter(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            states.append((args[0] if args else kwargs["hidden_states"]).detach())
-
-        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
-            self._as_tuple = isinstance(output, tuple)
-            states.append((output[0] if isinstance(output, tuple) else output).detach())
-
-        def replace(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-            assert baseline is not None
-            return torch.where(batch.content[..., None], baseline.to(output.dtype), output)
-
-        with self._lock, torch.no_grad():
-            hooks = [self._blocks[0].register_forward_pre_hook(enter, with_kwargs=True)]
-            hooks += [block.register_forward_hook(leave) for block in self._blocks]
-            if baseline is not None:
-                hooks.append(self.model.get_input_embeddings().register_forward_hook(replace))
-            try:
-                logits = self._logits(batch)
-            finally:
-                for hook in hooks:
-                    hook.remove()
-        return Pass(states, logits)
+        watched = [Watched(block, states) for block in self._blocks]
+        with self._lock, torch.no_grad(), self._embedding(batch, baseline), self._blocks.replaced(watched):
+            logits = self.answer(batch)
+        last = watched[-1]
+        self._returned = last.returned
+        assert last.output is not None
+        return Pass([*states, last.output.detach()], logits)
 
     def run_from(self, depth: int, state: Tensor, batch: Batch) -> Tensor:
         """Logits (B, C) of the rest of the model, entered at `depth` with `state` (B, T, D); differentiable."""
-        entry = _Entry(state, self._blocks[max(depth - 1, 0)], self._as_tuple)
-        with self._lock:
-            setattr(self._owner, self._attribute, nn.ModuleList([entry, *self._blocks[depth:]]))
-            try:
-                logits = self._logits(batch)
-            finally:
-                setattr(self._owner, self._attribute, self._blocks)
-        return logits
+        passed = Passed(self._blocks[max(depth - 1, 0)], state, self._returned)
+        modules: list[nn.Module] = [passed] * depth
+        if depth < self.depth:
+            modules += [Fed(self._blocks[depth], state), *self._blocks[depth + 1 :]]
+        with self._lock, self._blocks.replaced(modules):
+            return self.answer(batch)
 
-    def run_with_attention(self, state: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+    def run_with_attention(
+        self, state: Tensor, batch: Batch, where: str | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, C) from depth 0 and each block's attention probabilities (B, heads, T, T), differentiable.
 
         `state` (B, T, D) must require grad; it is what ties the probabilities to the logits, as weights are frozen.
+        `where` they are found is known from verification unless it is said.
         """
-        with self._lock, _capturing(self.model) as probabilities:
+        with self._lock, capturing(self.model, self._blocks, where or self._attention) as probabilities:
             logits = self.run_from(0, state, batch)
-        if len(probabilities) != self.depth:
-            raise InputError(
-                f"model.id: {type(self.model).__name__} computes attention in its own way (captured "
-                f"{len(probabilities)} of {self.depth} blocks); this family is not supported yet"
-            )
         return logits, probabilities
 
-    def _logits(self, batch: Batch) -> Tensor:
-        """(B, C); one logit z of a binary head as the two classes' logits 0 and z."""
-        logits: Tensor = self.model(**batch.inputs).logits
-        return torch.nn.functional.pad(logits, (1, 0)) if self.head == "binary" else logits
+    def answer(self, batch: Batch) -> Tensor:
+        """The model's own logits (B, C), whatever stands in its blocks' place."""
+        with self._padding(batch.pad_id):
+            logits: Tensor = self.model(**batch.inputs, **self._options).logits
+        return torch.cat([torch.zeros_like(logits), logits], dim=1) if self.head == "binary" else logits
 
     def word_embedding(self, token_id: int | None) -> Tensor:
         """(E,) the word embedding of a token; zeros for None."""
@@ -156,57 +130,37 @@ class Classifier:
             vector: Tensor = table(torch.tensor([token_id or 0], device=self.device))[0]
         return torch.zeros_like(vector) if token_id is None else vector
 
+    @contextmanager
+    def _padding(self, pad_id: int | None) -> Iterator[None]:
+        """Let the configuration know a batch's own padding id: decoders' heads pool before it."""
+        if pad_id is None:
+            yield
+            return
+        config = self.model.config.get_text_config()
+        before = config.pad_token_id
+        config.pad_token_id = pad_id
+        try:
+            yield
+        finally:
+            config.pad_token_id = before
 
-def _find_blocks(model: PreTrainedModel) -> tuple[nn.Module, str]:
-    count = getattr(model.config, "num_hidden_layers", None)
-    found = [
-        (owner, name)
-        for owner in model.modules()
-        for name, child in owner.named_children()
-        if isinstance(child, nn.ModuleList) and len(child) == count
-    ]
-    if len(found) != 1:
-        raise InputError(
-            f"model.id: cannot tell the blocks of {type(model).__name__}: expected one list of {count} blocks, found "
-            f"{len(found)}; this family is not supported yet"
-        )
-    return found[0]
+    @contextmanager
+    def _embedding(self, batch: Batch, baseline: Tensor | None) -> Iterator[None]:
+        """Replace the word embeddings of content; GPT-2 looks token types up in the same table, after the words."""
+        if baseline is None:
+            yield
+            return
+        seen = 0
 
+        def replace(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+            nonlocal seen
+            seen += 1
+            if seen > 1:
+                return output
+            return torch.where(batch.content[..., None], baseline.to(output.dtype), output)
 
-def _capture_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **_kwargs: Any,
-) -> tuple[Tensor, Tensor]:
-    """Attention written out, softmax(QKᵀ·scaling + mask)·V, with the probabilities kept for their gradients."""
-    scale = query.size(-1) ** -0.5 if scaling is None else scaling
-    groups = query.size(1) // key.size(1)
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    weights = query @ key.transpose(2, 3) * scale
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    probabilities = weights.softmax(dim=-1)
-    _captured.probabilities.append(probabilities)
-    return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
-
-
-AttentionInterface.register(_CAPTURE, _capture_attention)
-AttentionMaskInterface.register(_CAPTURE, eager_mask)
-
-
-@contextmanager
-def _capturing(model: PreTrainedModel) -> Iterator[list[Tensor]]:
-    before = model.config._attn_implementation
-    probabilities: list[Tensor] = []
-    _captured.probabilities = probabilities
-    model.config._attn_implementation = _CAPTURE
-    try:
-        yield probabilities
-    finally:
-        model.config._attn_implementation = before
-        del _captured.probabilities
+        hook = self.model.get_input_embeddings().register_forward_hook(replace)
+        try:
+            yield
+        finally:
+            hook.remove()

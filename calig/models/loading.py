@@ -23,17 +23,15 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from calig.errors import InputError
-from calig.records import HEADS, Head
+from calig.models.heads import class_names, find_head
+from calig.records import Head
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model ready to explain (eval mode, parameters frozen), its tokenizer, and its classes in index order.
-
-    `head` says what its outputs are; one logit z (`binary`) counts as the two classes of logits 0 and z.
-    """
+    """A model ready to explain (eval mode, parameters frozen), its tokenizer, its classes in index order, its head."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -77,18 +75,19 @@ def load_pretrained(
     dtype
         `float32`, `float64` or `bfloat16`.
     head
-        `single_label`, `multi_label`, `binary` or `regression`; None: what the configuration says.
+        What the logits mean, one of `calig.models.heads.HEADS`; None: as the configuration says.
 
     Raises
     ------
     InputError
-        There is no such model, it has no classification head, its weights are not safetensors, its tokenizer has no
-        character offsets, or it cannot have the head asked for.
+        There is no such model, it has no classification head or cannot have the one asked for, its weights are not
+        safetensors, or its tokenizer has no character offsets.
     """
     if dtype not in DTYPES:
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
+    found = find_head(config, head)
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -129,10 +128,8 @@ def load_pretrained(
             "save the tokenizer that the model was trained with beside it"
         )
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    found = head_of(model_id, config, head)
-    return Pretrained(
-        model, tokenizer, class_names(config, found), getattr(config, "_commit_hash", None), found
-    )
+    classes = class_names(config, found)
+    return Pretrained(model, tokenizer, classes, getattr(config, "_commit_hash", None), found)
 
 
 def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -182,49 +179,17 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
         config = AutoConfig.from_pretrained(model_id, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
-    heads = config.architectures or []
-    if not any(head.endswith("ForSequenceClassification") for head in heads):
+    kinds = config.architectures or []
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
         raise InputError(
-            f"model.id: {model_id} is a {', '.join(heads) or config.model_type} without a sequence-classification "
+            f"model.id: {model_id} is a {', '.join(kinds) or config.model_type} without a sequence-classification "
             "head; fine-tune it as …ForSequenceClassification first"
         )
     return config
 
 
-def head_of(model_id: str, config: Any, asked: str | None = None) -> Head:
-    """What the outputs are: as asked, or as the configuration says; one output without a word is a regression.
-
-    Raises
-    ------
-    InputError
-        There is no such head, or the model has not the outputs for it.
-    """
-    outputs, problem = int(config.num_labels), config.problem_type
-    if asked is not None and asked not in HEADS:
-        raise InputError(f"model.head: {asked!r} is not one of {', '.join(HEADS)}")
-    if asked is not None:
-        needs = {"single_label": outputs > 1, "multi_label": outputs > 1, "binary": outputs == 1}
-        if not needs.get(asked, True):
-            raise InputError(
-                f"model.head: {asked} does not fit {model_id}, which has {outputs} output"
-                f"{'' if outputs == 1 else 's'}; use {'binary or regression' if outputs == 1 else 'another'}"
-            )
-        return next(head for head in HEADS if head == asked)
-    if problem == "regression" or (problem is None and outputs == 1):
-        return "regression"
-    if outputs == 1:
-        return "binary"
-    return "multi_label" if problem == "multi_label_classification" else "single_label"
-
-
-def class_names(config: Any, head: Head = "single_label") -> tuple[str, ...]:
-    """Names of the classes in index order; of one logit's two: `not NAME`, `NAME`."""
-    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return (f"not {names[0]}", names[0]) if head == "binary" else names
-
-
 def fingerprint(pretrained: Pretrained) -> str:
-    """SHA-256 (hex) of what decides the model's answers: weights, configuration, head, tokenizer, dtype."""
+    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer, dtype, head."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pretrained.model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -233,14 +198,14 @@ def fingerprint(pretrained: Pretrained) -> str:
     for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(volatile, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    if pretrained.head != "single_label":  # what the configuration says may have been overruled
-        digest.update(f"head={pretrained.head}".encode())
     tokenizer = pretrained.tokenizer
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for last_call in ("truncation", "padding"):  # set by every call, whatever the files say
         rules.pop(last_call, None)
     digest.update(json.dumps(rules, sort_keys=True).encode())
     digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
+    if pretrained.head != find_head(pretrained.model.config):
+        digest.update(pretrained.head.encode())
     return digest.hexdigest()
 
 

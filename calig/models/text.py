@@ -1,13 +1,16 @@
-"""Texts as token rows: encoding with offsets, and padded batches.
+"""Texts and pairs of texts as token rows: encoding with offsets, and padded batches.
 
 Which tokens are special is decided by where the tokenizer put them, never by their id: a text may hold a literal
-`[SEP]`, and a pad token may be the end-of-text token.
+`[SEP]`, and a pad token may be the end-of-text token. Batches are padded on the right with the id that the *model*
+takes for padding, whatever the tokenizer would do: RoBERTa-like models number positions, and decoders' heads find the
+last token, by that id.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,21 +20,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from calig.errors import InputError
 from calig.records import Bool, Int
 
+TextOrPair: TypeAlias = str | tuple[str, str]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedText:
     """One text, or pair of texts, as T tokens.
 
-    Ids, types, strings, word ids (−1: special), character spans in the token's own text, segments (0: first text,
-    1: second, −1: special), and which are special.
+    ids, types (T,): as the tokenizer gives them; tokens: T strings; segments (T,): 0 in the first text, 1 in the
+    second, −1 special; word_ids (T,): unique over the pair, −1 special; char_spans (T, 2): in the token's own text.
     """
 
     ids: Int
     types: Int
     tokens: list[str]
+    segments: Int
     word_ids: Int
     char_spans: Int
-    segments: Int
     is_special: Bool
     truncated: bool
 
@@ -41,10 +46,14 @@ class EncodedText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """B texts padded on the right to T tokens; every tensor is (B, T). `content` marks what a baseline replaces."""
+    """B texts padded on the right to T tokens; every tensor is (B, T). `content` marks what a baseline replaces.
+
+    `pad_id` is the padding id, where the model's configuration names none: an id that occurs nowhere in the batch.
+    """
 
     inputs: dict[str, Tensor]
     content: Tensor
+    pad_id: int | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -53,7 +62,7 @@ class Batch:
 
     def rows(self, index: Tensor) -> Batch:
         """The batch whose row r is this one's row index[r]."""
-        return Batch({k: v[index] for k, v in self.inputs.items()}, self.content[index])
+        return Batch({k: v[index] for k, v in self.inputs.items()}, self.content[index], self.pad_id)
 
 
 class TextEncoder:
@@ -68,71 +77,42 @@ class TextEncoder:
             limit = min(limit, int(tokenizer.model_max_length)) if limit else int(tokenizer.model_max_length)
         if max_length is not None and limit and max_length > limit:
             raise InputError(f"method.max_length: {max_length} is above the model's {limit} tokens; lower it")
-        room = tokenizer.num_special_tokens_to_add()
-        if max_length is not None and max_length <= room:
-            raise InputError(
-                f"method.max_length: {max_length} leaves no room beside {room} special tokens; raise it"
-            )
         self.max_length: int | None = max_length or limit or None
+        if max_length is not None:
+            self._leave_room(pair=False)
         self._uses_types = "token_type_ids" in tokenizer.model_input_names
-        pad = tokenizer.pad_token_id
-        self.pad_id: int = pad if pad is not None else 0
+        self._pad_id = padding_id(model)
+        self._vocabulary = int(model.get_input_embeddings().num_embeddings)
 
-    def encode(self, texts: Sequence[str | tuple[str, str]]) -> list[EncodedText]:
-        """Tokenize texts and pairs, cutting those above the model's limit (marked `truncated`)."""
-        paired = [i for i, text in enumerate(texts) if not isinstance(text, str)]
+    def encode(self, texts: Sequence[TextOrPair]) -> list[EncodedText]:
+        """Tokenize texts and pairs, cutting those above the model's limit (marked `truncated`), pairs longest first.
+
+        Raises
+        ------
+        InputError
+            `max_length` leaves no room for a pair's content.
+        """
+        found: list[EncodedText | None] = [None] * len(texts)
         single = [i for i, text in enumerate(texts) if isinstance(text, str)]
-        done: dict[int, EncodedText] = {}
-        for rows in (single, paired):
-            if rows:
-                done.update(zip(rows, self._encode([texts[i] for i in rows]), strict=True))
-        return [done[i] for i in range(len(texts))]
-
-    def _encode(self, texts: Sequence[str | tuple[str, str]]) -> list[EncodedText]:
-        pairs = [(text,) if isinstance(text, str) else text for text in texts]
-        coded = self.tokenizer(
-            *(list(part) for part in zip(*pairs, strict=True)),
-            truncation=self.max_length is not None,
-            max_length=self.max_length,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
-        return [self._one(pair, encoding) for pair, encoding in zip(pairs, coded.encodings, strict=True)]
-
-    def _one(self, texts: Sequence[str], encoding: object) -> EncodedText:
-        ids = np.asarray(encoding.ids, dtype=np.int32)  # type: ignore[attr-defined]
-        special = np.asarray(encoding.special_tokens_mask, dtype=np.bool_)  # type: ignore[attr-defined]
-        words = [-1 if w is None else w for w in encoding.word_ids]  # type: ignore[attr-defined]
-        word_ids = np.asarray(words, dtype=np.int32).reshape(len(ids))
-        spans = np.asarray(encoding.offsets, dtype=np.int32).reshape(len(ids), 2)  # type: ignore[attr-defined]
-        spans = spans.copy()
-        parts = [-1 if part is None else part for part in encoding.sequence_ids]  # type: ignore[attr-defined]
-        segments = np.asarray(parts, dtype=np.int32).reshape(len(ids))
-        segments[special] = -1
-        first = word_ids[segments == 0].max(initial=-1) + 1
-        word_ids[(segments == 1) & (word_ids >= 0)] += first
-        for i, (start, end) in enumerate(spans):
-            piece = texts[max(segments[i], 0)][start:end]
-            spans[i, 0] = start + len(piece) - len(piece.lstrip()) if piece.strip() else start
-        spans[special] = 0
-        word_ids[special] = -1
-        orphans = (word_ids < 0) & ~special  # content that no word claims: each a word of its own
-        word_ids[orphans] = word_ids.max(initial=-1) + 1 + np.arange(orphans.sum(), dtype=np.int32)
-        return EncodedText(
-            ids=ids,
-            types=np.asarray(encoding.type_ids, dtype=np.int32),  # type: ignore[attr-defined]
-            tokens=list(encoding.tokens),  # type: ignore[attr-defined]
-            word_ids=word_ids,
-            char_spans=spans,
-            segments=segments,
-            is_special=special,
-            truncated=bool(encoding.overflowing),  # type: ignore[attr-defined]
-        )
+        paired = [i for i, text in enumerate(texts) if not isinstance(text, str)]
+        if single:
+            codes = self._tokenize([texts[i] for i in single])
+            for i, encoding in zip(single, codes, strict=True):
+                found[i] = _one((str(texts[i]),), encoding)
+        if paired:
+            self._leave_room(pair=True)
+            codes = self._tokenize([texts[i][0] for i in paired], [texts[i][1] for i in paired])
+            for i, encoding in zip(paired, codes, strict=True):
+                found[i] = _one(tuple(texts[i]), encoding)
+        return [text for text in found if text is not None]
 
     def batch(self, texts: Sequence[EncodedText], device: torch.device) -> Batch:
         """Pad to the longest, on the right, with a mask."""
         longest = max(len(text) for text in texts)
-        ids = torch.full((len(texts), longest), self.pad_id, dtype=torch.long)
+        pad = self._pad_id
+        if pad is None:
+            pad = free_id({int(i) for text in texts for i in text.ids}, self._vocabulary)
+        ids = torch.full((len(texts), longest), pad, dtype=torch.long)
         mask = torch.zeros_like(ids)
         types = torch.zeros_like(ids)
         content = torch.zeros((len(texts), longest), dtype=torch.bool)
@@ -144,7 +124,79 @@ class TextEncoder:
         inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
         if self._uses_types:
             inputs["token_type_ids"] = types.to(device)
-        return Batch(inputs, content.to(device))
+        return Batch(inputs, content.to(device), pad if self._pad_id is None else None)
+
+    def _leave_room(self, pair: bool) -> None:
+        room = self.tokenizer.num_special_tokens_to_add(pair=pair)
+        if self.max_length is not None and self.max_length <= room:
+            what = f"{room} special tokens" + (" of a pair" if pair else "")
+            raise InputError(f"method.max_length: {self.max_length} leaves no room beside {what}; raise it")
+
+    def _tokenize(self, *texts: Sequence[Any]) -> Any:
+        return self.tokenizer(
+            *map(list, texts),
+            truncation="longest_first" if self.max_length is not None else False,
+            max_length=self.max_length,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        ).encodings
+
+
+def padding_id(model: PreTrainedModel) -> int | None:
+    """The id that the model takes for padding; None where its configuration names none, or none that it embeds."""
+    configured = model.config.get_text_config().pad_token_id
+    rows = model.get_input_embeddings().num_embeddings
+    return int(configured) if configured is not None and 0 <= configured < rows else None
+
+
+def free_id(used: set[int], vocabulary: int) -> int:
+    """The lowest id below `vocabulary` that is not used.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    free = next((i for i in range(vocabulary) if i not in used), None)
+    if free is None:
+        raise InputError(
+            "model.id: its config.json has no pad_token_id, and a batch of texts uses every token there is; "
+            "set pad_token_id there"
+        )
+    return free
+
+
+def _one(texts: tuple[str, ...], encoding: Any) -> EncodedText:
+    ids = np.asarray(encoding.ids, dtype=np.int32)
+    special = np.asarray(encoding.special_tokens_mask, dtype=np.bool_).reshape(len(ids))
+    sequences = [-1 if s is None else s for s in encoding.sequence_ids]
+    segments = np.where(special, -1, np.asarray(sequences, dtype=np.int32).reshape(len(ids)))
+    spans = np.array(encoding.offsets, dtype=np.int32).reshape(len(ids), 2)
+    for i, (start, end) in enumerate(spans):
+        piece = texts[segments[i]][start:end]
+        spans[i, 0] = start + len(piece) - len(piece.lstrip()) if piece.strip() else start
+    spans[special] = 0
+    return EncodedText(
+        ids=ids,
+        types=np.asarray(encoding.type_ids, dtype=np.int32),
+        tokens=list(encoding.tokens),
+        segments=segments.astype(np.int32),
+        word_ids=_words(encoding.word_ids, segments),
+        char_spans=spans,
+        is_special=special,
+        truncated=bool(encoding.overflowing),
+    )
+
+
+def _words(numbers: Sequence[int | None], segments: Int) -> Int:
+    """The tokenizer's word numbers, which start again in a second text, made unique; −1 outside both texts."""
+    words = np.array([-1 if w is None else w for w in numbers], dtype=np.int32).reshape(len(segments))
+    words[segments < 0] = -1
+    second = (segments == 1) & (words >= 0)
+    words[second] += words[segments == 0].max(initial=-1) + 1
+    orphans = (words < 0) & (segments >= 0)  # content that no word claims: each a word of its own
+    words[orphans] = words.max(initial=-1) + 1 + np.arange(orphans.sum(), dtype=np.int32)
+    return words
 
 
 def _model_limit(model: PreTrainedModel) -> int:

@@ -157,11 +157,14 @@ def test_the_head_of_one_output(
 
 
 def test_heads_that_do_not_fit(saved: Path) -> None:
-    assert "model.head: binary does not fit" in refusal(saved, head="binary")
+    assert "a model of 3 logits cannot be binary; use single_label" in refusal(saved, head="binary")
     assert refusal(saved, head="ranking").startswith("model.head: 'ranking' is not one of single_label,")
     one_output(saved)
     message = refusal(saved, head="multi_label")
-    assert message.endswith("which has 1 output; use binary or regression")
+    assert (
+        message
+        == "model.head: a model of one logit cannot be multi_label; use binary or regression, or leave it out"
+    )
 
 
 def test_a_head_overruled_changes_the_fingerprint(saved: Path) -> None:

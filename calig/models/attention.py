@@ -1,0 +1,116 @@
+"""Attention probabilities of every block, in the autograd graph, of a model that is run once.
+
+Three places to find them: the attention function that the configuration names, which is exchanged for one written out
+here; the tensors of `output_attentions=True`, for families that compute attention in their own way; or the output of a
+module within each block, for families that declare it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import eager_mask
+
+_CAPTURE = "calig_capture"
+_captured = threading.local()
+
+
+@contextmanager
+def capturing(model: PreTrainedModel, blocks: Sequence[nn.Module], where: str) -> Iterator[list[Tensor]]:
+    """Collect, while the model runs, each block's probabilities (B, heads, T, T), in order.
+
+    Parameters
+    ----------
+    where
+        `interface`, `outputs`, or a module's path within a block, as in `Family.attention`.
+    """
+    found: list[Tensor] = []
+    with ExitStack() as stack:
+        if where == "interface":
+            stack.enter_context(_implementation(model, _CAPTURE))
+            _captured.probabilities = found
+            stack.callback(lambda: delattr(_captured, "probabilities"))
+        elif where == "outputs":
+            _collect_outputs(model, found, stack)
+        else:
+            for module in dict.fromkeys(block.get_submodule(where) for block in blocks):
+                hook = module.register_forward_hook(lambda _module, _args, output: found.append(output))
+                stack.callback(hook.remove)
+        yield found
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    **_kwargs: Any,
+) -> tuple[Tensor, Tensor]:
+    """Attention written out, softmax(QKᵀ·scaling + mask)·V, with the probabilities kept for their gradients."""
+    scale = query.size(-1) ** -0.5 if scaling is None else scaling
+    groups = query.size(1) // key.size(1)
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    weights = query @ key.transpose(2, 3) * scale
+    if softcap is not None:
+        weights = (weights / softcap).tanh() * softcap
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    probabilities = weights.softmax(dim=-1)
+    _captured.probabilities.append(probabilities)
+    return (probabilities @ value).transpose(1, 2).contiguous(), probabilities
+
+
+AttentionInterface.register(_CAPTURE, _attend)
+AttentionMaskInterface.register(_CAPTURE, eager_mask)
+
+
+@contextmanager
+def _implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
+    before = model.config._attn_implementation
+    model.config._attn_implementation = name
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+def _collect_outputs(model: PreTrainedModel, found: list[Tensor], stack: ExitStack) -> None:
+    def ask(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "output_attentions": True}
+
+    def take(_module: nn.Module, _args: Any, output: Any) -> None:
+        found.extend(getattr(output, "attentions", None) or ())
+
+    stack.enter_context(_hooks_kept(model))
+    stack.enter_context(_implementation(model, "eager"))
+    for hook in (
+        model.register_forward_pre_hook(ask, with_kwargs=True),
+        model.register_forward_hook(take),
+    ):
+        stack.callback(hook.remove)
+
+
+_INSTALLED = "_output_capturing_hooks_installed"
+
+
+@contextmanager
+def _hooks_kept(model: PreTrainedModel) -> Iterator[None]:
+    """Take away the hooks that transformers installs when it is asked for attentions, and its note that it did."""
+    before = [(module, set(module._forward_hooks), _INSTALLED in vars(module)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, hooks, noted in before:
+            for extra in set(module._forward_hooks) - hooks:
+                del module._forward_hooks[extra]
+            if not noted:
+                vars(module).pop(_INSTALLED, None)

@@ -1,0 +1,140 @@
+"""The blocks of a model, and what stands in their place while the model runs.
+
+A stand-in keeps the position of the block it stands for, and whatever else is asked of it is asked of that block:
+models choose masks and rotary angles by a block's position in the list, or by its attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from calig.errors import InputError
+from calig.models.families import Family, how_to_declare
+
+
+class Blocks(Sequence[nn.Module]):
+    """Blocks 1..L of a model, in order; a module that serves several blocks comes once for each.
+
+    Raises
+    ------
+    InputError
+        The blocks cannot be told.
+    """
+
+    def __init__(self, model: PreTrainedModel, family: Family) -> None:
+        self._owner, self._attribute = _find(model, family)
+        self._listed: nn.ModuleList = getattr(self._owner, self._attribute)
+        self._config = model.config
+        self._shared = family.shared
+        self._modules = list(self._listed)
+        if family.shared is not None:
+            depth, listed = int(model.config.num_hidden_layers), len(self._listed)
+            self._modules = [self._listed[int(i / (depth / listed))] for i in range(depth)]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._modules[index]
+
+    @contextmanager
+    def replaced(self, by: Sequence[nn.Module]) -> Iterator[None]:
+        """Let these L modules run in place of the blocks."""
+        setattr(self._owner, self._attribute, nn.ModuleList(by))
+        if self._shared is not None:
+            setattr(self._config, self._shared, len(by))
+        try:
+            yield
+        finally:
+            setattr(self._owner, self._attribute, self._listed)
+            if self._shared is not None:
+                setattr(self._config, self._shared, len(self._listed))
+
+
+class _StandIn(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "_block", block)  # not as a submodule: it has its place already
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_block"], name)
+
+
+class Watched(_StandIn):
+    """The block itself; notes the hidden state it is given, and how many things it returns (0: a bare state)."""
+
+    def __init__(self, block: nn.Module, states: list[Tensor]) -> None:
+        super().__init__(block)
+        self._states = states
+        self.returned = 0
+        self.output: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the block."""
+        self._states.append((args[0] if args else next(iter(kwargs.values()))).detach())
+        output = self._block(*args, **kwargs)
+        self.returned = len(output) if isinstance(output, tuple) else 0
+        self.output = output[0] if self.returned else output
+        return output
+
+
+class Passed(_StandIn):
+    """Does nothing but hand on a hidden state, returning as many things as the block would."""
+
+    def __init__(self, block: nn.Module, state: Tensor, returned: int) -> None:
+        super().__init__(block)
+        self._output = (state, *[None] * (returned - 1)) if returned else state
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Hand the state on."""
+        return self._output
+
+
+class Fed(_StandIn):
+    """The block itself, given a hidden state of our own."""
+
+    def __init__(self, block: nn.Module, state: Tensor) -> None:
+        super().__init__(block)
+        object.__setattr__(self, "_state", state)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the block on the state."""
+        if args:
+            return self._block(self._state, *args[1:], **kwargs)
+        return self._block(**{**kwargs, next(iter(kwargs)): self._state})
+
+
+def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:
+    """Where the list of blocks is: its owner and its name there."""
+    kind = type(model).__name__
+    if family.blocks is not None:
+        path, _, name = family.blocks.rpartition(".")
+        try:
+            owner = model.get_submodule(path)
+            found = isinstance(getattr(owner, name), nn.ModuleList)
+        except AttributeError:
+            found = False
+        if not found:
+            raise InputError(
+                f"model.id: {kind} has no list of blocks at {family.blocks!r}, where its family declares it; "
+                "correct the declaration"
+            )
+        return owner, name
+    count = getattr(model.config, "num_hidden_layers", None)
+    lists = [
+        (owner, name)
+        for owner in model.modules()
+        for name, child in owner.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == count
+    ]
+    if len(lists) != 1:
+        raise InputError(
+            f"model.id: cannot tell the blocks of {kind}: expected one list of {count}, found {len(lists)}; "
+            f"{how_to_declare(family.model_type)}"
+        )
+    return lists[0]

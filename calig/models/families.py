@@ -1,0 +1,117 @@
+"""Model families: what cannot be told from a model itself.
+
+Almost no family needs a declaration. A classifier is read as *embeddings → blocks 1..L → head* when it has one list of
+`num_hidden_layers` blocks, each taking the hidden state first and returning it (first), and when its attention goes
+through `transformers.AttentionInterface` or comes out of `output_attentions=True`. Where that is not so, a `Family`
+says what differs, under the `model_type` of the model's configuration:
+
+    from calig import Family, declare_family
+
+    declare_family(
+        Family(
+            "my-model",                    # config.model_type
+            blocks="encoder.stages",       # model.encoder.stages is the list of blocks
+            attention="attention.dropout", # in each block, the probabilities leave block.attention.dropout
+        )
+    )
+
+An installed package declares one without being imported, through the entry-point group `calig.families`:
+
+    [project.entry-points."calig.families"]
+    my-model = "my_package.explained:FAMILY"       # FAMILY = Family("my-model", …)
+
+Whatever is declared, `Classifier` verifies on a tiny input that the model so read gives the model's own answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from calig.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What differs in a family of models; a field left out means the usual.
+
+    Parameters
+    ----------
+    model_type
+        The `model_type` of its configuration.
+    blocks
+        Dotted path, from the model, of the list of blocks. Usual: the one list of `num_hidden_layers` modules.
+    shared
+        Where the listed modules serve several blocks in turn: the name, in the configuration, of how many there are.
+        While the model runs, the list is written out block by block and that number is L.
+    attention
+        Where attention probabilities (B, heads, T, T) are found: `interface` (the attention function that the
+        configuration names), `outputs` (`output_attentions=True`), or the dotted path, within a block, of the module
+        whose output they are, such as the dropout they pass through. Usual: `interface`, else `outputs`.
+    refusal
+        Why the family cannot be explained, where that is so.
+    """
+
+    model_type: str
+    blocks: str | None = None
+    shared: str | None = None
+    attention: str | None = None
+    refusal: str | None = None
+
+
+_declared: dict[str, Family] = {}
+
+
+def declare_family(family: Family) -> None:
+    """Declare a family, in place of what its `model_type` meant before."""
+    _declared[family.model_type] = family
+
+
+def family_of(config: Any) -> Family:
+    """The family of a configuration: declared here, by the user or by an installed package, else a usual one.
+
+    Raises
+    ------
+    InputError
+        The family is known not to be explainable, or an installed declaration cannot be loaded.
+    """
+    name = str(config.model_type)
+    family = _declared.get(name) or _installed().get(name) or _KNOWN.get(name) or Family(name)
+    if family.refusal:
+        raise InputError(f"model.id: {name} models cannot be explained: {family.refusal}")
+    return family
+
+
+def how_to_declare(model_type: str) -> str:
+    """The end of a message about a model that cannot be read as it is."""
+    return f"say how to read it with calig.declare_family(Family({model_type!r}, …)): see help(calig.Family)"
+
+
+@cache
+def _installed() -> dict[str, Family]:
+    found: dict[str, Family] = {}
+    for point in entry_points(group="calig.families"):
+        try:
+            family = point.load()
+        except Exception as error:  # whatever an installed package raises
+            raise InputError(
+                f"calig.families: {point.value} cannot be loaded ({error}); mend or remove it"
+            ) from error
+        if not isinstance(family, Family):
+            raise InputError(f"calig.families: {point.value} is no calig.Family; mend or remove it")
+        found[family.model_type] = family
+    return found
+
+
+_BANDED = "their attention is a band around each token, not tokens × tokens"
+
+_KNOWN = {
+    family.model_type: family
+    for family in (
+        Family("albert", blocks="albert.encoder.albert_layer_groups", shared="num_hidden_groups"),
+        Family("longformer", refusal=_BANDED),
+        Family("big_bird", refusal=_BANDED),
+    )
+}

@@ -1,0 +1,120 @@
+"""A model is verified before it is explained: read as blocks, it must give its own answers, to rounding.
+
+Verified on two made-up rows of a few tokens, the second padded: (1) the watched run equals the model's own forward;
+(2) entering at each depth with the states of *another* input gives that other input's answer, so nothing of the input
+reaches the head beside the entered state; (3) the pass that keeps attention probabilities gives the same answer, and
+one map (B, heads, T, T) a block, tied to it. (2) is enough for Σ LIG = Δy at every depth.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from calig.errors import InputError
+from calig.models.families import how_to_declare
+from calig.models.text import Batch, free_id, padding_id
+
+if TYPE_CHECKING:
+    from calig.models.classifier import Classifier
+
+_TOKENS = 6
+
+
+def verify(classifier: Classifier) -> tuple[str, int]:
+    """Verify a classifier; returns where its attention probabilities are found, and the number of heads.
+
+    Where its answers are not finite there is nothing to compare, and only shapes are verified.
+
+    Raises
+    ------
+    InputError
+        Something does not hold; the message says what.
+    """
+    kind, hint = type(classifier.model).__name__, how_to_declare(classifier.family.model_type)
+    batch, other = _example(classifier)
+    with torch.enable_grad():
+        with torch.no_grad():
+            own = classifier.answer(batch)
+            clean, base = classifier.run(batch), classifier.run(batch, other)
+        depths = {tuple(state.shape[:2]) for state in clean.states}
+        if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
+            raise InputError(
+                f"model.id: the blocks of {kind} do not see {_TOKENS} tokens of a text of {_TOKENS}, each block once "
+                f"(seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes {sorted(depths)}): it pads, "
+                f"pools or skips inside; {hint}"
+            )
+        if not _same(clean.logits, own):
+            raise InputError(f"model.id: {kind} answers otherwise when its blocks are watched; {hint}")
+        with torch.no_grad():
+            for depth, state in enumerate(base.states):
+                if not _same(classifier.run_from(depth, state, batch), base.logits):
+                    raise InputError(
+                        f"model.id: {kind} entered at depth {depth} does not give its own answer: what it does above "
+                        f"that depth depends on more than the hidden state there; {hint}"
+                    )
+        return _attention(classifier, batch, clean.states[0], clean.logits, kind, hint)
+
+
+def _attention(
+    classifier: Classifier, batch: Batch, state: Tensor, expected: Tensor, kind: str, hint: str
+) -> tuple[str, int]:
+    """The first place where the attention probabilities are to be found, and the number of heads."""
+    declared = classifier.family.attention
+    reasons = []
+    for where in (declared,) if declared else ("interface", "outputs"):
+        try:
+            logits, maps = classifier.run_with_attention(state.clone().requires_grad_(), batch, where)
+        except (AttributeError, TypeError, ValueError) as error:
+            reasons.append(f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            continue
+        rows, length = batch.mask.shape
+        square = [a for a in maps if a.ndim == 4 and (a.shape[0], *a.shape[2:]) == (rows, length, length)]
+        if len(maps) != classifier.depth or len(square) != classifier.depth:
+            reasons.append(f"{where}: {len(square)} maps for {classifier.depth} blocks")
+        elif not all(a.requires_grad for a in maps):
+            reasons.append(f"{where}: its maps are cut off from its answer")
+        elif not _same(logits, expected):
+            reasons.append(f"{where}: the model answers otherwise")
+        else:
+            return where, maps[0].shape[1]
+    raise InputError(
+        f"model.id: cannot find the attention probabilities (heads × tokens × tokens) of {kind} "
+        f"({'; '.join(reasons)}); {hint}"
+    )
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    """Whether logits agree to what rounding may do in a deep model; true where there is nothing to compare."""
+    if not bool(expected.isfinite().all()):
+        return True
+    scale = float(expected.abs().max())
+    return float((found - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
+
+
+def _example(classifier: Classifier) -> tuple[Batch, Tensor]:
+    """Two rows of ids that are no special token of the configuration, and the embedding of another such id."""
+    model = classifier.model
+    config = model.config.get_text_config()
+    special = {getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep")}
+    rows = model.get_input_embeddings().num_embeddings
+    ordinary = (i for i in range(rows // 2, rows) if i not in special)
+    usable = list(islice(ordinary, 2 * _TOKENS)) or [rows - 1]
+    ids = torch.tensor([usable[i % len(usable)] for i in range(2 * _TOKENS)]).reshape(2, _TOKENS)
+    mask = torch.ones_like(ids)
+    mask[1, -1] = 0
+    configured = padding_id(model)
+    pad = free_id(set(ids.flatten().tolist()), rows) if configured is None else configured
+    ids[1, -1] = pad
+    content = mask.bool()
+    content[:, 0] = False
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    batch = Batch(
+        {name: value.to(classifier.device) for name, value in inputs.items()},
+        content.to(classifier.device),
+        None if configured is not None else pad,
+    )
+    return batch, classifier.word_embedding(usable[-1])
