@@ -137,9 +137,9 @@ def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
         errors,
         (
             f"The word that moved each {'output' if regression else 'error'} most",
-            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS logits "
+            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS effect "
             "FROM words AS w JOIN documents AS d USING (run_id, doc_id) "
-            f"WHERE {wrong} GROUP BY source_id ORDER BY logits DESC",
+            f"WHERE {wrong} GROUP BY source_id ORDER BY effect DESC",
         ),
     )
     return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]
