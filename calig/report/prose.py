@@ -153,7 +153,8 @@ def _strongest(data: ReportData) -> str:
         )
         if best:
             where = f"{signed(best.effect, 2)} {unit} in {plural(best.documents, 'document')}"
-            shown.append(f"“{clip(best.word, 30)}” for {clip(label, 30)} ({where})")
+            verb = "raises" if data.run.head == "regression" else "for"
+            shown.append(f"“{clip(best.word, 30)}” {verb} {clip(label, 30)} ({where})")
     return f"Strongest evidence: {', '.join(shown)}." if shown else ""
 
 
