@@ -92,7 +92,9 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     if not bool(expected.isfinite().all()):
         return True
     scale = float(expected.abs().max())
-    return float((found.detach() - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
+    return (
+        float((found.detach() - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
+    )
 
 
 def _example(classifier: Classifier) -> tuple[Batch, Tensor]:

@@ -153,7 +153,10 @@ def _sizes(**others: Any) -> Callable[[], dict[str, Any]]:
 def _encoder(stem: str, base: str, tokenizer: Any, pad: int, **facts: Any) -> Family:
     layer = f"{base}.encoder.layer.{{}}" + (".output" if "dropout" in facts else "")
     return Family(
-        stem, tokenizer, pad, **{"options": _sizes(), "embeddings": f"{base}.embeddings", "block": layer, **facts}
+        stem,
+        tokenizer,
+        pad,
+        **{"options": _sizes(), "embeddings": f"{base}.embeddings", "block": layer, **facts},
     )
 
 
@@ -166,7 +169,12 @@ def _decoder(stem: str, tokenizer: Any, pad: int, **facts: Any) -> Family:
 LLAMA = {"num_key_value_heads": 1, "head_dim": 8, "bos_token_id": 0, "eos_token_id": 2}
 WINDOW = {"sliding_window": 6, "layer_types": ["full_attention", "sliding_attention", "full_attention"]}
 """Attention of two kinds, of which a block's place decides; the window is shorter than most of `TEXTS`."""
-DEBERTA = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
+DEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 8,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+}
 MODERN = {
     "local_attention": 6,
     "layer_types": WINDOW["layer_types"],
@@ -190,7 +198,12 @@ FAMILIES = {
         kinks=True,
     ),
     "electra": _encoder(
-        "Electra", "electra", wordpiece, 0, options=_sizes(embedding_size=16), embeddings="electra.embeddings_project"
+        "Electra",
+        "electra",
+        wordpiece,
+        0,
+        options=_sizes(embedding_size=16),
+        embeddings="electra.embeddings_project",
     ),
     "albert": _encoder(
         "Albert",
