@@ -110,8 +110,12 @@ def explain(
     weight: Annotated[float, typer.Option(help="Weight of the attention gradients.", min=0, max=1)] = 0.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     revision: Annotated[str | None, typer.Option(help="Hub branch, tag or commit.")] = None,
+    pair: Annotated[str | None, typer.Option(help="The second text, for a model of pairs.")] = None,
+    head: Annotated[
+        str, typer.Option(help="auto, single_label, multi_label, binary (one logit) or regression.")
+    ] = "auto",
 ) -> None:
-    """Explain one text in the terminal, in colour, depth by depth."""
+    """Explain one text, or pair of texts, in the terminal, in colour, depth by depth."""
     if not 0 < tolerance < 1:
         raise InputError(f"--tolerance: {tolerance} is not between 0 and 1; the usual value is 0.01")
     _quiet()
@@ -120,12 +124,19 @@ def explain(
         from calig.terminal import render_explanation
 
         explainer = Explainer.from_pretrained(
-            model, revision=revision, device=device, baseline=baseline, tolerance=tolerance, weight=weight
+            model,
+            revision=revision,
+            device=device,
+            baseline=baseline,
+            tolerance=tolerance,
+            weight=weight,
+            head=None if head == "auto" else head,
         )
     with err.status("explaining …"):
         chosen = int(target) if target.isdecimal() else target
-        attribution = explainer.explain([text], chosen)[0]
-    render_explanation(attribution, text, explainer.classes, out)
+        document = text if pair is None else (text, pair)
+        attribution = explainer.explain([document], chosen)[0]
+    render_explanation(attribution, document, explainer.classes, out)
 
 
 @app.command()
@@ -251,6 +262,8 @@ def _audit(config: AuditConfig) -> str:
     result = run(config)
     row = stages.summary(warehouse, result.run_id)
     accuracy = "no labels" if row["accuracy"] is None else f"accuracy {row['accuracy']:.3f}"
+    if row["mean_absolute_error"] is not None:
+        accuracy = f"mean absolute error {row['mean_absolute_error']:.3g}"
     converged = "none" if row["converged_share"] is None else f"{row['converged_share']:.2%}"
     out.print(
         f"[bold]{result.run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +16,30 @@ Float = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int32]
 Bool = npt.NDArray[np.bool_]
 
+Head: TypeAlias = Literal["single_label", "multi_label", "binary", "regression"]
+"""What a model's outputs are: logits under one softmax, under a sigmoid each, the one logit of two classes, values."""
+HEADS: tuple[Head, ...] = get_args(Head)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One input: `key` names its content, `label` is a class index where one is known."""
+    """One input: `key` names its content, `label` is a class index where one is known, `pair` a second text."""
 
     key: str
     text: str
     label: int | None = None
+    pair: str | None = None
 
 
-def document_key(text: str, label: int | None = None) -> str:
-    """SHA-256 (hex) of the canonical input: the text's UTF-8 bytes, then the label where the target is the label."""
+def document_key(text: str, label: int | None = None, pair: str | None = None) -> str:
+    """SHA-256 (hex) of the canonical input.
+
+    The text's UTF-8 bytes; of a pair also 0xFF, which UTF-8 never holds, and the second text's; then the label, where
+    the target is the label.
+    """
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    if pair is not None:
+        digest.update(b"\xff" + pair.encode("utf-8", "surrogatepass"))
     if label is not None:
         digest.update(f"\0label={label}".encode())
     return digest.hexdigest()
@@ -46,7 +58,9 @@ class Attribution:
     word_ids
         (T,) index of the word a token belongs to, −1 for special tokens.
     char_spans
-        (T, 2) start and end of each token in the text, in characters; equal for special tokens.
+        (T, 2) start and end of each token in its own text, in characters; equal for special tokens.
+    segments
+        (T,) the text a token belongs to: 0 the first or only one, 1 the second of a pair, −1 for special tokens.
     is_special
         (T,) true for the tokens that the tokenizer added.
     layer_ig
@@ -60,9 +74,9 @@ class Attribution:
     scores
         (T,) final signed scores: the sum of `relevance` over blocks.
     target, predicted
-        Class indices: the explained and the most probable class.
+        Class indices: the explained class, and that of the highest logit (of a regression: the explained output).
     logits
-        (C,) the model's logits at the input.
+        (C,) the model's logits at the input; of one logit z, 0 and z; of a regression, its values.
     logit, baseline_logit
         The explained output at the input and at the baseline input.
     completeness_error
@@ -79,12 +93,15 @@ class Attribution:
         Share of the wall-clock time of the batch it was computed in.
     truncated
         Whether the text was longer than the model takes.
+    head
+        What the logits are.
     """
 
     key: str
     tokens: list[str]
     word_ids: Int
     char_spans: Int
+    segments: Int
     is_special: Bool
     layer_ig: Float
     context: Float
@@ -103,6 +120,19 @@ class Attribution:
     block_passes: int
     seconds: float
     truncated: bool
+    head: Head = "single_label"
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """(C,) softmax of the logits; multi-label: the sigmoid of each; None for a regression."""
+        logits = self.logits.astype(np.float64)
+        if self.head == "regression":
+            return None
+        if self.head == "multi_label":
+            small = np.exp(-np.abs(logits))  # never overflows
+            return np.asarray(np.where(logits >= 0, 1.0, small) / (1 + small))
+        powers = np.exp(logits - logits.max())
+        return np.asarray(powers / powers.sum())
 
 
 @dataclass(frozen=True, slots=True)

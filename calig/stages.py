@@ -33,7 +33,7 @@ from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
-from calig.records import Document
+from calig.records import Document, Head
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.shards import ShardManifest, held, write_shard
@@ -62,13 +62,14 @@ class ModelChangedError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the audit needs to know of a model without loading it: hash, classes, and depth L."""
+    """What the audit needs to know of a model without loading it: hash, classes, depth L, and head."""
 
     id: str
     revision: str | None
     hash: str
     classes: tuple[str, ...]
     depth: int
+    head: Head = "single_label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +103,30 @@ def precheck(config: AuditConfig) -> None:
     InputError
         One of them cannot be used.
     """
+    from calig.attribution.heads import fit
+    from calig.models.heads import class_names, find_head
     from calig.models.loading import read_config
 
     Warehouse.open(config.warehouse)
-    read_config(config.model.id, config.model.revision)
+    model = read_config(config.model.id, config.model.revision)
+    head = find_head(model, _head(config))
+    fit(method_of(config), head, class_names(model, head))
     corpora.fingerprint(config.corpus)
 
 
-def method_of(config: AuditConfig) -> Method:
-    """The engine's method as the configuration states it."""
+def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
+    """The engine's method as the configuration states it; as computed for a model's head, where one is given."""
+    from calig.attribution.heads import fit
     from calig.attribution.method import Method
 
-    return Method(**config.method.model_dump())
+    method = Method(**config.method.model_dump())
+    return method if model is None else fit(method, model.head, model.classes)
 
 
 def model_stamp(config: AuditConfig) -> str:
     """A cheap sign that the model may have changed: names, sizes and times of a folder's files, or the hub's commit."""
     folder = Path(config.model.id)
-    facts: list[Any] = [config.model.id, config.model.revision, config.runtime.dtype]
+    facts: list[Any] = [config.model.id, config.model.revision, config.model.head, config.runtime.dtype]
     if not folder.is_dir():
         from calig.models.loading import read_config
 
@@ -143,7 +150,7 @@ def describe_model(config: AuditConfig) -> ModelCard:
     fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
     depth = Explainer(pretrained, method_of(config)).depth
     revision = pretrained.revision or config.model.revision
-    return ModelCard(config.model.id, revision, fresh, pretrained.classes, depth)
+    return ModelCard(config.model.id, revision, fresh, pretrained.classes, depth, pretrained.head)
 
 
 def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
@@ -152,7 +159,11 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
     if config.method.target == "label" and config.corpus.label is None:
         raise InputError("method.target: label needs the label column; set corpus.label")
     return corpora.ingest(
-        config.corpus, model.classes, warehouse.root, label_in_key=config.method.target == "label"
+        config.corpus,
+        model.classes,
+        warehouse.root,
+        label_in_key=config.method.target == "label",
+        head=model.head,
     )
 
 
@@ -167,7 +178,7 @@ def learn_schedule(
     from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
 
     warehouse = Warehouse.open(config.warehouse)
-    path = warehouse.schedules / f"{schedule_key(model.hash, method_of(config))}.json"
+    path = warehouse.schedules / f"{schedule_key(model.hash, method_of(config, model))}.json"
     try:
         Schedule.from_json(path.read_text())
         return path
@@ -181,7 +192,7 @@ def learn_schedule(
             PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
         )
     )
-    documents = _documents(corpus, warehouse, sorted(smallest.values()))
+    documents = _documents(config, corpus, sorted(smallest.values()))
     schedule = _explainer(config, model).pilot(documents, progress)
     write_atomic(path, schedule.to_json().encode())
     return path
@@ -194,7 +205,7 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
 
     warehouse = Warehouse.open(config.warehouse)
     now = datetime.now(UTC)
-    key = attribution_key(model.hash, method_of(config), Schedule.from_json(schedule.read_text()))
+    key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
     stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
     for attempt in range(1, 1000):
         run_id = stem if attempt == 1 else f"{stem}-{attempt}"
@@ -230,7 +241,7 @@ def attribute_shard(
 ) -> ShardManifest:
     """Explain some of the corpus's documents and write them as one shard, its manifest last."""
     start = time.perf_counter()
-    documents = _documents(run.corpus, run.warehouse, doc_ids)
+    documents = _documents(run.config, run.corpus, doc_ids)
     items = _workers_explainer(run).attribute(documents, progress=progress)
     return write_shard(run.folder, items, time.perf_counter() - start)
 
@@ -301,7 +312,12 @@ def _pretrained(config: AuditConfig, revision: str | None) -> Pretrained:
         revision=revision,
         device=config.runtime.device,
         dtype=config.runtime.dtype,
+        head=_head(config),
     )
+
+
+def _head(config: AuditConfig) -> str | None:
+    return None if config.model.head == "auto" else config.model.head
 
 
 def _explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None = None) -> Explainer:
@@ -314,7 +330,7 @@ def _explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None 
         raise ModelChangedError(
             f"model.id: {config.model.id} changed while the audit ran; run the audit again"
         )
-    return Explainer(pretrained, method_of(config), schedule, config.runtime.token_budget)
+    return Explainer(pretrained, method_of(config, model), schedule, config.runtime.token_budget)
 
 
 def _workers_explainer(run: Run) -> Explainer:
@@ -347,17 +363,27 @@ def _rows(
     return dataset.to_table(columns=columns, filter=rows)
 
 
-def _documents(corpus: CorpusManifest, warehouse: Warehouse, doc_ids: Sequence[int]) -> list[Document]:
+def _documents(config: AuditConfig, corpus: CorpusManifest, doc_ids: Sequence[int]) -> list[Document]:
+    """Read some of the corpus's documents, with their labels where those are what is explained."""
     wanted = pc.field("doc_id").isin(list(doc_ids))
-    table = _rows(corpus, warehouse, wanted, ["doc_key", "text", "label"])
-    return [Document(row["doc_key"], row["text"], row["label"]) for row in table.to_pylist()]
+    labels = ["label"] if config.method.target == "label" else []
+    pairs = ["text_pair"] if config.corpus.text_pair is not None else []
+    columns = ["doc_key", "text", *pairs, *labels]
+    rows = _rows(corpus, Warehouse.open(config.warehouse), wanted, columns).to_pylist()
+    return [Document(row["doc_key"], row["text"], _class(row), row.get("text_pair")) for row in rows]
+
+
+def _class(row: dict[str, Any]) -> int | None:
+    """The label's class; of a multi-label document the only one, which ingest has seen to."""
+    label = row.get("label")
+    return label[0] if isinstance(label, list) else label
 
 
 def _write_documents(run: Run) -> None:
     """`runs/<id>/documents.parquet`: the corpus's rows without their texts, under the run's id."""
     path = run.warehouse.run(run.run_id) / "documents.parquet"
     dataset = ds.dataset(run.corpus.parts(run.warehouse.root), format="parquet")
-    columns = [name for name in dataset.schema.names if name != "text"]
+    columns = [name for name in dataset.schema.names if name not in ("text", "text_pair")]
     schema = pa.schema([("run_id", pa.string()), *(dataset.schema.field(name) for name in columns)])
     part = part_path(path)
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
@@ -371,6 +397,7 @@ def _write_manifest(
     run: Run, *, status: str, attributed: int, reused: int, timings: dict[str, float]
 ) -> None:
     method = run.config.method.model_dump(mode="json")
+    method["output"] = method_of(run.config, run.model).output
     finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
     manifest = RunManifest(
         run_id=run.run_id,

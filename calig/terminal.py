@@ -1,4 +1,4 @@
-"""One explanation in the terminal: the text in colour, its course over the depths, the words that count.
+"""One explanation in the terminal: the text, or pair of texts, in colour, its course over the depths, the words.
 
 Blue speaks for the explained class, orange against it. Where there is no colour (a pipe, `NO_COLOR`), words
 carry `+` and `-` marks instead, one to three of them by strength. Text comes from strangers: control
@@ -21,6 +21,8 @@ from rich.text import Text
 from calig.records import Attribution, Float
 
 TEXT_LINES = 12
+CLASS_LINES = 8
+"""Classes of a multi-label model whose probabilities are listed."""
 STRIP_CELLS = 24
 TOP_WORDS = 8
 WORTH_LISTING = 0.02
@@ -41,8 +43,10 @@ class Word:
 
     Attributes
     ----------
+    text
+        0: it stands in the first or only text; 1: in the second.
     start, end
-        Characters of the text.
+        Characters of that text.
     effect
         In logits: layer-wise integrated gradients, mean over depths 0..L−1, summed over the word's tokens.
     depths
@@ -51,6 +55,7 @@ class Word:
         Final score, signed, without unit.
     """
 
+    text: int
     start: int
     end: int
     effect: float
@@ -68,6 +73,7 @@ def words_of(attribution: Attribution) -> list[Word]:
         spans = attribution.char_spans[chosen]
         words.append(
             Word(
+                text=int(attribution.segments[chosen][0]),
                 start=int(spans[:, 0].min()),
                 end=int(spans[:, 1].max()),
                 effect=float(effect[chosen].sum()),
@@ -75,10 +81,12 @@ def words_of(attribution: Attribution) -> list[Word]:
                 score=float(attribution.scores[chosen].sum()),
             )
         )
-    return sorted(words, key=lambda w: (w.start, w.end))
+    return sorted(words, key=lambda w: (w.text, w.start, w.end))
 
 
-def render_explanation(attribution: Attribution, text: str, classes: Sequence[str], console: Console) -> None:
+def render_explanation(
+    attribution: Attribution, text: str | tuple[str, str], classes: Sequence[str], console: Console
+) -> None:
     """Print one explanation.
 
     Parameters
@@ -86,23 +94,30 @@ def render_explanation(attribution: Attribution, text: str, classes: Sequence[st
     attribution
         Of `text`.
     text
-        The document as given; character spans refer to it.
+        The text or pair as given; character spans refer to it.
     classes
-        The model's class names, by index.
+        The names of the model's classes or outputs, by index.
     console
         Where to; its width, colour system and `NO_COLOR` are honoured.
     """
+    texts = (text,) if isinstance(text, str) else text
     words = words_of(attribution)
     console.print(_heading(attribution, classes))
     console.print()
     if not words:
         console.print(Text("No word to show: the text has no tokens of its own."))
     else:
-        _print_text(words, text, console)
+        largest = max(abs(w.score) for w in words)
+        for number, one in enumerate(texts):
+            if len(texts) > 1:
+                console.print(
+                    Text(f"{'second' if number else 'first'} text{'' if one.strip() else ': empty'}", "dim")
+                )
+            _print_text([w for w in words if w.text == number], one, largest, console)
         console.print()
-        _print_words(words, text, attribution, classes, console)
+        _print_words(words, texts, attribution, classes, console)
         console.print()
-    _print_strip(words, text, attribution, console)
+    _print_strip(words, texts, attribution, console)
 
 
 def printable(text: str) -> str:
@@ -124,23 +139,42 @@ def _printable(character: str) -> str:
 
 
 def _heading(attribution: Attribution, classes: Sequence[str]) -> Text:
-    logits = attribution.logits.astype(np.float64)
-    shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    name = printable(classes[attribution.predicted])
-    lines = Text.assemble("predicted ", (name, "bold"), f"  p = {shares[attribution.predicted]:.3f}\n")
+    lines, shares = Text(), attribution.probabilities
+    if shares is None:
+        for name, value in zip(classes, attribution.logits, strict=True):
+            lines.append("output ").append(printable(name), "bold").append(f"  {value:+.3f}\n")
+    elif attribution.head == "multi_label":
+        for index in np.argsort(-shares, kind="stable")[:CLASS_LINES]:
+            chosen = shares[index] > 0.5
+            lines.append("predicted " if chosen else "not       ")
+            lines.append(printable(classes[index]), "bold" if chosen else "").append(
+                f"  p = {shares[index]:.3f}\n"
+            )
+        if len(shares) > CLASS_LINES:
+            lines.append(f"… and {len(shares) - CLASS_LINES} less probable classes\n", "dim")
+    else:
+        name = printable(classes[attribution.predicted])
+        lines.append("predicted ").append(name, "bold").append(f"  p = {shares[attribution.predicted]:.3f}\n")
     explained = printable(classes[attribution.target])
     logit, baseline = attribution.logit, attribution.baseline_logit
-    lines.append("explained ").append(explained, "bold")
-    lines.append(f"  logit {logit:+.3f}, baseline {baseline:+.3f}, difference {logit - baseline:+.3f}")
+    lines.append("explained ").append(explained, "bold").append(f"  {_quantity(attribution)} {logit:+.3f}")
+    lines.append(f", baseline {baseline:+.3f}, difference {logit - baseline:+.3f}")
     if attribution.truncated:
         lines.append("\nThe text is longer than the model takes: its end was not read.", "yellow")
     return lines
 
 
-def _print_text(words: Sequence[Word], text: str, console: Console) -> None:
+def _quantity(attribution: Attribution) -> str:
+    """What the explained output is: of two classes by one logit, the margin."""
+    return {"regression": "value", "binary": "margin"}.get(attribution.head, "logit")
+
+
+def _unit(attribution: Attribution) -> str:
+    return "units" if attribution.head == "regression" else "logits"
+
+
+def _print_text(words: Sequence[Word], text: str, largest: float, console: Console) -> None:
     """Print the whole text with its words marked, at most `TEXT_LINES` lines of it."""
-    largest = max(abs(w.score) for w in words)
     line = Text()
     done = 0
     for word in words:
@@ -160,16 +194,21 @@ def _print_text(words: Sequence[Word], text: str, console: Console) -> None:
 
 
 def _print_words(
-    words: Sequence[Word], text: str, attribution: Attribution, classes: Sequence[str], console: Console
+    words: Sequence[Word],
+    texts: Sequence[str],
+    attribution: Attribution,
+    classes: Sequence[str],
+    console: Console,
 ) -> None:
-    """Print the strongest words for and against, in logits."""
+    """Print the strongest words for and against, in logits; of a regression, those that raise and lower it."""
     explained = printable(classes[attribution.target])
     table = Table(box=None, pad_edge=False, expand=False)
-    for title in (f"for {explained}", f"against {explained}"):
+    sides = ("raises", "lowers") if attribution.head == "regression" else ("for", "against")
+    for title in (f"{side} {explained}" for side in sides):
         table.add_column(
             Text(title), overflow="ellipsis", no_wrap=True, max_width=max(8, console.width // 2 - 14)
         )
-        table.add_column(Text("logits"), justify="right", no_wrap=True)
+        table.add_column(Text(_unit(attribution)), justify="right", no_wrap=True)
     ranked = sorted(words, key=lambda w: -w.effect)
     least = WORTH_LISTING * max(abs(w.effect) for w in words)
     supporting = [w for w in ranked if w.effect > least][:TOP_WORDS]
@@ -178,13 +217,15 @@ def _print_words(
         cells: list[Text] = []
         for side in (supporting, opposing):
             shown = i < len(side)
-            cells.append(Text(_spelling(side[i], text) if shown else ""))
+            cells.append(Text(_spelling(side[i], texts) if shown else ""))
             cells.append(Text(f"{side[i].effect:+.3f}" if shown else ""))
         table.add_row(*cells)
     console.print(table)
 
 
-def _print_strip(words: Sequence[Word], text: str, attribution: Attribution, console: Console) -> None:
+def _print_strip(
+    words: Sequence[Word], texts: Sequence[str], attribution: Attribution, console: Console
+) -> None:
     """Print a row per depth and one for the final score: the strongest words as cells, then the errors."""
     errors = [
         f"{e:8.1e} {n:5d} {r:7.0e}{'' if ok else ' !'}"
@@ -200,10 +241,10 @@ def _print_strip(words: Sequence[Word], text: str, attribution: Attribution, con
     cell = 6 if console.width < NARROW else 9
     room = max(1, (console.width - len("final ") - len(titles) - 2) // (cell + 1))
     strongest = sorted(words, key=lambda w: -abs(w.score))[: min(room, STRIP_CELLS)]
-    shown = sorted(strongest, key=lambda w: w.start)
+    shown = sorted(strongest, key=lambda w: (w.text, w.start))
     head = Text("depth ")
     for word in shown:
-        head.append(_fit(_spelling(word, text), cell) + " ")
+        head.append(_fit(_spelling(word, texts), cell) + " ")
     console.print(head.append(titles, "dim"), soft_wrap=True)
     rows = [np.array([w.depths[d] for w in shown]) for d in range(len(errors))]
     for depth, (row, error) in enumerate(zip(rows, errors, strict=True)):
@@ -211,7 +252,7 @@ def _print_strip(words: Sequence[Word], text: str, attribution: Attribution, con
     console.print(_strip_row("final", np.array([w.score for w in shown]), "", cell, console), soft_wrap=True)
     note = f"the {len(shown)} strongest of {len(words)} words; " if len(shown) < len(words) else ""
     missed = "" if attribution.converged.all() else "; ! not within the tolerance"
-    console.print(Text(f"{note}each row on its own scale, residual in logits{missed}", "dim"))
+    console.print(Text(f"{note}each row on its own scale, residual in {_unit(attribution)}{missed}", "dim"))
 
 
 def _strip_row(name: str, values: Float, error: str, cell: int, console: Console) -> Text:
@@ -263,8 +304,8 @@ def _few_colours(share: float) -> Style:
     )
 
 
-def _spelling(word: Word, text: str) -> str:
-    return printable(text[word.start : word.end].strip())
+def _spelling(word: Word, texts: Sequence[str]) -> str:
+    return printable(texts[word.text][word.start : word.end].strip())
 
 
 def _fit(word: str, width: int) -> str:

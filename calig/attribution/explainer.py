@@ -1,4 +1,4 @@
-"""The library's front door: `Explainer` turns texts into `Attribution`s."""
+"""The library's front door: `Explainer` turns texts, and pairs of texts, into `Attribution`s."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 import numpy as np
 from torch import Tensor
 
 from calig.attribution.engine import DepthResult, Engine, TextResult
 from calig.attribution.fusion import column
+from calig.attribution.heads import Target, choose, class_index, fit
 from calig.attribution.method import ENGINE_VERSION, Method
 from calig.attribution.passes import give_back_memory
 from calig.attribution.quadrature import Float64, rule
@@ -24,8 +24,6 @@ from calig.models.classifier import Classifier
 from calig.models.loading import Pretrained, load_pretrained
 from calig.models.text import EncodedText, TextEncoder
 from calig.records import Attribution, Document, Failure, document_key
-
-Target: TypeAlias = str | int
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -47,7 +45,7 @@ class Explainer:
     Raises
     ------
     InputError
-        The baseline or target asked for does not exist in this model, or its family is not supported.
+        The baseline, output or target asked for does not exist in this model, or its family is not supported.
     """
 
     def __init__(
@@ -59,10 +57,10 @@ class Explainer:
     ) -> None:
         self.pretrained = pretrained
         self.classes = pretrained.classes
-        self.method = method
-        classifier = Classifier(pretrained.model, pretrained.head)
+        self.head = pretrained.head
+        self.method = method = fit(method, self.head, self.classes)
+        classifier = Classifier(pretrained.model, self.head)
         encoder = TextEncoder(pretrained.model, pretrained.tokenizer, method.max_length)
-        self.class_index(method.target)
         self._engine = Engine(
             classifier,
             encoder,
@@ -90,6 +88,7 @@ class Explainer:
         rule: str = "auto",
         steps: int | None = None,
         token_budget: int | None = None,
+        head: str | None = None,
     ) -> Explainer:
         """Load a sequence classifier and explain with it; parameters as in `Method` and `load_pretrained`.
 
@@ -109,7 +108,7 @@ class Explainer:
             rule=rule,
             steps=steps,
         )
-        pretrained = load_pretrained(path_or_hub_id, revision=revision, device=device, dtype=dtype)
+        pretrained = load_pretrained(path_or_hub_id, revision=revision, device=device, dtype=dtype, head=head)
         return cls(pretrained, method, token_budget=token_budget)
 
     @property
@@ -123,23 +122,26 @@ class Explainer:
         return self._engine.schedule
 
     def explain(
-        self, texts: Sequence[str], target: Target | Sequence[Target] | None = None
+        self,
+        texts: Sequence[str | tuple[str, str]],
+        target: Target | Sequence[Target] | None = None,
     ) -> list[Attribution]:
         """Explain texts; one attribution per text, in order.
 
         Parameters
         ----------
         texts
-            The texts.
+            The texts; for a model of pairs, tuples of two.
         target
             `predicted`, `runner-up`, a class index or name, or one such per text; None: the method's target.
+            Of a regression: `predicted` where it has one output, else an output's index or name.
 
         Raises
         ------
         DocumentError
             A text has no tokens, or the model's output on it is not finite.
         InputError
-            A target is not a class of the model.
+            A target is not a class of the model, or an item is neither a text nor a pair.
         """
         if isinstance(texts, str):
             raise InputError("explain() takes a list of texts, not one string: explain([text])")
@@ -148,7 +150,7 @@ class Explainer:
             targets = [target] * len(texts) if isinstance(target, (str, int)) else target
             if len(targets) != len(texts):
                 raise InputError(f"{len(targets)} targets for {len(texts)} texts: give one, or one per text")
-        documents = [Document(document_key(text), text) for text in texts]
+        documents = [_document(index, item) for index, item in enumerate(texts)]
         results = self.attribute(documents, targets)
         for index, result in enumerate(results):
             if isinstance(result, Failure):
@@ -193,16 +195,7 @@ class Explainer:
 
     def class_index(self, target: Target) -> int | None:
         """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""
-        if target in ("predicted", "runner-up", "label"):
-            return None
-        if isinstance(target, int) and 0 <= target < len(self.classes):
-            return target
-        if isinstance(target, str) and target in self.classes:
-            return self.classes.index(target)
-        raise InputError(
-            f"method.target: {target!r} is not a class of the model; use predicted, runner-up, label, an index below "
-            f"{len(self.classes)} or one of {', '.join(self.classes)}"
-        )
+        return class_index(target, self.head, self.classes)
 
     def _baseline(self, classifier: Classifier) -> Tensor:
         """(E,) word embedding that stands for "no content"."""
@@ -236,16 +229,18 @@ class Explainer:
             self.class_index(target)
         done: dict[int, tuple[Attribution | Failure, list[DepthResult]]] = {}
         for i, document in enumerate(documents):
-            if _SURROGATE.search(document.text):
-                detail = "the text holds half a surrogate pair, which is no character"
+            if _SURROGATE.search(document.text + "\n" + (document.pair or "")):
+                detail = f"{_noun(document)} holds half a surrogate pair, which is no character"
                 done[i] = Failure(document.key, "undecodable", detail), []
         readable = [i for i in range(len(documents)) if i not in done]
-        texts = self._engine.encoder.encode([documents[i].text for i in readable])
+        texts = self._engine.encoder.encode([_input(documents[i]) for i in readable])
         encoded = dict(zip(readable, texts, strict=True))
         for i, text in encoded.items():
             if text.is_special.all():
-                blank = not documents[i].text.strip()
-                detail = "the text is empty" if blank else "the tokenizer finds no token in it"
+                blank = not (documents[i].text + (documents[i].pair or "")).strip()
+                of_pair = documents[i].pair is not None
+                detail = "both texts are empty" if of_pair else "the text is empty"
+                detail = detail if blank else "the tokenizer finds no token in it"
                 done[i] = Failure(documents[i].key, "empty", detail), []
         if progress and done:
             progress(len(done))
@@ -253,12 +248,13 @@ class Explainer:
         for group in self._engine.pack([len(encoded[i]) for i in todo]):
             members = [todo[g] for g in group]
 
-            def choose(row: int, logits: Float64, members: list[int] = members) -> int:
+            def chosen(row: int, logits: Float64, members: list[int] = members) -> int:
                 i = members[row]
-                return self._target(targets[i] if targets else self.method.target, documents[i], logits)
+                target = targets[i] if targets else self.method.target
+                return choose(target, documents[i], logits, self.head, self.classes)
 
             start = time.perf_counter()
-            results = self._engine.explain([encoded[i] for i in members], choose)
+            results = self._engine.explain([encoded[i] for i in members], chosen)
             spent = (time.perf_counter() - start) / max(1, sum(r.block_passes for r in results))
             for i, result in zip(members, results, strict=True):
                 item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
@@ -267,23 +263,6 @@ class Explainer:
             if progress:
                 progress(len(members))
         return [done[i] for i in range(len(documents))]
-
-    def _target(self, target: Target, document: Document, logits: Float64) -> int:
-        if target == "label":
-            if document.label is None:
-                raise InputError("method.target: label needs a label for every document; set corpus.label")
-            if not 0 <= document.label < len(self.classes):
-                raise InputError(
-                    f"method.target: label {document.label} is no class of the model, which has "
-                    f"{len(self.classes)} (0 to {len(self.classes) - 1}); map the corpus's labels to its classes"
-                )
-            return document.label
-        if target in ("predicted", "runner-up"):
-            order = np.argsort(-logits, kind="stable")
-            return int(order[0 if target == "predicted" else 1])
-        index = self.class_index(target)
-        assert index is not None
-        return index
 
     def _finish(
         self, document: Document, text: EncodedText, result: TextResult, seconds: float
@@ -299,6 +278,7 @@ class Explainer:
             tokens=text.tokens,
             word_ids=text.word_ids,
             char_spans=text.char_spans,
+            segments=text.segments,
             is_special=text.is_special,
             layer_ig=layer_ig,
             context=context,
@@ -306,7 +286,7 @@ class Explainer:
             relevance=relevance,
             scores=relevance.sum(axis=0),
             target=result.target,
-            predicted=int(np.argmax(result.logits)),
+            predicted=result.target if self.head == "regression" else int(np.argmax(result.logits)),
             logits=result.logits.astype(np.float32),
             logit=result.output,
             baseline_logit=result.baseline_output,
@@ -317,7 +297,27 @@ class Explainer:
             block_passes=result.block_passes,
             seconds=seconds,
             truncated=text.truncated,
+            head=self.head,
         )
+
+
+def _document(index: int, item: object) -> Document:
+    match item:
+        case str():
+            return Document(document_key(item), item)
+        case (str() as text, str() as pair) if isinstance(item, tuple):
+            return Document(document_key(text, pair=pair), text, pair=pair)
+    raise InputError(
+        f"text {index} is a {type(item).__name__}: give a text, or a pair as a tuple of two texts"
+    )
+
+
+def _input(document: Document) -> str | tuple[str, str]:
+    return document.text if document.pair is None else (document.text, document.pair)
+
+
+def _noun(document: Document) -> str:
+    return "the text" if document.pair is None else "one of the texts"
 
 
 def schedule_key(model: str, method: Method) -> str:

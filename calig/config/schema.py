@@ -44,6 +44,11 @@ class ModelConfig(_Section):
         title="Model revision",
         description="Branch, tag or commit on the hub; empty: its default.",
     )
+    head: Literal["auto", "single_label", "multi_label", "binary", "regression"] = Field(
+        default="auto",
+        title="Head",
+        description="What its outputs are: auto is what its configuration says; binary is one logit.",
+    )
 
 
 class CorpusConfig(_Section):
@@ -69,10 +74,15 @@ class CorpusConfig(_Section):
         description="Split of the dataset, train if not given; not used with files.",
     )
     text: Text = Field(default="text", title="Text column", description="Column that holds the documents.")
+    text_pair: Text | None = Field(
+        default=None,
+        title="Second text column",
+        description="Column of the second texts, for models of text pairs; a null there is an empty text.",
+    )
     label: Text | None = Field(
         default=None,
         title="Label column",
-        description="Column of class indices or class names; empty: no labels.",
+        description="Column of class indices or names (multi-label: lists of them; regression: numbers).",
     )
     id: Text | None = Field(
         default=None,
@@ -107,12 +117,12 @@ class MethodConfig(_Section):
     target: Target = Field(
         default="predicted",
         title="Target",
-        description="The class to explain: predicted, runner-up, label, a class index or a class name.",
+        description="The class (or output) to explain: predicted, runner-up, label, an index or a name.",
     )
     output: Literal["logit", "margin"] = Field(
         default="logit",
         title="Output",
-        description="The class's logit, or its margin over the strongest other logit.",
+        description="The class's logit, or its margin over the strongest other; a regression's value: logit.",
     )
     baseline: str = Field(
         default="pad",

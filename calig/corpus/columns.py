@@ -10,10 +10,13 @@ import pyarrow.types as pat
 
 from calig.errors import InputError
 
-_OF_THE_CORPUS = ("run_id", "doc_id", "source_id", "doc_key", "text", "label")
+_OF_THE_CORPUS = ("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "label")
 _OF_THE_RESULT = (
     *(
         "label_id",
+        "labels",
+        "label_value",
+        "predicted_labels",
         "predicted",
         "predicted_id",
         "target",

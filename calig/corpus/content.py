@@ -12,18 +12,26 @@ import pyarrow.types as pat
 
 from calig.config import CorpusConfig
 from calig.corpus.columns import Extra, cast
-from calig.corpus.labels import LabelMap
+from calig.corpus.labels import Labels
 from calig.corpus.source import Batch
 from calig.errors import InputError
 from calig.records import document_key
 
-OWN = [
-    ("doc_id", pa.int64()),
-    ("source_id", pa.string()),
-    ("doc_key", pa.string()),
-    ("text", pa.string()),
-    ("label", pa.int32()),
-]
+
+def own_columns(paired: bool, label: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Return the columns that every part has, `text_pair` only where the documents are pairs."""
+    return [
+        ("doc_id", pa.int64()),
+        ("source_id", pa.string()),
+        ("doc_key", pa.string()),
+        ("text", pa.string()),
+        *([("text_pair", pa.string())] if paired else []),
+        ("label", label),
+    ]
+
+
+_IN_THE_KEY = ("doc_id", "text", "text_pair")
+"""Columns that the hash need not cover: their order and `doc_key` say all."""
 
 
 class Content:
@@ -34,14 +42,14 @@ class Content:
         schema: pa.Schema,
         corpus: CorpusConfig,
         extras: Sequence[Extra],
-        labels: LabelMap,
+        labels: Labels,
         label_in_key: bool,
     ) -> None:
         self.schema, self.corpus, self.extras = schema, corpus, extras
         self.labels, self.label_in_key = labels, label_in_key
         self.documents = 0
         self.labelled = False
-        self._digests = {name: hashlib.sha256() for name in schema.names if name not in ("doc_id", "text")}
+        self._digests = {name: hashlib.sha256() for name in schema.names if name not in _IN_THE_KEY}
 
     def take(self, batch: Batch) -> pa.Table:
         """Return the batch as rows of a part."""
@@ -51,23 +59,26 @@ class Content:
         count = table.num_rows
         ordinals = range(self.documents, self.documents + count)
         texts: list[str] = [text or "" for text in table.column(corpus.text).to_pylist()]
-        labels: list[int | None] = [None] * count
+        pairs: list[str] | list[None] = [None] * count
+        if corpus.text_pair is not None:
+            pairs = [text or "" for text in table.column(corpus.text_pair).to_pylist()]
+        labels: Sequence[object] = [None] * count
         if corpus.label is not None:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
         ids = [str(ordinal) for ordinal in ordinals]
         if corpus.id is not None:
             given = cast(table.column(corpus.id), pa.string(), corpus.id, batch.file).to_pylist()
             ids = [own or ordinal for own, ordinal in zip(given, ids, strict=True)]
+        in_key: Sequence[int | None] = [None] * count
         if self.label_in_key:
-            keys = [document_key(text, label) for text, label in zip(texts, labels, strict=True)]
-        else:
-            keys = [document_key(text) for text in texts]
-        own = [
-            pa.array(values, kind)
-            for values, (_, kind) in zip((ordinals, ids, keys, texts, labels), OWN, strict=True)
+            in_key = [self.labels.single(label, batch.file, batch.row + i) for i, label in enumerate(labels)]
+        keys = [
+            document_key(text, label, pair) for text, label, pair in zip(texts, in_key, pairs, strict=True)
         ]
+        own = [ordinals, ids, keys, texts, *([] if corpus.text_pair is None else [pairs]), labels]
+        arrays = [pa.array(values, self.schema.field(i).type) for i, values in enumerate(own)]
         rows = pa.Table.from_arrays(
-            [*own, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
+            [*arrays, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
         )
         for name, digest in self._digests.items():
             digest.update(json.dumps(_plain(rows.column(name)), default=str)[1:-1].encode() + b", ")

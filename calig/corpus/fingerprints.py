@@ -10,7 +10,7 @@ from calig.config import CorpusConfig
 from calig.corpus.files import resolve
 from calig.corpus.hub import local_folder
 
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 """Bumped when ingest makes other parts of the same source."""
 
 

@@ -25,6 +25,7 @@ def open_dataset(corpus: CorpusConfig) -> Source:
     data = _load(corpus, str(location))
     features: datasets.Features = data.features
     feature = features.get(corpus.label) if corpus.label is not None else None
+    feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
     names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     schema = features.arrow_schema.remove_metadata()
 

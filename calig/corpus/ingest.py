@@ -15,15 +15,16 @@ import pyarrow.types as pat
 
 from calig.config import CorpusConfig
 from calig.corpus.columns import Extra, is_text, plan_extras
-from calig.corpus.content import OWN, Content
+from calig.corpus.content import Content, own_columns
 from calig.corpus.files import open_files
 from calig.corpus.hub import open_dataset
-from calig.corpus.labels import LabelMap, check_label_type
+from calig.corpus.labels import check_label_type, labels_of
 from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpus
 from calig.corpus.parts import Parts
 from calig.corpus.source import Batch, Source
 from calig.errors import InputError
 from calig.files import sync
+from calig.records import Head
 
 ABANDONED_SECONDS = 24 * 3600
 
@@ -34,11 +35,12 @@ def ingest(
     root: Path,
     label_in_key: bool = False,
     progress: Callable[[int], None] | None = None,
+    head: Head = "single_label",
 ) -> CorpusManifest:
     """Bring the corpus into the warehouse, in memory bounded by a batch.
 
-    Null texts become empty ones, lone surrogates U+FFFD. A corpus that is there already, whole, is kept;
-    the manifest returned then names the source it was read from this time.
+    Null texts, and null second texts of pairs, become empty ones, lone surrogates U+FFFD. A corpus that is there
+    already, whole, is kept; the manifest returned then names the source it was read from this time.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def ingest(
         Whether the document's key covers its label: for explanations of the labelled class.
     progress
         Called after every batch with the documents read so far.
+    head
+        What the model's outputs are, and with it what a label is: a class, a set of classes, or a number.
 
     Raises
     ------
@@ -59,11 +63,14 @@ def ingest(
         On anything wrong with the source; the line names the file, row or column and what to do.
     """
     source = open_files(corpus) if corpus.path is not None else open_dataset(corpus)
-    _check_columns(source, corpus)
-    used = [name for name in (corpus.text, corpus.label, corpus.id) if name is not None]
+    _check_columns(source, corpus, head)
+    roles = (corpus.text, corpus.text_pair, corpus.label, corpus.id)
+    used = [name for name in roles if name is not None]
+    labels = labels_of(head, classes, source.label_names)
     extras, left_out = plan_extras(source.schema, used)
-    schema = pa.schema([*OWN, *((extra.name, extra.type) for extra in extras)])
-    content = Content(schema, corpus, extras, LabelMap(classes, source.label_names), label_in_key)
+    own = own_columns(corpus.text_pair is not None, labels.type)
+    schema = pa.schema([*own, *((extra.name, extra.type) for extra in extras)])
+    content = Content(schema, corpus, extras, labels, label_in_key)
     with _temporary_folder(Path(root) / "corpora") as folder:
         parts = Parts(folder, schema)
         for batch in _first_rows(source.read(_wanted(source, corpus, extras)), corpus.limit):
@@ -85,26 +92,28 @@ def ingest(
         return _put(folder, manifest, Path(root))
 
 
-def _check_columns(source: Source, corpus: CorpusConfig) -> None:
+def _check_columns(source: Source, corpus: CorpusConfig, head: Head) -> None:
     """Raise an InputError if a column is not in every file, or is not of a type it can be used as."""
     if not source.schema.names:  # JSON Lines without a line
         raise InputError(_no_rows(source))
-    for role, name in (("text", corpus.text), ("label", corpus.label), ("id", corpus.id)):
+    texts = [("text", corpus.text), ("text_pair", corpus.text_pair)]
+    for role, name in (*texts, ("label", corpus.label), ("id", corpus.id)):
         for file, schema in source.schemas:
             # JSON Lines without a line has no columns, beside files that have
             columns = (schema if schema.names else source.schema).names
             if name is not None and name not in columns:
                 present = ", ".join(columns) or "no columns"
                 raise InputError(f"{file} has no column {name!r} for corpus.{role}; it has {present}")
-    kind = source.schema.field(corpus.text).type
-    if not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
-        other = [field.name for field in source.schema if is_text(field.type)]
-        hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
-        raise InputError(
-            f"{source.name}: column {corpus.text!r} is {kind}, not text: choose another corpus.text; {hint}"
-        )
+    for role, name in texts:
+        kind = source.schema.field(name).type if name is not None else pa.string()
+        if not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
+            other = [field.name for field in source.schema if is_text(field.type)]
+            hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
+            raise InputError(
+                f"{source.name}: column {name!r} is {kind}, not text: choose another corpus.{role}; {hint}"
+            )
     if corpus.label is not None:
-        check_label_type(source.schema.field(corpus.label).type, corpus.label)
+        check_label_type(source.schema.field(corpus.label).type, corpus.label, head)
     if corpus.id is not None:
         kind = source.schema.field(corpus.id).type
         if pat.is_nested(kind) or pat.is_binary(kind):
@@ -123,7 +132,7 @@ def _numeric(kind: pa.DataType) -> bool:
 
 def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) -> pa.Schema:
     """Return the columns to read; in a format without types, those with a role of their own as written."""
-    fields = {corpus.text: pa.string()}
+    fields = {name: pa.string() for name in (corpus.text, corpus.text_pair) if name is not None}
     for name in (corpus.label, corpus.id):
         if name is not None:
             fields.setdefault(name, pa.string() if source.textual else source.schema.field(name).type)

@@ -28,6 +28,7 @@ from calig.models.blocks import Blocks, Fed, FirstRow, Passed, Watched
 from calig.models.families import family_of
 from calig.models.text import Batch
 from calig.models.verification import verify
+from calig.records import Head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +59,7 @@ class Classifier:
         The model cannot be read so: its blocks or attention cannot be told, or entering it gives other answers.
     """
 
-    def __init__(self, model: PreTrainedModel, head: str = "single_label") -> None:
+    def __init__(self, model: PreTrainedModel, head: Head = "single_label") -> None:
         self.model = model
         self.head = head
         self.family = family_of(model.config)

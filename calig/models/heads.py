@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from calig.errors import InputError
+from calig.records import HEADS, Head
 
-HEADS = ("single_label", "multi_label", "binary", "regression")
 
-
-def find_head(config: Any, asked: str | None = None) -> str:
+def find_head(config: Any, asked: str | None = None) -> Head:
     """The head that a configuration says it has, or the one asked for, where that is possible.
 
     Parameters
@@ -21,8 +20,8 @@ def find_head(config: Any, asked: str | None = None) -> str:
     config
         A model's configuration; its `problem_type` and `num_labels` decide.
     asked
-        One of `HEADS`: a model of one logit may be `binary` or `regression`, one of several `single_label` or
-        `multi_label`, whatever its configuration says.
+        One of `HEADS`: a model of one logit may be `binary` or `regression`, one of several all but `binary`,
+        whatever its configuration says.
 
     Raises
     ------
@@ -30,6 +29,7 @@ def find_head(config: Any, asked: str | None = None) -> str:
         What is asked for is no head, or not one that so many logits can be.
     """
     several = config.num_labels > 1
+    found: Head
     if config.problem_type == "regression":
         found = "regression"
     elif several:
@@ -40,16 +40,16 @@ def find_head(config: Any, asked: str | None = None) -> str:
         return found
     if asked not in HEADS:
         raise InputError(f"model.head: {asked!r} is not one of {', '.join(HEADS)}")
-    possible = ("single_label", "multi_label") if several else ("binary", "regression")
+    possible = ("single_label", "multi_label", "regression") if several else ("binary", "regression")
     if asked not in possible:
         logits = f"{config.num_labels} logits" if several else "one logit"
         raise InputError(
             f"model.head: a model of {logits} cannot be {asked}; use {' or '.join(possible)}, or leave it out"
         )
-    return asked
+    return next(head for head in HEADS if head == asked)
 
 
-def class_names(config: Any, head: str) -> tuple[str, ...]:
+def class_names(config: Any, head: Head) -> tuple[str, ...]:
     """Names of the classes in index order; a binary head has its label's opposite first."""
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     return (f"not {names[0]}", names[0]) if head == "binary" else names

@@ -24,6 +24,7 @@ from transformers.utils import logging as hf_logging
 
 from calig.errors import InputError
 from calig.models.heads import class_names, find_head
+from calig.records import Head
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -36,7 +37,7 @@ class Pretrained:
     tokenizer: PreTrainedTokenizerBase
     classes: tuple[str, ...]
     revision: str | None
-    head: str = "single_label"
+    head: Head = "single_label"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -86,7 +87,7 @@ def load_pretrained(
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
-    head = find_head(config, head)
+    found = find_head(config, head)
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -127,9 +128,8 @@ def load_pretrained(
             "save the tokenizer that the model was trained with beside it"
         )
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    return Pretrained(
-        model, tokenizer, class_names(config, head), getattr(config, "_commit_hash", None), head
-    )
+    classes = class_names(config, found)
+    return Pretrained(model, tokenizer, classes, getattr(config, "_commit_hash", None), found)
 
 
 def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:

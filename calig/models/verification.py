@@ -16,7 +16,7 @@ from torch import Tensor
 
 from calig.errors import InputError
 from calig.models.families import how_to_declare
-from calig.models.text import Batch, free_id, padding_id
+from calig.models.text import Batch, embedded_ids, free_id, padding_id
 
 if TYPE_CHECKING:
     from calig.models.classifier import Classifier
@@ -93,7 +93,9 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     if not bool(expected.isfinite().all()):
         return True
     scale = float(expected.abs().max())
-    return float((found - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
+    return (
+        float((found.detach() - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
+    )
 
 
 def _example(classifier: Classifier) -> tuple[Batch, Tensor]:
@@ -101,7 +103,7 @@ def _example(classifier: Classifier) -> tuple[Batch, Tensor]:
     model = classifier.model
     config = model.config.get_text_config()
     special = {getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep")}
-    rows = model.get_input_embeddings().num_embeddings
+    rows = embedded_ids(model)
     ordinary = (i for i in range(rows // 2, rows) if i not in special)
     usable = list(islice(ordinary, 2 * _TOKENS)) or [rows - 1]
     ids = torch.tensor([usable[i % len(usable)] for i in range(2 * _TOKENS)]).reshape(2, _TOKENS)

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from calig.errors import InputError
+from calig.records import HEADS
 from calig.report.heat import TokenRow, segment, window
 from calig.report.model import (
     ClassRow,
@@ -32,6 +33,7 @@ EVIDENCE_PER_WORD = 20
 UNIT_CHARACTERS = 120
 MAX_UNITS = 250
 PAYLOAD_VALUES = 500_000
+NONE = "none"
 
 Row = dict[str, Any]
 
@@ -98,6 +100,7 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         model=row["model_id"],
         model_revision=row["model_revision"] or "",
         model_hash=row["model_hash"] or "",
+        head=next((head for head in HEADS if head == row["head"]), "single_label"),
         corpus=row["corpus_source"],
         corpus_key=row["corpus_key"] or "",
         attribution_key=row["attribution_key"] or "",
@@ -111,6 +114,9 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         failure_limit=gates.get("max_failure_share") if isinstance(gates, Mapping) else None,
         truncated=row["truncated"] or 0,
         accuracy=row["accuracy"],
+        mean_absolute_error=row["mean_absolute_error"],
+        correlation=row["correlation"],
+        largest_error=totals["largest_error"],
         converged_share=row["converged_share"],
         worst_completeness_error=row["worst_completeness_error"],
         worst_error_estimate=row["worst_error_estimate"],
@@ -211,6 +217,7 @@ def _tokens(rows: Iterable[Row]) -> dict[int, list[TokenRow]]:
                 row["is_special"],
                 row["score"],
                 layer_ig,
+                row["segment"],
             )
         )
     return found
@@ -223,7 +230,7 @@ def _document(
     marks: Mapping[str, set[int]],
     units: int,
 ) -> SampleDocument:
-    heat, cut = window(segment(row["text"] or "", tokens), units, UNIT_CHARACTERS)
+    heat, cut = window(segment(row["text"] or "", tokens, row["text_pair"]), units, UNIT_CHARACTERS)
     places = {
         word: tuple(index for index, word_id in enumerate(heat.word_ids) if int(word_id) in ids)
         for word, ids in marks.items()
@@ -231,8 +238,9 @@ def _document(
     return SampleDocument(
         doc_id=row["doc_id"],
         source_id=row["source_id"],
-        label=row["label"],
-        predicted=row["predicted"],
+        label=row["label"] if row["label"] != "" else NONE,
+        label_value=row["label_value"],
+        predicted=_names(row),
         target=row["target"],
         correct=row["correct"],
         probability=row["probability"],
@@ -249,3 +257,10 @@ def _document(
         window=cut,
         words=places,
     )
+
+
+def _names(row: Row) -> str:
+    """What is predicted: a class, the classes of a multi-label model, or nothing that has a name."""
+    if row["predicted_labels"] is not None:
+        return ", ".join(row["predicted_labels"]) or NONE
+    return str(row["predicted"] or "")

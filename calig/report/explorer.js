@@ -34,7 +34,9 @@
 
   for (const [index, doc] of data.documents.entries()) {
     doc.index = index;
-    doc.haystack = `${doc.id}\n${doc.gaps.map((gap, place) => gap + (doc.special.includes(place) ? "" : doc.units[place] || "")).join("")}`.toLowerCase();
+    const words = doc.gaps.map((gap, place) =>
+      (place === doc.second ? `${doc.tail}\n` : "") + gap + (doc.special.includes(place) ? "" : doc.units[place] || ""));
+    doc.haystack = `${doc.id}\n${words.join("")}`.toLowerCase();
   }
 
   function decoded(doc) {
@@ -54,17 +56,45 @@
     return depth === FINAL - 1 ? `${depth} · last block` : `${depth} of ${FINAL - 1}`;
   }
 
+  function called(doc) {
+    const target = element("b", "", doc.target);
+    if (data.head === "regression") return [target, ` = ${doc.value}`];
+    if (data.head === "multi_label") return [`predicted ${doc.predicted}; explained `, target, `, p = ${doc.probability}`];
+    return [doc.predicted === doc.target ? "predicted " : `predicted ${doc.predicted}, explained as `, target, `, p = ${doc.probability}`];
+  }
+
+  /* The two texts of a pair, one below the other. */
+
+  function opened(text, title) {
+    const part = element("div", "part");
+    part.dir = "auto";
+    part.setAttribute("role", "group");
+    part.setAttribute("aria-label", title);
+    text.append(part);
+    return part;
+  }
+
+  function next(text, part, doc) {
+    part.append(doc.tail);
+    return opened(text, "Second text");
+  }
+
   function build(doc) {
     decoded(doc);
     const card = element("article", "card");
     card.setAttribute("aria-label", `Document ${doc.id}`);
     const header = element("header");
     const call = element("span", "call");
-    call.append(doc.predicted === doc.target ? "predicted " : `predicted ${doc.predicted}, explained as `, element("b", "", doc.target), `, p = ${doc.probability}`);
+    call.append(...called(doc));
     const heading = element("h3", "", doc.id);
     heading.dir = "auto";
     header.append(heading, call);
-    if (doc.label !== null) header.append(element("span", doc.correct ? "" : "wrong", doc.correct ? "label agrees" : `✕ label: ${doc.label}`));
+    if (data.head === "regression") {
+      if (doc.missed !== null) header.append(element("span", "", `label ${doc.label}, error ${doc.missed}`));
+    } else if (doc.label !== null) {
+      const several = data.head === "multi_label";
+      header.append(element("span", doc.correct ? "" : "wrong", doc.correct ? (several ? "labels agree" : "label agrees") : `✕ label${several ? "s" : ""}: ${doc.label}`));
+    }
     const tags = element("span", "tags");
     for (const reason of doc.reasons) {
       const group = data.groups.find((found) => found.kind === reason.kind);
@@ -74,7 +104,7 @@
     }
     header.append(tags);
 
-    const text = element("div", "text");
+    const text = element("div", doc.second === null ? "text" : "text pair");
     text.dir = "auto";
     text.setAttribute("role", "group");
     text.setAttribute("aria-label", "Words with their relevance. Left and right arrows move between words, up and down through the depths.");
@@ -85,8 +115,14 @@
       unit.dataset.place = place;
       return unit;
     });
-    units.forEach((unit, place) => text.append(doc.gaps[place], unit));
-    text.append(doc.gaps[doc.units.length]);
+    let part = text;
+    if (doc.second !== null) part = opened(text, "First text");
+    units.forEach((unit, place) => {
+      if (place === doc.second) part = next(text, part, doc);
+      part.append(doc.gaps[place], unit);
+    });
+    if (doc.second === doc.units.length) part = next(text, part, doc);
+    part.append(doc.gaps[doc.units.length]);
     const first = units.findIndex((_, place) => !doc.special.includes(place));
     if (units.length) units[Math.max(0, first)].tabIndex = 0;
 
@@ -120,7 +156,7 @@
       if (doc.special.includes(place)) special += value; else content += value;
     });
     view.low.textContent = written(-end, end < 0.1 ? 4 : 2);
-    view.high.textContent = written(end, end < 0.1 ? 4 : 2) + (last ? " score" : " logits");
+    view.high.textContent = written(end, end < 0.1 ? 4 : 2) + (last ? " score" : ` ${data.unit}`);
     view.sums.textContent = `words ${written(content)}, special tokens ${written(special)}`;
   }
 
@@ -178,7 +214,7 @@
     const y = (value) => height / 2 - (height / 2 - 6) * (value / size);
     const heading = element("h4");
     const word = element("bdi", "", doc.units[place]);
-    heading.append(word, element("span", "", state.depth === FINAL ? `score ${written(doc.final[place])}` : `${written(values[state.depth])} logits`));
+    heading.append(word, element("span", "", state.depth === FINAL ? `score ${written(doc.final[place])}` : `${written(values[state.depth])} ${data.unit}`));
     const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     svg.append(drawn("line", { class: "zero", x1: 0, x2: width, y1: height / 2, y2: height / 2 }));
     svg.append(drawn("path", { class: "curve", d: "M" + values.map((value, depth) => `${x(depth).toFixed(1)} ${y(value).toFixed(1)}`).join("L") }));
@@ -193,7 +229,7 @@
     });
     const effect = values.slice(0, -1).reduce((sum, value) => sum + value, 0) / Math.max(1, values.length - 1);
     course.replaceChildren(heading, svg, steps, element("p", "",
-      `Per depth, in logits. Logit effect (mean of depths 0–${values.length - 2}) ${written(effect)}; final score ${written(doc.final[place])}.`));
+      `Per depth, in ${data.unit}. Logit effect (mean of depths 0–${values.length - 2}) ${written(effect)}; final score ${written(doc.final[place])}.`));
     course.hidden = false;
     const box = view.units[place].getClientRects()[0] || view.units[place].getBoundingClientRect();
     const frame = explorer.getBoundingClientRect();
@@ -235,7 +271,7 @@
     const found = located(event.target);
     if (!found) return;
     const { view, place } = found;
-    const forward = getComputedStyle(view.text).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
+    const forward = getComputedStyle(view.units[place].parentElement).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
     let next = null;
     if (event.key === "ArrowRight" || event.key === "ArrowLeft") next = place + (event.key === forward ? 1 : -1);
     else if (event.key === "Home") next = 0;

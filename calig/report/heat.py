@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A row of the warehouse's `tokens`: character span in the text, layer-wise IG in logits per depth."""
+    """A row of the warehouse's `tokens`: character span in its text, layer-wise IG in logits per depth."""
 
     token: str
     word_id: int
@@ -25,6 +25,7 @@ class TokenRow:
     special: bool
     score: float
     layer_ig: Sequence[float]
+    segment: int | None = 0
 
 
 def visible(text: str) -> str:
@@ -37,8 +38,8 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def segment(text: str, tokens: Sequence[TokenRow]) -> Heat:
-    """Join the tokens of each word, and keep the text around them.
+def segment(text: str, tokens: Sequence[TokenRow], pair: str | None = None) -> Heat:
+    """Join the tokens of each word, and keep the text around them; `pair` is the second text of a pair.
 
     Tokens of one word that follow each other are summed. A token without characters of its own (a byte of a
     character already shown) adds to the unit before it, so that every depth still sums to the same.
@@ -57,13 +58,17 @@ def segment(text: str, tokens: Sequence[TokenRow]) -> Heat:
     values: list[list[float]] = []
     scores: list[float] = []
     cursor = 0
+    second: int | None = None
+    tail = ""
     numbered = enumerate(tokens)
     for _, group in groupby(numbered, key=lambda item: (item[1].special, item[1].word_id, _alone(*item))):
         members = [token for _, token in group]
         column = [float(sum(depth)) for depth in zip(*(token.layer_ig for token in members), strict=True)]
         score = float(sum(token.score for token in members))
+        if second is None and pair is not None and members[0].segment == 1:
+            second, tail, text, cursor = len(units), text[cursor:], pair, 0
         start, end, shown = _span(text, members, cursor)
-        if not members[0].special and end <= start and units:
+        if not members[0].special and end <= start and units and second != len(units):
             values[-1] = [a + b for a, b in zip(values[-1], column, strict=True)]
             scores[-1] += score
             continue
@@ -74,6 +79,8 @@ def segment(text: str, tokens: Sequence[TokenRow]) -> Heat:
         values.append(column)
         scores.append(score)
         cursor = max(cursor, end)
+    if second is None and pair is not None:  # it has no token
+        second, tail, text, cursor = len(units), text[cursor:], pair, 0
     gaps.append(visible(text[cursor:]))
     return Heat(
         tuple(gaps),
@@ -82,6 +89,8 @@ def segment(text: str, tokens: Sequence[TokenRow]) -> Heat:
         np.asarray(word_ids, dtype=np.int64),
         np.asarray(values, dtype=np.float64).T,
         np.asarray(scores, dtype=np.float64),
+        second,
+        visible(tail),
     )
 
 
@@ -138,4 +147,6 @@ def _clipped(heat: Heat, order: np.ndarray, characters: int) -> Heat:
         heat.word_ids[order],
         heat.layer_ig[:, order],
         heat.scores[order],
+        None if heat.second is None else int((order < heat.second).sum()),
+        clip(heat.tail, characters),
     )

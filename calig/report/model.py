@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calig.records import Head
+
 ALL_CLASSES = "*"
 
 
@@ -28,6 +30,7 @@ class RunSummary:
     model: str
     model_revision: str
     model_hash: str
+    head: Head
     corpus: str
     corpus_key: str
     attribution_key: str
@@ -41,6 +44,9 @@ class RunSummary:
     failure_limit: float | None
     truncated: int
     accuracy: float | None
+    mean_absolute_error: float | None
+    correlation: float | None
+    largest_error: float | None
     converged_share: float | None
     worst_completeness_error: float | None
     worst_error_estimate: float | None
@@ -103,11 +109,14 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One class: how often it is labelled, predicted and explained, and how well it is recognised."""
+    """One class: how often it is labelled, predicted and explained, and how well it is recognised.
+
+    Of a regression's output nothing is predicted or correct in that sense: None.
+    """
 
     label: str
     labelled: int | None
-    predicted: int
+    predicted: int | None
     correct: int | None
     precision: float | None
     recall: float | None
@@ -158,6 +167,10 @@ class Heat:
         (L+1, U) in logits, summed over the unit's tokens.
     scores
         (U,) final scores, without unit.
+    second
+        Of a pair: the first unit of the second text, U if it has none; the gap before it is the second text's.
+    tail
+        Of a pair: what follows the last unit of the first text.
     """
 
     gaps: tuple[str, ...]
@@ -166,19 +179,26 @@ class Heat:
     word_ids: npt.NDArray[np.int64]
     layer_ig: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
+    second: int | None = None
+    tail: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleDocument:
-    """A document worth reading; `reasons` holds (kind of group, weight), `words` the words' units by word."""
+    """A document worth reading; `reasons` holds (kind of group, weight), `words` the words' units by word.
+
+    `label` and `predicted` are names, or names joined by commas; `label_value` is a regression's label, and `logit`
+    what it predicts.
+    """
 
     doc_id: int
     source_id: str
     label: str | None
+    label_value: float | None
     predicted: str
     target: str
     correct: bool | None
-    probability: float
+    probability: float | None
     logit: float
     baseline_logit: float
     error_estimate: float | None

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from calig.report.formats import number, percent
+from calig.records import Head
+from calig.report.formats import number, percent, signed
 from calig.report.model import ReportData, SampleDocument
-from calig.report.sample import GROUPS
+from calig.report.sample import groups
+from calig.report.terms import terms
 
 _STEPS = 32_767
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -34,17 +36,20 @@ def payload(data: ReportData) -> dict[str, Any]:
     """What the explorer needs, as plain JSON values."""
     words = sorted({word.word for word in data.words})
     index = {word: place for place, word in enumerate(words)}
+    head = data.run.head
     return {
+        "head": head,
+        "unit": terms(head).unit,
         "run": data.run.run_id,
         "depths": data.run.depths,
         "classes": list(dict.fromkeys(document.target for document in data.documents)),
         "groups": [
             {"kind": group.kind, "title": group.title, "note": group.note}
-            for group in GROUPS
+            for group in groups(head)
             if any(group.kind == kind for document in data.documents for kind, _ in document.reasons)
         ],
         "words": words,
-        "documents": [_document(document, index) for document in data.documents],
+        "documents": [_document(document, index, head) for document in data.documents],
     }
 
 
@@ -64,15 +69,17 @@ def colour_maximum(document: SampleDocument) -> float:
     return float(np.max(np.abs(content if content.size else document.heat.layer_ig), initial=0.0))
 
 
-def _document(document: SampleDocument, index: dict[str, int]) -> dict[str, Any]:
+def _document(document: SampleDocument, index: dict[str, int], head: Head) -> dict[str, Any]:
     heat = document.heat
     effects, step = quantise(heat.layer_ig)
     scores, score_step = quantise(heat.scores)
     content = heat.scores[~heat.special]
     return {
         "id": document.source_id,
-        "reasons": [{"kind": kind, "text": _reason(kind, weight)} for kind, weight in document.reasons],
-        "label": document.label,
+        "reasons": [{"kind": kind, "text": _reason(kind, weight, head)} for kind, weight in document.reasons],
+        "label": document.label if document.label_value is None else number(document.label_value),
+        "value": number(document.logit),
+        "missed": None if document.label_value is None else signed(document.logit - document.label_value),
         "predicted": document.predicted,
         "target": document.target,
         "correct": document.correct,
@@ -84,6 +91,8 @@ def _document(document: SampleDocument, index: dict[str, int]) -> dict[str, Any]
         "truncated": document.truncated,
         "settling": document.settling_depth,
         "window": document.window,
+        "second": heat.second,
+        "tail": heat.tail,
         "gaps": heat.gaps,
         "units": heat.units,
         "special": [int(place) for place in np.flatnonzero(heat.special)],
@@ -99,11 +108,11 @@ def _document(document: SampleDocument, index: dict[str, int]) -> dict[str, Any]
     }
 
 
-def _reason(kind: str, weight: float) -> str:
+def _reason(kind: str, weight: float, head: Head) -> str:
     texts = {
-        "error": f"p = {number(weight)}",
+        "error": f"off by {number(weight)}" if head == "regression" else f"p = {number(weight)}",
         "one_word": f"{percent(weight)} on one word",
-        "against": f"{percent(weight)} against",
+        "against": f"{percent(weight)} {'downwards' if head == 'regression' else 'against'}",
         "unconverged": f"error {number(weight, 2)}",
     }
     return texts.get(kind, "")

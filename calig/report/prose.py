@@ -9,6 +9,7 @@ from calig.report.data import CONFIDENT
 from calig.report.formats import integer, number, percent, plural, signed
 from calig.report.heat import clip
 from calig.report.model import ALL_CLASSES, ReportData, RunSummary
+from calig.report.terms import terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,12 @@ def verdict(run: RunSummary) -> str:
             f"{plural(run.explained, 'document')} explained, {integer(run.converged_documents)} {tolerance}"
         ]
     if run.accuracy is not None:
-        parts.append(f"accuracy {number(run.accuracy)}")
+        share = "every class right in" if run.head == "multi_label" else "accuracy"
+        parts.append(
+            f"{share} {percent(run.accuracy) if run.head == 'multi_label' else number(run.accuracy)}"
+        )
+    if run.mean_absolute_error is not None:
+        parts.append(f"mean absolute error {number(run.mean_absolute_error)}")
     parts.append(plural(run.failures, "failure") if run.failures else "no failures")
     return "; ".join(parts) + "."
 
@@ -57,9 +63,7 @@ def pointers(data: ReportData) -> list[Pointer]:
         text = f"{percent(run.failure_share)} of documents failed; the limit is {percent(run.failure_limit)}."
         found.append(Pointer("Failures", text, "failures"))
     if run.labelled:
-        text = f"{integer(run.errors)} of {plural(run.labelled, 'labelled document')} predicted wrong"
-        text += f", {integer(run.confident_errors)} with probability {CONFIDENT} or more."
-        found.append(Pointer("Errors", text, "documents"))
+        found.append(Pointer("Errors", _errors(run), "documents"))
     if strongest := _strongest(data):
         found.append(Pointer("Words", strongest, "words"))
     found += _layer_pointers(data)
@@ -74,6 +78,17 @@ def pointers(data: ReportData) -> list[Pointer]:
         )
         found.append(Pointer("Truncation", text, "convergence"))
     return found
+
+
+def _errors(run: RunSummary) -> str:
+    labelled = plural(run.labelled, "labelled document")
+    if run.head == "regression":
+        text = f"The output is off by {number(run.mean_absolute_error)} on average over {labelled}"
+        return text + f", by {number(run.largest_error)} at most."
+    text = f"{integer(run.errors)} of {labelled} predicted wrong"
+    if run.head == "multi_label":
+        return text + " in at least one class."
+    return text + f", {integer(run.confident_errors)} with probability {CONFIDENT} or more."
 
 
 def special_share(data: ReportData, label: str) -> float | None:
@@ -96,38 +111,50 @@ def median_settling(counts: Sequence[tuple[int | None, int]], depths: int) -> fl
     return float(middle) if middle < depths - 1 else None
 
 
-def queries(run_id: str) -> Sequence[tuple[str, str]]:
+def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
     """(what it answers, the command) for a reader who wants to go on."""
+    run_id, regression = run.run_id, run.head == "regression"
+    errors = (
+        (
+            "All errors, largest first",
+            "SELECT source_id, label_value, logit, logit - label_value AS error, text FROM documents "
+            "WHERE label_value IS NOT NULL ORDER BY abs(error) DESC LIMIT 50",
+        )
+        if regression
+        else (
+            "All errors, most confident first",
+            "SELECT source_id, label, predicted, probability, text FROM documents "
+            "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
+        )
+    )
+    wrong = "label_value IS NOT NULL" if regression else "NOT correct"
     asked = (
         (
             "Every word whose interval excludes zero",
             f"SELECT class, word, documents, effect, effect_low, effect_high FROM word_stats "
             f"WHERE run_id = '{run_id}' AND (effect_low > 0 OR effect_high < 0) ORDER BY class, effect DESC",
         ),
+        errors,
         (
-            "All errors, most confident first",
-            "SELECT source_id, label, predicted, probability, text FROM documents "
-            "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
-        ),
-        (
-            "The word that moved each error most",
-            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS logits "
+            f"The word that moved each {'output' if regression else 'error'} most",
+            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS effect "
             "FROM words AS w JOIN documents AS d USING (run_id, doc_id) "
-            "WHERE NOT correct GROUP BY source_id ORDER BY logits DESC",
+            f"WHERE {wrong} GROUP BY source_id ORDER BY effect DESC",
         ),
     )
     return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]
 
 
 def _strongest(data: ReportData) -> str:
-    shown = []
+    shown, unit = [], terms(data.run.head).unit
     for label in data.run.classes[:3]:
         best = next(
             (word for word in data.words if word.label == label and word.supports and word.clear), None
         )
         if best:
-            where = f"{signed(best.effect, 2)} logits in {plural(best.documents, 'document')}"
-            shown.append(f"“{clip(best.word, 30)}” for {clip(label, 30)} ({where})")
+            where = f"{signed(best.effect, 2)} {unit} in {plural(best.documents, 'document')}"
+            verb = "raises" if data.run.head == "regression" else "for"
+            shown.append(f"“{clip(best.word, 30)}” {verb} {clip(label, 30)} ({where})")
     return f"Strongest evidence: {', '.join(shown)}." if shown else ""
 
 

@@ -18,7 +18,8 @@ from calig.report import charts, formats, prose
 from calig.report.heat import clip, visible
 from calig.report.model import ClassRow, ReportData, WordEffect
 from calig.report.payload import encode, payload
-from calig.report.sample import GROUPS
+from calig.report.sample import GROUPS, groups
+from calig.report.terms import terms
 
 CLASSES_SHOWN = 24
 CLASSES_OPEN = 3
@@ -45,6 +46,7 @@ def render(data: ReportData) -> str:
     median = prose.median_settling(data.settling, data.run.depths)
     state, state_text = prose.gate(data.run)
     labels = [row.label for row in data.classes]
+    confused = data.run.head in ("single_label", "binary")
     return (
         _environment()
         .get_template("template.html.j2")
@@ -67,11 +69,14 @@ def render(data: ReportData) -> str:
             median_settling=median,
             legend=[(label, charts.line_style(label, labels)) for label in labels],
             few_classes=len(labels) <= charts.PALETTE,
-            matrix=_matrix(data) if 0 < len(labels) <= MATRIX_CLASSES and data.confusion else None,
-            groups=GROUPS,
+            matrix=_matrix(data)
+            if confused and 0 < len(labels) <= MATRIX_CLASSES and data.confusion
+            else None,
+            groups=groups(data.run.head),
+            terms=terms(data.run.head),
             counts=_counts(data),
             config=_yaml(data.run.config),
-            queries=prose.queries(data.run.run_id),
+            queries=prose.queries(data.run),
         )
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from calig.records import Head
 
 MAX_DOCUMENTS = 60
 QUOTAS = {"error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
@@ -33,6 +35,26 @@ GROUPS = (
         "evidence", "Shows a listed word", "where a word listed above acts strongly in its usual direction"
     ),
 )
+
+
+def groups(head: Head) -> tuple[Group, ...]:
+    """The groups as a model with this head calls them."""
+    own: dict[str, tuple[str, str]] = {}
+    if head == "multi_label":
+        note = "a class is missed or wrongly predicted, highest probability of the explained class first"
+        own = {"error": ("Wrong in some class", note)}
+    if head == "regression":
+        own = {
+            "error": ("Largest errors", "the output is furthest from the label"),
+            "one_word": ("Driven by one word", "one word holds the largest share of Σ|effect|"),
+            "against": ("Most evidence downwards", "the largest share of Σ|effect| lowers the output"),
+            "typical": ("Typical", "nearest the median output, length and concentration"),
+        }
+    return tuple(
+        replace(group, title=own[group.kind][0], note=own[group.kind][1]) if group.kind in own else group
+        for group in GROUPS
+    )
+
 
 Reasons = dict[int, tuple[tuple[str, float], ...]]
 

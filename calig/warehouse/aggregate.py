@@ -128,6 +128,7 @@ def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
         "depths": depths,
         "ig": ", ".join(ig_columns(depths)),
         "ctx": ", ".join(context_columns(depths)),
+        "head": quote(run.manifest.head),
         "classes": f"[{', '.join(quote(label) for label in run.manifest.classes)}]",
         "attributed": document_scan(run),
     }
@@ -158,6 +159,7 @@ def _manifest_table(run: RunFiles) -> pa.Table:
         "started": manifest.started_at,
         "finished": utc(manifest.finished) if manifest.finished else None,
         **{f"model_{key}": manifest.model.get(key) for key in ("id", "revision", "hash")},
+        "head": manifest.head,
         **{f"corpus_{key}": manifest.corpus.get(key) for key in ("source", "key")},
         "attribution_key": manifest.attribution_key,
         **{key: str(manifest.method[key]) for key in ("target", "output", "baseline", "fusion")},

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from calig.records import Attribution, Failure
+from calig.records import Attribution, Failure, Int
 
 TOKEN_COLUMNS = pa.schema(
     [
@@ -21,6 +21,7 @@ TOKEN_COLUMNS = pa.schema(
         ("char_start", pa.int32()),
         ("char_end", pa.int32()),
         ("is_special", pa.bool_()),
+        ("segment", pa.int8()),
     ]
 )
 
@@ -87,6 +88,7 @@ def token_table(attributions: Sequence[Attribution]) -> pa.Table:
         spans[:, 0],
         spans[:, 1],
         np.concatenate([a.is_special for a in attributions]),
+        _segments(np.concatenate([a.segments for a in attributions])),
     ]
     floats = [*np.concatenate([a.layer_ig for a in attributions], axis=1)]
     floats += [*np.concatenate([a.context for a in attributions], axis=1)]
@@ -105,7 +107,7 @@ def _document_row(item: Attribution | Failure) -> dict[str, object]:
         return {"doc_key": item.key, "failure": item.reason, "failure_detail": item.detail}
     return {
         "doc_key": item.key,
-        "predicted": item.predicted,
+        "predicted": None if item.head == "regression" else item.predicted,
         "target": item.target,
         "logits": item.logits.tolist(),
         "probability": _probability(item),
@@ -124,10 +126,12 @@ def _document_row(item: Attribution | Failure) -> dict[str, object]:
     }
 
 
-def _probability(item: Attribution) -> float:
-    """Return the softmax of the target; the sigmoid of the explained output where there is one logit only."""
-    logits = item.logits.astype(np.float64)
-    if len(logits) == 1:
-        return float(1 / (1 + np.exp(-item.logit)))
-    exponentials = np.exp(logits - logits.max())
-    return float(exponentials[item.target] / exponentials.sum())
+def _probability(item: Attribution) -> float | None:
+    """Return the target's probability; None for a regression."""
+    probabilities = item.probabilities
+    return None if probabilities is None else float(probabilities[item.target])
+
+
+def _segments(segments: Int) -> pa.Array:
+    """Lay out segments as bytes, null for special tokens, which belong to no text."""
+    return pa.array(segments.astype(np.int8), mask=segments < 0)

@@ -82,11 +82,12 @@ def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
         sources = [(path, keys) for manifest, keys in pairs for path in manifest.paths(folder, kind)]
         if not sources:
             continue
+        schema = max((pq.read_schema(path) for path, _ in sources), key=len)
         path = folder / f"{kind}-{shard}.parquet"
         part = part_path(path)
         try:
-            with open_writer(part, pq.read_schema(sources[0][0])) as writer:
-                for table in _row_groups(sources):
+            with open_writer(part, schema) as writer:
+                for table in _row_groups(sources, schema):
                     writer.write_table(table, row_group_size=ROW_GROUP)
                     counts[kind] += table.num_rows
                     if kind == "documents":
@@ -120,17 +121,28 @@ def _kept_keys(folder: Path, group: Sequence[ShardManifest]) -> list[pa.Array]:
     return kept
 
 
-def _row_groups(sources: Sequence[tuple[Path, pa.Array]]) -> Iterator[pa.Table]:
-    """Yield the kept rows of all sources in tables of about ROW_GROUP rows."""
+def _row_groups(sources: Sequence[tuple[Path, pa.Array]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the kept rows of all sources in tables of about ROW_GROUP rows.
+
+    Columns that a file of an older version lacks are null.
+    """
     pending: list[pa.Table] = []
     for path, keys in sources:
         with pq.ParquetFile(path) as file:
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
-                table = table.filter(pc.is_in(table["doc_key"], value_set=keys))
+                table = _conformed(table.filter(pc.is_in(table["doc_key"], value_set=keys)), schema)
                 pending.append(table)
                 if sum(other.num_rows for other in pending) >= ROW_GROUP:
                     yield pa.concat_tables(pending).unify_dictionaries()
                     pending = []
     if pending:
         yield pa.concat_tables(pending).unify_dictionaries()
+
+
+def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calig.errors import InputError
+from calig.records import HEADS, Head
 from calig.warehouse.layout import Warehouse
 
 
@@ -24,7 +25,7 @@ class RunManifest:
     started, finished
         ISO 8601 times; `finished` is None while it runs.
     model
-        Keys id, revision, hash and classes (names by class index).
+        Keys id, revision, hash, classes (names by class index) and head (missing in old runs).
     corpus
         Keys key, source and documents.
     attribution_key
@@ -59,6 +60,11 @@ class RunManifest:
     def classes(self) -> list[str]:
         """Names of the classes, by class index."""
         return [str(label) for label in self.model["classes"]]
+
+    @property
+    def head(self) -> Head:
+        """What the model's outputs are; runs of before there were several say nothing, and are single-label."""
+        return next((head for head in HEADS if head == self.model.get("head")), "single_label")
 
     @property
     def weight(self) -> float:

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
+from calig.records import Head
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import DOCUMENT_COLUMNS, TOKEN_COLUMNS, context_columns, ig_columns
 from calig.warehouse.layout import Warehouse
@@ -22,11 +23,19 @@ from calig.warehouse.shards import completed
 
 RUN_COLUMNS = ("run_id", "doc_id", "source_id", "doc_key", "label")
 DOCUMENT_VIEW = (
-    *("run_id", "doc_id", "source_id", "doc_key", "text", "label", "label_id", "predicted", "predicted_id"),
+    *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "label", "label_id", "labels"),
+    *("label_value", "predicted", "predicted_id", "predicted_labels"),
     *("target", "target_id", "correct", "probability", "logits", "logit", "baseline_logit", "error_estimate"),
     *("completeness_error", "converged", "nodes", "block_passes", "tokens", "truncated", "seconds"),
     *("settling_depth", "failure"),
 )
+LABELS: dict[Head, str] = {
+    "single_label": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
+    "binary": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
+    "multi_label": "NULL::INTEGER AS label_id, label AS label_ids, NULL::DOUBLE AS label_value",
+    "regression": "NULL::INTEGER AS label_id, NULL::INTEGER[] AS label_ids, label AS label_value",
+}
+"""What the column `label` of a run's documents is, by head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,9 @@ def _pattern(path: Path) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
 
 
-def _scan(paths: Sequence[Path]) -> str:
-    return f"read_parquet([{', '.join(quote(_pattern(path)) for path in paths)}])"
+def _scan(paths: Sequence[Path], by_name: bool = False) -> str:
+    files = ", ".join(quote(_pattern(path)) for path in paths)
+    return f"read_parquet([{files}]{', union_by_name = true' if by_name else ''})"
 
 
 def _shard_scan(run: RunFiles, kind: int, empty: str) -> str:
@@ -114,11 +124,15 @@ def _shard_scan(run: RunFiles, kind: int, empty: str) -> str:
     present = [path for path in paths if path]
     if not present:
         return empty
+    lacking = [path for path in present if kind and "segment" not in pq.read_schema(path).names]
+    columns = "*, NULL::TINYINT AS segment" if lacking == present else "*"
+    by_name = 0 < len(lacking) < len(present)  # which opens every file
+    rows = f"SELECT {columns} FROM {_scan(present, by_name)}"
     skipped = [(key, paths[number]) for key, number in run.superseded if paths[number]]
     if not skipped:
-        return f"SELECT * FROM {_scan(present)}"
+        return rows
     pairs = ", ".join(f"({quote(key)}, {quote(str(path))})" for key, path in skipped)
-    return f"SELECT * FROM {_scan(present)} WHERE (doc_key, filename) NOT IN (VALUES {pairs})"
+    return f"{rows} WHERE (doc_key, filename) NOT IN (VALUES {pairs})"
 
 
 def _empty(columns: Sequence[tuple[str, str]]) -> str:
@@ -128,6 +142,7 @@ def _empty(columns: Sequence[tuple[str, str]]) -> str:
 def _sql_type(kind: object) -> str:
     """Return the DuckDB name of an Arrow type of the shards' schemas."""
     names = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "bool": "BOOLEAN", "float": "FLOAT"}
+    names["int8"] = "TINYINT"
     text = str(kind)
     if text.startswith("dictionary"):
         return "VARCHAR"
@@ -174,7 +189,8 @@ def document_scan(run: RunFiles) -> str:
 def _documents(run: RunFiles) -> str:
     taken = set(DOCUMENT_VIEW)
     extra = []
-    for column in pq.read_schema(run.documents).names:
+    columns = pq.read_schema(run.documents).names
+    for column in columns:
         if column in RUN_COLUMNS:
             continue
         alias = column
@@ -187,10 +203,18 @@ def _documents(run: RunFiles) -> str:
         run_id=quote(run.manifest.run_id),
         classes=f"[{', '.join(quote(label) for label in run.manifest.classes)}]::VARCHAR[]",
         extra="".join(extra),
+        text_pair="c.text_pair" if _paired(run, columns) else "NULL::VARCHAR",
+        head=quote(run.manifest.head),
+        labels=LABELS[run.manifest.head],
         run_documents=_scan([run.documents]),
         documents=document_scan(run),
         corpus=_scan(run.corpus),
     )
+
+
+def _paired(run: RunFiles, columns: Sequence[str]) -> bool:
+    """Whether the corpus is one of pairs; an older corpus may have a column of that name of its own, as the run has."""
+    return "text_pair" in pq.read_schema(run.corpus[0]).names and "text_pair" not in columns
 
 
 def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:

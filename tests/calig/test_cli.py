@@ -507,10 +507,28 @@ def test_explain_shows_a_text_and_its_classes(calig: Calig, tiny_model: Path) ->
     assert "film" in answer.out
 
 
+def test_explain_shows_both_texts_of_a_pair(calig: Calig, tiny_model: Path) -> None:
+    answer = calig("explain", "--model", tiny_model, "--text", "the film", "--pair", "a dull cast")
+    assert answer.code == 0, answer.err
+    assert answer.out.index("first text") < answer.out.index("second text") < answer.out.index("dull")
+
+
+def test_explain_reads_the_head_it_is_told(calig: Calig, tiny_model: Path) -> None:
+    answer = calig("explain", "--model", tiny_model, "--text", "the film", "--head", "multi_label")
+    assert answer.code == 0, answer.err
+    assert answer.out.count("p = 0.") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--text", ""], "empty"),
+        (["--text", "", "--pair", " "], "both texts are empty"),
+        (["--text", "a film", "--head", "ranking"], "model.head: 'ranking' is not one of single_label"),
+        (
+            ["--text", "a film", "--head", "regression"],
+            "name one: an index below 2 or one of negative, positive",
+        ),
         (["--text", "a film", "--target", "neutral"], "'neutral' is not a class of the model"),
         (["--text", "a film", "--target", "7"], "7 is not a class of the model"),
         (["--text", "a film", "--baseline", "blank"], "blank"),

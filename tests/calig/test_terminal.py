@@ -38,6 +38,7 @@ def attribution(text: str = TEXT, truncated: bool = False, scale: float = 1.0) -
         tokens=["[CLS]", *(text[s:e] for s, e, _ in pieces), "[SEP]"],
         word_ids=np.array([-1, *(w for _, _, w in pieces), -1], dtype=np.int32),
         char_spans=np.array([(0, 0), *((s, e) for s, e, _ in pieces), (0, 0)], dtype=np.int32),
+        segments=np.array([-1, *[0] * len(pieces), -1], dtype=np.int32),
         is_special=np.array([True, *[False] * len(pieces), True]),
         layer_ig=layer_ig,
         context=np.zeros((2, tokens), dtype=np.float32),

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
+from calig.config import parse_config
 from tests.flows.material import (
     Audited,
     Row,
@@ -54,6 +55,29 @@ def _artifact(key: str, saying: str = "") -> Any:
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC
         )
     return next(artifact for artifact in found if saying in f"{artifact.description} {artifact.data}")
+
+
+def test_a_pair_corpus_and_a_head_go_through_the_flow(tmp_path: Path, tiny_model: Path) -> None:
+    """The same texts under another head are another audit: model and corpus are not taken from the cache."""
+    rows = [
+        {"id": str(i), "a": a, "b": b, "label": i % 2}
+        for i, (a, b) in enumerate((("the film", "a dull cast"), ("good story", None), ("", "bad music")))
+    ]
+    data = audit_dict(tiny_model, write_parquet(tmp_path / "pairs.parquet", rows), tmp_path / "w")
+    data["corpus"] |= {"text": "a", "text_pair": "b"}
+    from flows.audit import audit
+
+    for head in ("auto", "multi_label"):
+        data["model"]["head"] = head
+        audit(parse_config(data))
+    found = select(
+        tmp_path / "w",
+        "SELECT text_pair, label, correct, head FROM documents JOIN runs USING (run_id) ORDER BY doc_id",
+        "all",
+    )
+    assert {row[3] for row in found} == {"single_label", "multi_label"}
+    assert [row[0] for row in found] == ["a dull cast"] * 2 + [""] * 2 + ["bad music"] * 2
+    assert len(select(tmp_path / "w", "FROM documents WHERE labels IS NOT NULL")) == 3
 
 
 def test_audit_fills_the_warehouse(audited: Audited, tiny_rows: list[Row]) -> None:

@@ -1,7 +1,10 @@
--- Candidates for the documents worth reading: the first of each kind, best first. Sums are rounded before they
+-- Candidates for the documents worth reading: the first of each kind, best first; of a regression, errors are
+-- distances from the label, and the typical is told by its value, as it has no probability. Sums are rounded before they
 -- rank, since their last digits depend on the order of summation.
 WITH explained AS (
-    SELECT doc_id, target, correct, probability, error_estimate, tokens
+    SELECT
+        doc_id, target, correct, probability, error_estimate, tokens, logit,
+        round(abs(logit - label_value), 6) AS missed_by
     FROM documents
     WHERE run_id = $run AND failure IS NULL
 ),
@@ -25,7 +28,7 @@ spread AS (
     SELECT
         e.doc_id,
         e.target,
-        abs(percent_rank() OVER (PARTITION BY e.target ORDER BY e.probability) - 0.5)
+        abs(percent_rank() OVER (PARTITION BY e.target ORDER BY coalesce(e.probability, e.logit)) - 0.5)
         + abs(percent_rank() OVER (PARTITION BY e.target ORDER BY e.tokens) - 0.5)
         + abs(percent_rank() OVER (PARTITION BY e.target ORDER BY m.largest) - 0.5) AS distance
     FROM explained AS e
@@ -34,6 +37,8 @@ spread AS (
 ),
 candidates AS (
     SELECT 'error' AS kind, doc_id, probability AS rank, probability AS weight FROM explained WHERE NOT correct
+    UNION ALL
+    SELECT 'error', doc_id, missed_by, missed_by FROM explained WHERE missed_by > 0
     UNION ALL
     SELECT 'one_word', doc_id, largest, largest FROM mass WHERE words >= 5
     UNION ALL

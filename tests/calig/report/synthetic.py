@@ -112,7 +112,8 @@ def _tokens(
             ig = (base + noise) * (1 - (depths / scene.blocks) ** 4)
         rows.append(
             {"run_id": RUN, "doc_id": doc_id, "doc_key": f"k{doc_id}", "position": position, "token": token,
-             "word_id": word_id, "char_start": start, "char_end": end, "is_special": word_id < 0}
+             "word_id": word_id, "char_start": start, "char_end": end, "is_special": word_id < 0,
+             "segment": None if word_id < 0 else 0}
             | {f"ig_{depth:02d}": float(value) for depth, value in enumerate(ig)}
             | {f"ctx_{block:02d}": float(ig[block - 1]) for block in range(1, scene.blocks + 1)}
             | {"logit_effect": float(ig[:-1].mean()), "score": float(ig[:-1].mean() / 2)}
@@ -133,7 +134,7 @@ def _document(
     error = float(rng.uniform(1e-4, 9e-3)) if doc_id % 23 else 0.034
     found = {
         "run_id": RUN, "doc_id": doc_id, "source_id": f"dev-{doc_id:04d}", "doc_key": f"k{doc_id}",
-        "text": text,
+        "text": text, "text_pair": None, "labels": None, "label_value": None, "predicted_labels": None,
         "label": None if label is None else scene.classes[label], "label_id": label,
         "failure": "empty" if failed else None,
     }  # fmt: skip
@@ -247,14 +248,15 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
         SELECT '{RUN}' AS run_id, 'sst2 nightly' AS name, $status AS status,
             TIMESTAMP '2026-03-01 07:00:00' AS started,
             TIMESTAMP '2026-03-01 07:04:31' AS finished, 'acme/minilm-sst2' AS model_id,
-            '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash,
+            '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash, 'single_label' AS head,
             'corpora/sst2-dev.parquet' AS corpus_source,
             'c0ffee' AS corpus_key, 'a77b00' AS attribution_key, 'predicted' AS target, 'logit' AS output,
             'pad' AS baseline, CAST(0.01 AS DOUBLE) AS tolerance, 'column' AS fusion,
             CAST(0.5 AS DOUBLE) AS weight, {depths} AS depths,
             $classes AS classes, count(*) AS documents, count(*) FILTER (WHERE failure IS NULL) AS attributed,
             0 AS reused, count(failure) AS failures, count(*) FILTER (WHERE truncated) AS truncated,
-            avg(correct::INT) AS accuracy, CAST(0.99 AS DOUBLE) AS converged_share,
+            avg(correct::INT) AS accuracy, NULL::DOUBLE AS mean_absolute_error, NULL::DOUBLE AS correlation,
+            CAST(0.99 AS DOUBLE) AS converged_share,
             max(completeness_error) AS worst_completeness_error,
             max(error_estimate) AS worst_error_estimate, sum(block_passes) AS block_passes,
             sum(seconds) AS attribution_seconds, $config AS config,

@@ -48,7 +48,9 @@ def test_the_planted_words_are_found(warehouse: Path) -> None:
 
 
 def test_the_commands_on_the_page_run(warehouse: Path) -> None:
-    for _title, command in queries("run-0"):
+    with open_run(Warehouse.open(warehouse), "run-0") as connection:
+        run = collect(connection, "run-0").run
+    for _title, command in queries(run):
         sql = command.split('"')[1]
         assert query(Warehouse.open(warehouse), sql, run="run-0").rows
 

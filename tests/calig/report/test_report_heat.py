@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,49 @@ def test_sub_words_join_and_the_text_between_words_stays() -> None:
     assert heat.gaps == ("", "", " ", " ", "", "", "")
     assert heat.layer_ig[:, 2].tolist() == [2.0, -2.0]
     assert heat.special.tolist() == [True, False, False, False, False, True]
+
+
+def pair_row(token: str, word: int, start: int, end: int, segment: int) -> TokenRow:
+    return TokenRow(token, word, start, end, False, 0.5, [1.0, -1.0], segment)
+
+
+MARK = TokenRow("[SEP]", -1, 0, 0, True, 0.1, [0.1, 0.1], None)
+
+
+def test_the_second_text_of_a_pair_starts_anew() -> None:
+    tokens = [
+        MARK,
+        pair_row("a", 0, 0, 1, 0),
+        MARK,
+        pair_row("b", 1, 1, 2, 1),
+        pair_row("c", 2, 3, 4, 1),
+        MARK,
+    ]
+    heat = segment("a cut", tokens, "(b c)")
+    assert heat.units == ("[SEP]", "a", "[SEP]", "b", "c", "[SEP]")
+    assert (heat.second, heat.tail) == (3, " cut")
+    assert heat.gaps == ("", "", "", "(", " ", "", ")")
+
+
+@pytest.mark.parametrize("pair", ["", "  "])
+def test_a_second_text_without_tokens_comes_last(pair: str) -> None:
+    heat = segment("a.", [MARK, pair_row("a", 0, 0, 1, 0), MARK, MARK], pair)
+    assert (heat.second, heat.tail, heat.gaps[-1]) == (4, ".", pair)
+
+
+def test_a_first_text_without_tokens_is_its_marks() -> None:
+    heat = segment("", [MARK, MARK, pair_row("b", 0, 0, 1, 1), MARK], "b")
+    assert (heat.second, heat.tail, heat.units[2]) == (2, "", "b")
+
+
+def test_a_window_keeps_the_border_of_a_pair() -> None:
+    first = [pair_row("a", i, 2 * i, 2 * i + 1, 0) for i in range(4)]
+    second = [replace(pair_row("b", 4 + i, 2 * i, 2 * i + 1, 1), score=9.0) for i in range(4)]
+    tokens = [MARK, *first, MARK, *second, MARK]
+    heat, cut = window(segment("a a a a", tokens, "b b b b"), units=3, characters=20)
+    assert cut == (5, 7, 8)
+    assert heat.units == ("[SEP]", "[SEP]", "b", "b", "b", "[SEP]")
+    assert (heat.second, heat.gaps[2], heat.gaps[-2]) == (2, "", " … ")
 
 
 def test_spaces_inside_a_token_go_to_the_gap() -> None:

@@ -75,6 +75,7 @@ def make_attribution(text: str, depths: int, seed: int, weight: float = 0.5) -> 
         tokens=tokens,
         word_ids=word_ids,
         char_spans=spans,
+        segments=np.where(special, -1, 0).astype(np.int32),
         is_special=special,
         layer_ig=layer_ig,
         context=context,

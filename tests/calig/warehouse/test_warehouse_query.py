@@ -191,7 +191,7 @@ def test_what_may_be_asked_is_answered(warehouse: Warehouse) -> None:
         (2,),
     ]
     assert ("words",) in query(warehouse, "SHOW TABLES").rows
-    assert len(query(warehouse, "DESCRIBE words").rows) == 9
+    assert len(query(warehouse, "DESCRIBE words").rows) == 10
     assert query(warehouse, "SELECT DISTINCT run_id FROM documents", run="previous").rows == [("run-0",)]
     assert query(warehouse, "SELECT count(COLUMNS('ig_.*')) FROM tokens").rows
 

@@ -1,9 +1,12 @@
 SELECT
-    $run_id AS run_id, d.doc_id, d.source_id, d.doc_key, c.text,
-    coalesce(($classes)[d.label + 1], d.label::VARCHAR) AS label, d.label AS label_id,
+    $run_id AS run_id, d.doc_id, d.source_id, d.doc_key, c.text, $text_pair AS text_pair,
+    coalesce(($classes)[d.label_id + 1], d.label_id::VARCHAR, array_to_string(d.labels, ', '), d.label_value::VARCHAR)
+        AS label,
+    d.label_id, d.labels, d.label_value,
     coalesce(($classes)[a.predicted + 1], a.predicted::VARCHAR) AS predicted, a.predicted AS predicted_id,
+    list_transform(a.predicted_ids, lambda i: ($classes)[i + 1]) AS predicted_labels,
     coalesce(($classes)[a.target + 1], a.target::VARCHAR) AS target, a.target AS target_id,
-    a.predicted = d.label AS correct,
+    CASE WHEN $head = 'multi_label' THEN a.predicted_ids = d.label_ids ELSE a.predicted = d.label_id END AS correct,
     a.probability, a.logits, a.logit, a.baseline_logit,
     list_max(a.error_estimate) AS error_estimate,
     list_max(a.completeness_error) AS completeness_error,
@@ -12,7 +15,17 @@ SELECT
     a.block_passes, a.tokens, a.truncated, a.seconds, s.settling_depth,
     CASE WHEN a.doc_key IS NULL THEN 'missing' ELSE a.failure END AS failure
     $extra
-FROM $run_documents AS d
-LEFT JOIN ($documents) AS a ON a.doc_key = d.doc_key
+FROM (
+    SELECT *, list_transform(label_ids, lambda i: ($classes)[i + 1]) AS labels
+    FROM (SELECT *, $labels FROM $run_documents)
+) AS d
+LEFT JOIN (
+    -- p > 0.5 is logit > 0
+    SELECT
+        *,
+        CASE WHEN $head = 'multi_label'
+            THEN list_filter(range(len(logits))::INTEGER[], lambda i: logits[i + 1] > 0) END AS predicted_ids
+    FROM ($documents)
+) AS a ON a.doc_key = d.doc_key
 LEFT JOIN $corpus AS c ON c.doc_id = d.doc_id
 LEFT JOIN settling AS s ON s.run_id = $run_id AND s.doc_id = d.doc_id

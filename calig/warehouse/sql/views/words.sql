@@ -1,11 +1,17 @@
 SELECT
     run_id, doc_id, word_id,
-    lower(written) AS word, written AS text, char_start, char_end, logit_effect, score
+    lower(written) AS word, written AS text, segment, char_start, char_end, logit_effect, score
 FROM (
-    SELECT w.*, trim(substr(d.text, w.char_start + 1, w.char_end - w.char_start), E' \t\r\n') AS written
+    SELECT
+        w.*,
+        trim(
+            substr(if(w.segment = 1, d.text_pair, d.text), w.char_start + 1, w.char_end - w.char_start),
+            E' \t\r\n'
+        ) AS written
     FROM (
         SELECT
-            run_id, doc_id, word_id, min(char_start) AS char_start, max(char_end) AS char_end,
+            run_id, doc_id, word_id, any_value(segment) AS segment,
+            min(char_start) AS char_start, max(char_end) AS char_end,
             sum(logit_effect) AS logit_effect, sum(score) AS score
         FROM tokens
         WHERE NOT is_special AND word_id >= 0

@@ -1,0 +1,97 @@
+"""What may be explained of a model's outputs, by its head, and which of them a target means.
+
+One softmax or one sigmoid per class: a class's logit, or its margin. One logit z: its two classes have logits 0 and
+z, and only the margin tells them apart, so that is what is explained: z for the second class, −z for the first
+(METHOD: sign(logit)·logit). A regression: one of its outputs, as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from calig.attribution.method import Method
+from calig.attribution.quadrature import Float64
+from calig.errors import InputError
+from calig.records import Document, Head
+
+Target: TypeAlias = str | int
+BY_DOCUMENT = ("predicted", "runner-up", "label")
+
+
+def fit(method: Method, head: Head, classes: Sequence[str]) -> Method:
+    """The method as it is computed for this head.
+
+    Raises
+    ------
+    InputError
+        The head has not such an output or target.
+    """
+    if head == "regression" and method.output == "margin":
+        raise InputError(
+            "method.output: a regression has no classes to take a margin over; use logit, its value"
+        )
+    class_index(method.target, head, classes)
+    return replace(method, output="margin") if head == "binary" else method
+
+
+def class_index(target: Target, head: Head, classes: Sequence[str]) -> int | None:
+    """Index of a class or output given by index or name; None where it is another for each document.
+
+    Raises
+    ------
+    InputError
+        There is no such class or output, or the head has no such target.
+    """
+    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(classes):
+        return target
+    if isinstance(target, str) and target not in BY_DOCUMENT and target in classes:
+        return list(classes).index(target)
+    if head == "regression":
+        return _output(target, classes)
+    if target in BY_DOCUMENT:
+        return None
+    raise InputError(
+        f"method.target: {target!r} is not a class of the model; use predicted, runner-up, label, an index below "
+        f"{len(classes)} or one of {', '.join(classes)}"
+    )
+
+
+def _output(target: Target, outputs: Sequence[str]) -> int:
+    if len(outputs) == 1 and target == "predicted":
+        return 0
+    if target in ("runner-up", "label"):
+        raise InputError(f"method.target: {target} means a class, and a regression has none; remove it")
+    if len(outputs) > 1:
+        raise InputError(
+            f"method.target: {target!r} is none of the regression's {len(outputs)} outputs; name one: an index "
+            f"below {len(outputs)} or one of {', '.join(outputs)}"
+        )
+    raise InputError(
+        f"method.target: {target!r} is not the regression's one output, {outputs[0]}; remove method.target"
+    )
+
+
+def choose(target: Target, document: Document, logits: Float64, head: Head, classes: Sequence[str]) -> int:
+    """Index of the class or output that a target means for a document with these logits (C,)."""
+    index = class_index(target, head, classes)
+    if index is not None:
+        return index
+    if target == "label":
+        return _label(document, classes)
+    order = np.argsort(-logits, kind="stable")
+    return int(order[0 if target == "predicted" else 1])
+
+
+def _label(document: Document, classes: Sequence[str]) -> int:
+    if document.label is None:
+        raise InputError("method.target: label needs a label for every document; set corpus.label")
+    if not 0 <= document.label < len(classes):
+        raise InputError(
+            f"method.target: label {document.label} is no class of the model, which has "
+            f"{len(classes)} (0 to {len(classes) - 1}); map the corpus's labels to its classes"
+        )
+    return document.label
