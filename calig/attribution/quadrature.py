@@ -59,6 +59,7 @@ class Mesh:
     """
 
     max_nodes: int
+    steps: int | None = None
 
     @property
     def ends(self) -> bool:
@@ -66,8 +67,9 @@ class Mesh:
         return True
 
     def first(self, start: int) -> Float64:
-        """Breaks of `start` equal panels."""
-        return np.arange(start + 1) / start
+        """Breaks of `start` equal panels, or as many nodes as were asked for."""
+        panels = start if self.steps is None else self.steps - 1
+        return np.arange(panels + 1) / panels
 
     def next(self, nodes: Float64, verdict: Verdict, tolerance: float) -> Float64 | None:
         """Halve the fewest panels that leave the others well within the tolerance."""
@@ -132,7 +134,7 @@ def rule(name: str, max_nodes: int, steps: int | None = None) -> Rule:
         allowed = f"one of {', '.join(map(str, forms))}" if forms else f"{least} or more"
         raise ValueError(f"{name} takes {allowed} steps, not {steps}")
     if name == "auto":
-        return Mesh(steps or max_nodes)
+        return Mesh(max_nodes, steps)
     if steps is not None:
         counts = [steps]
     else:

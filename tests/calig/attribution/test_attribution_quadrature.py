@@ -1,106 +1,190 @@
-"""The rules are nested, and integrate what they should exactly."""
+"""Rules on [0, 1] against what they must integrate exactly, and against numpy's."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from numpy.polynomial.legendre import Legendre, leggauss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.polynomial import legendre
+from numpy.polynomial.polynomial import polyint, polyval
 
-from calig.attribution.quadrature import RULES, Ladder, ladder
-from calig.attribution.schedule import Schedule
+from calig.attribution.quadrature import (
+    RULES,
+    Float64,
+    Ladder,
+    Mesh,
+    Rule,
+    Verdict,
+    breaks,
+    rule,
+    spline_panels,
+)
 
-
-def integrate(rules: Ladder, rung: int, values: np.ndarray) -> float:
-    return float(rules.weights[rung] @ values[: rules.counts[rung]])
-
-
-def legendre(degree: int, nodes: np.ndarray) -> np.ndarray:
-    """P_degree on [0, 1]: its integral is 0, but for degree 0, where it is 1."""
-    return np.asarray(Legendre.basis(degree, domain=[0, 1])(nodes))
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("most", [6, 20, 127, 486])
-class TestEveryRule:
-    def test_rungs_are_nested_and_within_the_most_nodes(self, rule: str, most: int) -> None:
-        rules = ladder(rule, most)
-        assert len(rules.counts) == len(rules.weights) == len(rules.caution) >= 2
-        assert list(rules.counts) == sorted(set(rules.counts))
-        assert rules.counts[-1] == len(rules.nodes) <= most
-        assert len(set(rules.nodes)) == len(rules.nodes)
-        for rung, weights in enumerate(rules.weights):
-            assert len(weights) == rules.counts[rung]
-        done = 0
-        for rung, count in enumerate(rules.counts):
-            new = rules.new_nodes(rung, done)
-            assert len(new) == count - done
-            done = count
-        assert rules.top == len(rules.counts) - 1
-
-    def test_weights_sum_to_one_and_nodes_lie_inside_symmetrically(self, rule: str, most: int) -> None:
-        rules = ladder(rule, most)
-        for rung, count in enumerate(rules.counts):
-            nodes, weights = rules.nodes[:count], rules.weights[rung]
-            assert weights.sum() == pytest.approx(1, abs=1e-14)
-            assert (weights > 0).all()
-            assert ((nodes > 0) & (nodes < 1)).all()
-            order, mirror = np.argsort(nodes), np.argsort(1 - nodes)
-            np.testing.assert_allclose(nodes[order], (1 - nodes)[mirror], atol=1e-15)
-            np.testing.assert_allclose(weights[order], weights[mirror], atol=1e-15)
+LADDERS = [name for name in RULES if name != "auto"]
 
 
-def test_midpoint_has_evenly_spaced_nodes_and_integrates_lines() -> None:
-    rules = ladder("midpoint", 486)
-    assert rules.counts == (2, 6, 18, 54, 162, 486)
-    for rung, count in enumerate(rules.counts):
-        np.testing.assert_allclose(np.sort(rules.nodes[:count]), (np.arange(count) + 0.5) / count, atol=1e-15)
-        assert integrate(rules, rung, rules.nodes) == pytest.approx(1 / 2, abs=1e-14)
-        off = 1 / 3 - integrate(rules, rung, rules.nodes**2)
-        assert off == pytest.approx(1 / (12 * count**2), rel=1e-6), "the known error of x²"
+def rungs(name: str, most: int = 63) -> list[tuple[Float64, Float64]]:
+    """Nodes (n,) and panel weights (p, n) of every rung."""
+    kind = rule(name, most)
+    assert isinstance(kind, Ladder)
+    return [(nodes, kind.panels(nodes)) for nodes in kind.rungs]
 
 
-def test_patterson_integrates_polynomials_of_degree_three_n_plus_one_halves() -> None:
-    rules = ladder("gauss-patterson", 127)
-    assert rules.counts == (1, 3, 7, 15, 31, 63, 127)
-    for rung, count in enumerate(rules.counts):
-        degree = 1 if count == 1 else (3 * count + 1) // 2
+def exact(coefficients: Float64, edges: Float64) -> Float64:
+    """Integral of a polynomial over each panel."""
+    return np.diff(polyval(edges, polyint(coefficients)))
+
+
+def test_what_rungs_there_are() -> None:
+    counts = {name: [len(nodes) for nodes, _ in rungs(name)] for name in LADDERS}
+    assert counts == {
+        "midpoint": [2, 6, 18, 54],
+        "trapezoid": [3, 5, 9, 17, 33],
+        "gauss-kronrod": [3, 7, 15, 31, 63],
+        "gauss-legendre": [4, 8, 16, 32],
+    }
+    assert [len(nodes) for nodes, _ in rungs("gauss-kronrod", 10)] == [3, 7]
+    assert [len(nodes) for nodes, _ in rungs("midpoint", 5)] == [2]
+
+
+@pytest.mark.parametrize("name", ["midpoint", "trapezoid", "gauss-kronrod"])
+def test_ladders_are_nested(name: str) -> None:
+    nodes = [set(x.tolist()) for x, _ in rungs(name)]
+    assert all(coarse < fine for coarse, fine in pairwise(nodes))
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_panels_lie_between_nodes_and_reach_both_ends(name: str) -> None:
+    kind = rule(name, 63)
+    for nodes, weights in rungs(name):
+        edges = breaks(nodes)
+        assert (edges[0], edges[-1]) == (0, 1)
+        assert set(nodes) <= set(edges)
+        assert (np.diff(edges) > 0).all()
+        assert weights.shape == (len(edges) - 1, len(nodes))
+        np.testing.assert_allclose(weights.sum(axis=1), np.diff(edges), atol=1e-12)
+        assert kind.ends == (len(edges) == len(nodes))
+
+
+def test_sums_over_panels_are_the_rules_known_to_numpy() -> None:
+    for nodes, weights in rungs("gauss-legendre"):
+        points, expected = legendre.leggauss(len(nodes))
+        np.testing.assert_allclose(nodes, (points + 1) / 2, atol=1e-15)
+        np.testing.assert_allclose(weights.sum(axis=0), expected / 2, atol=1e-13)
+    for nodes, weights in rungs("midpoint"):
+        np.testing.assert_allclose(weights.sum(axis=0), 1 / len(nodes), atol=1e-14)
+        np.testing.assert_allclose(nodes, (np.arange(len(nodes)) + 0.5) / len(nodes), atol=1e-15)
+    for nodes, weights in rungs("trapezoid"):
+        for values in np.eye(len(nodes)):
+            assert weights.sum(axis=0) @ values == pytest.approx(np.trapezoid(values, nodes), abs=1e-14)
+
+
+def test_patterson_s_rules_are_exact_to_degree_three_n_plus_one_halves() -> None:
+    for nodes, weights in rungs("gauss-kronrod"):
+        degree = 5 if len(nodes) == 3 else (3 * len(nodes) + 1) // 2
         for k in range(degree + 1):
-            found = integrate(rules, rung, legendre(k, rules.nodes))
-            assert found == pytest.approx(float(k == 0), abs=1e-13)
-        if count <= 31:
-            beyond = abs(integrate(rules, rung, legendre(degree + 1, rules.nodes)))
-            assert beyond > 1e-6, "and of no higher one"
+            values = legendre.legval(2 * nodes - 1, [0] * k + [1])
+            assert weights.sum(axis=0) @ values == pytest.approx(float(k == 0), abs=1e-10)
 
 
-def test_patterson_begins_with_gauss() -> None:
-    rules = ladder("gauss-patterson", 127)
-    nodes, weights = leggauss(3)
-    order = np.argsort(rules.nodes[:3])
-    np.testing.assert_allclose(rules.nodes[:3][order], (nodes + 1) / 2, atol=1e-15)
-    np.testing.assert_allclose(rules.weights[1][order], weights / 2, atol=1e-15)
+@pytest.mark.parametrize("name", ["gauss-kronrod", "gauss-legendre"])
+def test_gauss_panels_are_exact_for_the_polynomial_through_the_nodes(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for nodes, weights in rungs(name, 16):
+        coefficients = rng.normal(size=len(nodes))
+        found = weights @ polyval(nodes, coefficients)
+        np.testing.assert_allclose(found, exact(coefficients, breaks(nodes)), atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0.02, 1), min_size=3, max_size=20), st.integers(0, 10**6))
+def test_splines_are_exact_for_cubics_on_any_mesh(widths: list[float], seed: int) -> None:
+    nodes = np.concatenate([[0], np.cumsum(widths) / np.sum(widths)])
+    coefficients = np.random.default_rng(seed).normal(size=4)
+    found = spline_panels(nodes) @ polyval(nodes, coefficients)
+    np.testing.assert_allclose(found, exact(coefficients, nodes), atol=1e-9)
+
+
+def test_a_batch_of_meshes_gives_what_each_gives_alone() -> None:
+    meshes = np.sort(np.random.default_rng(1).uniform(size=(5, 9)), axis=1)
+    meshes[:, 0], meshes[:, -1] = 0, 1
+    for mesh, weights in zip(meshes, spline_panels(meshes), strict=True):
+        np.testing.assert_allclose(weights, spline_panels(mesh), atol=1e-12)
+
+
+def test_a_spline_on_equal_panels_resolves_a_bump_as_the_trapezoid_rule_does_and_mends_its_ends() -> None:
+    def bump(x: Float64) -> Float64:
+        return np.exp(-((x - 0.45) ** 2) / (2 * 0.06**2)) + x
+
+    fine = np.linspace(0, 1, 100_001)
+    truth = float(np.trapezoid(bump(fine), fine))
+    errors = {}
+    for name, kind in (("spline", rule("auto", 99)), ("gauss", rule("gauss-legendre", 99, steps=17))):
+        nodes = kind.first(16)
+        assert len(nodes) == 17
+        errors[name] = abs(float((kind.panels(nodes) @ bump(nodes)).sum()) - truth)
+    assert errors["spline"] < 1e-4
+    assert errors["spline"] < errors["gauss"] / 10
+
+
+def verdict(*parts: float) -> Verdict:
+    return Verdict(np.ones(1), float(sum(parts)), np.array(parts))
+
+
+class TestMesh:
+    def test_halves_the_fewest_panels_that_leave_the_others_within_the_tolerance(self) -> None:
+        mesh = Mesh(100)
+        nodes = mesh.first(4)
+        assert nodes.tolist() == [0, 0.25, 0.5, 0.75, 1]
+        found = mesh.next(nodes, verdict(0.001, 0.02, 0.05, 0.002), 0.01)
+        assert found is not None
+        assert found.tolist() == [0, 0.25, 0.375, 0.5, 0.625, 0.75, 1]
+        only = mesh.next(nodes, verdict(0.001, 0.002, 0.05, 0.002), 0.01)
+        assert only is not None
+        assert only.tolist() == [0, 0.25, 0.5, 0.625, 0.75, 1]
+
+    def test_an_estimate_within_the_tolerance_but_not_the_residual_still_gets_a_node(self) -> None:
+        found = Mesh(100).next(Mesh(100).first(4), verdict(0.001, 0.002, 0.001, 0.001), 0.01)
+        assert found is not None
+        assert len(found) == 6
+
+    def test_never_exceeds_its_cap(self) -> None:
+        mesh = Mesh(6)
+        nodes = mesh.next(mesh.first(4), verdict(1.0, 3.0, 2.0, 4.0), 0.01)
+        assert nodes is not None
+        assert nodes.tolist() == [0, 0.25, 0.5, 0.75, 0.875, 1]
+        assert mesh.next(nodes, verdict(1.0, 3.0, 2.0, 4.0, 1.0), 0.01) is None
+
+
+def test_a_ladder_ends_at_its_last_rung() -> None:
+    kind = rule("midpoint", 18)
+    assert [len(kind.first(start)) for start in (0, 1, 2, 9)] == [2, 6, 18, 18]
+    following = kind.next(kind.first(0), verdict(1.0), 0.01)
+    assert following is not None
+    assert len(following) == 6
+    assert kind.next(kind.first(2), verdict(1.0), 0.01) is None
 
 
 @pytest.mark.parametrize(
-    ("rule", "most", "counts"),
+    ("name", "steps", "said"),
     [
-        ("midpoint", 6, (2, 6)),
-        ("midpoint", 17, (2, 6)),
-        ("midpoint", 18, (2, 6, 18)),
-        ("gauss-patterson", 6, (1, 3)),
-        ("gauss-patterson", 7, (1, 3, 7)),
-        ("gauss-patterson", 10**6, (1, 3, 7, 15, 31, 63, 127)),
+        ("auto", 3, "auto takes 4 or more steps, not 3"),
+        ("midpoint", 0, "midpoint takes 1 or more steps, not 0"),
+        ("trapezoid", 1, "trapezoid takes 2 or more steps, not 1"),
+        ("gauss-kronrod", 8, "gauss-kronrod takes one of 3, 7, 15, 31, 63 steps, not 8"),
     ],
 )
-def test_the_last_rung_is_the_last_within_the_most_nodes(
-    rule: str, most: int, counts: tuple[int, ...]
-) -> None:
-    assert ladder(rule, most).counts == counts
+def test_steps_that_a_rule_does_not_have(name: str, steps: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        rule(name, 486, steps)
 
 
-def test_auto_is_midpoint_at_the_embeddings_and_patterson_above() -> None:
-    auto = Schedule.default("auto", 3, 486)
-    assert auto.rules == ("midpoint", *("gauss-patterson",) * 3)
-    for rule in RULES:
-        assert Schedule.default(rule, 3, 486).rules == (rule,) * 4
-    for depth, rule in enumerate(auto.rules):
-        assert auto.factors[depth] == ladder(rule, 486).caution
+@pytest.mark.parametrize(
+    ("name", "steps"), [("auto", 10), ("midpoint", 7), ("trapezoid", 4), ("gauss-kronrod", 7)]
+)
+def test_fixed_steps_are_that_many_nodes(name: str, steps: int) -> None:
+    kind: Rule = rule(name, 486, steps)
+    assert len(kind.first(12 if name == "auto" else 0)) == steps
