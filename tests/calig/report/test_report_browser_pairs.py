@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def pages(browser: sync_api.Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:  # noqa: F811
+def pages(browser: sync_api.Browser, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:  # noqa: F811
     """Reports of an NLI-like, a multi-label and a regression model; made only where there is a browser."""
     home = tmp_path_factory.mktemp("pages")
     made = {"nli": None, "topics": "multi_label_classification", "stars": "regression"}
@@ -25,7 +24,7 @@ def pages(browser: sync_api.Browser, tmp_path_factory: pytest.TempPathFactory) -
         columns = {"text": "a", "text_pair": "b" if name == "nli" else None}
         done = audit(model, rows, home / f"{name}-audit", columns=columns)
         found[name] = done.run.warehouse.run(done.run.run_id) / "report" / "index.html"
-    yield found
+    return found
 
 
 @pytest.mark.parametrize(
