@@ -127,7 +127,9 @@ def load_pretrained(
             "save the tokenizer that the model was trained with beside it"
         )
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
-    return Pretrained(model, tokenizer, class_names(config, head), getattr(config, "_commit_hash", None), head)
+    return Pretrained(
+        model, tokenizer, class_names(config, head), getattr(config, "_commit_hash", None), head
+    )
 
 
 def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:

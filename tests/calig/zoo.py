@@ -179,7 +179,10 @@ def _sizes(**others: Any) -> Callable[[], dict[str, Any]]:
 def _encoder(stem: str, base: str, tokenizer: Any, pad: int, **facts: Any) -> Family:
     layer = f"{base}.encoder.layer.{{}}" + (".output" if "dropout" in facts else "")
     return Family(
-        stem, tokenizer, pad, **{"options": _sizes(), "embeddings": f"{base}.embeddings", "block": layer, **facts}
+        stem,
+        tokenizer,
+        pad,
+        **{"options": _sizes(), "embeddings": f"{base}.embeddings", "block": layer, **facts},
     )
 
 
@@ -191,10 +194,21 @@ def _decoder(stem: str, tokenizer: Any, pad: int, **facts: Any) -> Family:
 
 CALM = 0.12
 """`SPREAD` for decoders, whose hidden states are not normalised between blocks: paths to a baseline are rougher."""
-LLAMA = {"initializer_range": CALM, "num_key_value_heads": 1, "head_dim": 8, "bos_token_id": 0, "eos_token_id": 2}
+LLAMA = {
+    "initializer_range": CALM,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 WINDOW = {"sliding_window": 6, "layer_types": ["full_attention", "sliding_attention", "full_attention"]}
 """Attention of two kinds, of which a block's place decides; the window is shorter than most of `TEXTS`."""
-DEBERTA = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
+DEBERTA = {
+    "relative_attention": True,
+    "position_buckets": 8,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+}
 MODERN = {
     "local_attention": 6,
     "layer_types": WINDOW["layer_types"],
@@ -218,7 +232,12 @@ FAMILIES = {
         kinks=True,
     ),
     "electra": _encoder(
-        "Electra", "electra", WORDPIECE, 0, options=_sizes(embedding_size=16), embeddings="electra.embeddings_project"
+        "Electra",
+        "electra",
+        WORDPIECE,
+        0,
+        options=_sizes(embedding_size=16),
+        embeddings="electra.embeddings_project",
     ),
     "albert": _encoder(
         "Albert",
@@ -295,9 +314,7 @@ FAMILIES = {
     ),
     "llama": _decoder("Llama", PIECES.begun(), 1),
     "mistral": _decoder("Mistral", PIECES.begun(), 1, options=_sizes(sliding_window=6, **LLAMA)),
-    "qwen2": _decoder(
-        "Qwen2", BYTES.bare(), 2, options=_sizes(use_sliding_window=True, **LLAMA, **WINDOW)
-    ),
+    "qwen2": _decoder("Qwen2", BYTES.bare(), 2, options=_sizes(use_sliding_window=True, **LLAMA, **WINDOW)),
     "qwen3": _decoder("Qwen3", BYTES.bare(), 2),
     "gemma": _decoder("Gemma", PIECES.begun(), 1),
     "gemma3": _decoder("Gemma3Text", PIECES.begun(), 1, options=_sizes(**LLAMA, **WINDOW)),

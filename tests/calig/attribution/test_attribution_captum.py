@@ -42,7 +42,9 @@ def captum_lig(
     found = []
     for depth in range(zoo.BLOCKS + 1):
         path = family.block.format(depth - 1) if depth else family.embeddings
-        lig = LayerIntegratedGradients(forward, model.get_submodule(path or family.block.format(0))).attribute(
+        lig = LayerIntegratedGradients(
+            forward, model.get_submodule(path or family.block.format(0))
+        ).attribute(
             ids,
             baselines=baseline,
             target=targets,
@@ -113,7 +115,7 @@ def test_what_is_stored_is_that_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, family in zoo.FAMILIES.items() if not family.kinks])
 def test_what_converged_agrees_with_captum_s_converged_integral(name: str) -> None:
-    """DistilBERT's head and OPT's blocks have kinks (ReLU) that Gauss–Legendre resolves too slowly to serve as a reference."""
+    """Gauss–Legendre resolves kinks (ReLU, in DistilBERT's head and OPT's blocks) too slowly to serve as reference."""
     pretrained = zoo.load(name)
     results = ours(zoo.explainer(name, pretrained=pretrained, tolerance=1e-2), zoo.TEXTS)
     expected = captum_lig(name, pretrained, zoo.TEXTS, [r.target for r in results], "gausslegendre", 60)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from calig.attribution.explainer import Explainer
 from calig.errors import InputError
 from calig.models.classifier import Classifier
 from calig.models.text import Batch, TextEncoder

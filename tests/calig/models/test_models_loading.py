@@ -115,13 +115,6 @@ def test_a_block_that_was_never_saved(saved: Path) -> None:
     assert "lacks the weights bert.encoder.layer.2" in refusal(saved)
 
 
-def test_one_logit_and_multi_label_models(saved: Path) -> None:
-    configure(saved, problem_type="multi_label_classification")
-    assert "is a multi_label_classification model; calig explains single-label classifiers" in refusal(saved)
-    configure(saved, problem_type=None, id2label={"0": "score"}, label2id={"score": 0})
-    assert "is a 1-output model" in refusal(saved)
-
-
 def test_no_tokenizer(saved: Path) -> None:
     """Transformers makes up one of special tokens alone, for which every word is unknown."""
     for file in saved.glob("tokenizer*"):

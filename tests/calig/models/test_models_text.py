@@ -173,3 +173,80 @@ def test_a_length_without_room_for_content_is_refused() -> None:
     with pytest.raises(InputError, match=r"method\.max_length: 2 leaves no room beside 2 special tokens"):
         encoder_of("bert", max_length=2)
     assert len(encoder_of("bert", max_length=3).encode(["a good film"])[0]) == 3
+
+
+class TestPairs:
+    PAIRS = (
+        ("a good film", "the cast is dull"),
+        ("  not bad", "warm\tideas !"),
+        ("good [SEP] film", "a <s> film"),
+    )
+
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_each_text_is_encoded_as_it_is_alone(self, name: str) -> None:
+        encoder = encoder_of(name)
+        pairs = encoder.encode(self.PAIRS)
+        for pair, encoded in zip(self.PAIRS, pairs, strict=True):
+            words: list[int] = []
+            for segment, text in enumerate(pair):
+                (alone,) = encoder.encode([text])
+                mine, content = encoded.segments == segment, ~alone.is_special
+                assert encoded.ids[mine].tolist() == alone.ids[content].tolist()
+                assert encoded.char_spans[mine].tolist() == alone.char_spans[content].tolist()
+                first = encoded.word_ids[mine].min()
+                assert (encoded.word_ids[mine] - first).tolist() == alone.word_ids[content].tolist()
+                words += set(encoded.word_ids[mine].tolist())
+            assert len(words) == len(set(words)), "no word is of both texts"
+            assert ((encoded.segments == -1) == encoded.is_special).all()
+            assert (encoded.word_ids[encoded.is_special] == -1).all()
+            assert (encoded.char_spans[encoded.is_special] == 0).all()
+
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_pairs_are_the_tokenizer_s(self, name: str) -> None:
+        pretrained, (first, second) = zoo.load(name), self.PAIRS[0]
+        encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
+        (encoded,) = encoder.encode([(first, second)])
+        own = pretrained.tokenizer(first, second, return_token_type_ids=True)
+        assert encoded.ids.tolist() == own["input_ids"]
+        assert encoded.types.tolist() == own["token_type_ids"]
+        batch = encoder.batch([encoded], torch.device("cpu"))
+        given = pretrained.tokenizer(first, second, return_tensors="pt")
+        assert torch.equal(pretrained.model(**batch.inputs).logits, pretrained.model(**given).logits)
+
+    def test_token_types_tell_the_texts_apart(self) -> None:
+        (encoded,) = encoder_of("bert").encode([("a good film", "dull")])
+        assert encoded.types.tolist() == [0, 0, 0, 0, 0, 1, 1]
+        assert encoded.segments.tolist() == [-1, 0, 0, 0, -1, 1, -1]
+
+    def test_texts_and_pairs_may_be_mixed_and_keep_their_order(self) -> None:
+        encoder = encoder_of("bert")
+        mixed = ["good", ("a", "b"), "dull film", ("c", "d e")]
+        for text, encoded in zip(mixed, encoder.encode(mixed), strict=True):
+            (alone,) = encoder.encode([text])
+            assert encoded.ids.tolist() == alone.ids.tolist()
+            assert set(encoded.segments.tolist()) == ({-1, 0} if isinstance(text, str) else {-1, 0, 1})
+
+    def test_the_longer_text_is_cut_first(self) -> None:
+        encoder = encoder_of("bert", max_length=9)
+        fits, first, second, both = encoder.encode(
+            [("a a a", "b b b"), ("a a a a a a", "b"), ("a", "b b b b b b"), ("a a a a", "b b b b")]
+        )
+        counts = [
+            [(e.segments == s).sum() for s in (0, 1)] + [e.truncated] for e in (fits, first, second, both)
+        ]
+        assert counts == [[3, 3, False], [5, 1, True], [1, 5, True], [3, 3, True]]
+
+    def test_an_empty_text_in_a_pair(self) -> None:
+        encoder = encoder_of("roberta")
+        one, none = encoder.encode([("", "good"), ("", "")])
+        assert set(one.segments.tolist()) == {-1, 1}
+        assert none.is_special.all()
+
+    def test_no_room_for_a_pair(self) -> None:
+        encoder = encoder_of("roberta", max_length=4)
+        assert len(encoder.encode(["aaaa"])[0]) == 4
+        with pytest.raises(
+            InputError,
+            match=r"^method\.max_length: 4 leaves no room beside 4 special tokens of a pair; raise it$",
+        ):
+            encoder.encode([("a", "b")])
