@@ -31,6 +31,7 @@ class Blocks(Sequence[nn.Module]):
         self._listed: nn.ModuleList = getattr(self._owner, self._attribute)
         self._config = model.config
         self._shared = family.shared
+        self._entrance = _submodule(model, family.entrance) if family.entrance else None
         self._modules = list(self._listed)
         if family.shared is not None:
             depth, listed = int(model.config.num_hidden_layers), len(self._listed)
@@ -54,6 +55,28 @@ class Blocks(Sequence[nn.Module]):
             setattr(self._owner, self._attribute, self._listed)
             if self._shared is not None:
                 setattr(self._config, self._shared, len(self._listed))
+
+    @contextmanager
+    def entered(self, depth: int, state: Tensor, returned: int) -> Iterator[None]:
+        """Let the blocks below `depth` do nothing, and what lies above it be given `state`.
+
+        `returned` is how many things a block returns, as `Watched` found.
+        """
+        if depth == 0 and self._entrance is not None:
+            hook = self._entrance.register_forward_pre_hook(
+                lambda _module, args, kwargs: _with_first(state, args, kwargs), with_kwargs=True
+            )
+            try:
+                with self.replaced(self):
+                    yield
+            finally:
+                hook.remove()
+            return
+        modules: list[nn.Module] = [Passed(self[max(depth - 1, 0)], state, returned)] * depth
+        if depth < len(self):
+            modules += [Fed(self[depth], state), *self[depth + 1 :]]
+        with self.replaced(modules):
+            yield
 
 
 class _StandIn(nn.Module):
@@ -104,9 +127,23 @@ class Fed(_StandIn):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block on the state."""
-        if args:
-            return self._block(self._state, *args[1:], **kwargs)
-        return self._block(**{**kwargs, next(iter(kwargs)): self._state})
+        args, kwargs = _with_first(self._state, args, kwargs)
+        return self._block(*args, **kwargs)
+
+
+def _with_first(state: Tensor, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The same arguments but for the first, which is the state."""
+    return ((state, *args[1:]), kwargs) if args else ((), {**kwargs, next(iter(kwargs)): state})
+
+
+def _submodule(model: PreTrainedModel, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise InputError(
+            f"model.id: {type(model).__name__} has nothing at {path!r}, where its family declares it; "
+            "correct the declaration"
+        ) from error
 
 
 def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:
@@ -114,17 +151,11 @@ def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:
     kind = type(model).__name__
     if family.blocks is not None:
         path, _, name = family.blocks.rpartition(".")
-        try:
-            owner = model.get_submodule(path)
-            found = isinstance(getattr(owner, name), nn.ModuleList)
-        except AttributeError:
-            found = False
-        if not found:
+        if not isinstance(_submodule(model, family.blocks), nn.ModuleList):
             raise InputError(
-                f"model.id: {kind} has no list of blocks at {family.blocks!r}, where its family declares it; "
-                "correct the declaration"
+                f"model.id: {family.blocks!r} of {kind} is no list of blocks; correct the declaration"
             )
-        return owner, name
+        return _submodule(model, path), name
     count = getattr(model.config, "num_hidden_layers", None)
     lists = [
         (owner, name)

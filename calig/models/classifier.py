@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from calig.models.attention import capturing
-from calig.models.blocks import Blocks, Fed, Passed, Watched
+from calig.models.blocks import Blocks, Watched
 from calig.models.families import family_of
 from calig.models.text import Batch
 from calig.models.verification import verify
@@ -98,11 +98,7 @@ class Classifier:
 
     def run_from(self, depth: int, state: Tensor, batch: Batch) -> Tensor:
         """Logits (B, C) of the rest of the model, entered at `depth` with `state` (B, T, D); differentiable."""
-        passed = Passed(self._blocks[max(depth - 1, 0)], state, self._returned)
-        modules: list[nn.Module] = [passed] * depth
-        if depth < self.depth:
-            modules += [Fed(self._blocks[depth], state), *self._blocks[depth + 1 :]]
-        with self._lock, self._blocks.replaced(modules):
+        with self._lock, self._blocks.entered(depth, state, self._returned):
             return self.answer(batch)
 
     def run_with_attention(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class TextEncoder:
             self._leave_room(pair=False)
         self._uses_types = "token_type_ids" in tokenizer.model_input_names
         self._pad_id = padding_id(model)
-        self._vocabulary = int(model.get_input_embeddings().num_embeddings)
+        self._vocabulary = embedded_ids(model)
 
     def encode(self, texts: Sequence[TextOrPair]) -> list[EncodedText]:
         """Tokenize texts and pairs, cutting those above the model's limit (marked `truncated`), pairs longest first.
@@ -145,8 +145,12 @@ class TextEncoder:
 def padding_id(model: PreTrainedModel) -> int | None:
     """The id that the model takes for padding; None where its configuration names none, or none that it embeds."""
     configured = model.config.get_text_config().pad_token_id
-    rows = model.get_input_embeddings().num_embeddings
-    return int(configured) if configured is not None and 0 <= configured < rows else None
+    return int(configured) if configured is not None and 0 <= configured < embedded_ids(model) else None
+
+
+def embedded_ids(model: PreTrainedModel) -> int:
+    """How many ids the model embeds: 0 up to this."""
+    return len(cast(Tensor, model.get_input_embeddings().weight))
 
 
 def free_id(used: set[int], vocabulary: int) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from calig.errors import InputError
 from calig.models.families import how_to_declare
-from calig.models.text import Batch, free_id, padding_id
+from calig.models.text import Batch, embedded_ids, free_id, padding_id
 
 if TYPE_CHECKING:
     from calig.models.classifier import Classifier
@@ -39,7 +39,7 @@ def verify(classifier: Classifier) -> tuple[str, int]:
     with torch.enable_grad():
         with torch.no_grad():
             own = classifier.answer(batch)
-            clean, base = classifier.run(batch), classifier.run(batch, other)
+            clean = classifier.run(batch)
         depths = {tuple(state.shape[:2]) for state in clean.states}
         if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
             raise InputError(
@@ -50,6 +50,7 @@ def verify(classifier: Classifier) -> tuple[str, int]:
         if not _same(clean.logits, own):
             raise InputError(f"model.id: {kind} answers otherwise when its blocks are watched; {hint}")
         with torch.no_grad():
+            base = classifier.run(batch, other)
             for depth, state in enumerate(base.states):
                 if not _same(classifier.run_from(depth, state, batch), base.logits):
                     raise InputError(
@@ -92,7 +93,8 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     if not bool(expected.isfinite().all()):
         return True
     scale = float(expected.abs().max())
-    return float((found - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
+    rounding = float(torch.finfo(expected.dtype).eps) ** (1 / 3)
+    return float((found.detach() - expected).abs().max()) <= rounding * scale
 
 
 def _example(classifier: Classifier) -> tuple[Batch, Tensor]:
@@ -100,7 +102,7 @@ def _example(classifier: Classifier) -> tuple[Batch, Tensor]:
     model = classifier.model
     config = model.config.get_text_config()
     special = {getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep")}
-    rows = model.get_input_embeddings().num_embeddings
+    rows = embedded_ids(model)
     ordinary = (i for i in range(rows // 2, rows) if i not in special)
     usable = list(islice(ordinary, 2 * _TOKENS)) or [rows - 1]
     ids = torch.tensor([usable[i % len(usable)] for i in range(2 * _TOKENS)]).reshape(2, _TOKENS)
