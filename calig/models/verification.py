@@ -93,7 +93,7 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     if not bool(expected.isfinite().all()):
         return True
     scale = float(expected.abs().max())
-    rounding = float(torch.finfo(expected.dtype).eps) ** (1 / 3)
+    rounding: float = torch.finfo(expected.dtype).eps ** (1 / 3)
     return float((found.detach() - expected).abs().max()) <= rounding * scale
 
 
