@@ -22,7 +22,7 @@ from calig.attribution.schedule import PILOT_EXACTNESS, Schedule, learn
 from calig.errors import DocumentError, InputError
 from calig.models.classifier import Classifier
 from calig.models.loading import Pretrained, load_pretrained
-from calig.models.text import EncodedText, TextEncoder
+from calig.models.text import EncodedText, TextEncoder, padding_id
 from calig.records import Attribution, Document, Failure, document_key
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -204,6 +204,8 @@ class Explainer:
             return classifier.word_embedding(None)
         if name in ("pad", "mask"):
             token_id = tokenizer.pad_token_id if name == "pad" else tokenizer.mask_token_id
+            if name == "pad" and token_id is None:
+                token_id = padding_id(self.pretrained.model)
             if token_id is None:
                 raise InputError(
                     f"method.baseline: the tokenizer has no {name} token; use zero or token:<text>"

@@ -99,7 +99,7 @@ def of_first_row(block: nn.Module, names: Sequence[str], state: Tensor) -> Itera
     `names` are the linear maps in the block that make keys and values.
     """
     attention = block.get_submodule(names[0].rpartition(".")[0])
-    config = attention.config
+    config: Any = attention.config
     before = config._attn_implementation
     hooks = [
         block.get_submodule(name).register_forward_pre_hook(lambda _module, _args: (state,)) for name in names

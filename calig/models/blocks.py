@@ -7,7 +7,7 @@ models choose masks and rotary angles by a block's position in the list, or by i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ class Blocks(Sequence[nn.Module]):
         self._listed: nn.ModuleList = getattr(self._owner, self._attribute)
         self._config = model.config
         self._shared = family.shared
+        self._entrance = _submodule(model, family.entrance) if family.entrance else None
+        self._first_row = family.first_row
         self._modules = list(self._listed)
         if family.shared is not None:
             depth, listed = int(model.config.num_hidden_layers), len(self._listed)
@@ -57,6 +59,45 @@ class Blocks(Sequence[nn.Module]):
             if self._shared is not None:
                 setattr(self._config, self._shared, len(self._listed))
 
+    @contextmanager
+    def watched(self, states: list[Tensor]) -> Iterator[Watched]:
+        """Let the blocks note the states that they are given; yields the last, which notes what it returns.
+
+        The state at depth 0 is made a leaf of the autograd graph: gradients reach this far and no further.
+        """
+        leaf = self._entrance is None
+        modules = [Watched(block, states, leaf and i == 0) for i, block in enumerate(self)]
+        with ExitStack() as stack:
+            if self._entrance is not None:
+                hook = self._entrance.register_forward_pre_hook(
+                    lambda _module, args, kwargs: _with_first(_leaf(_first(args, kwargs)), args, kwargs),
+                    with_kwargs=True,
+                )
+                stack.callback(hook.remove)
+            stack.enter_context(self.replaced(modules))
+            yield modules[-1]
+
+    @contextmanager
+    def entered(self, depth: int, state: Tensor, returned: int) -> Iterator[None]:
+        """Let the blocks below `depth` do nothing, and what lies above it be given `state`.
+
+        `returned` is how many things a block returns, as `Watched` found.
+        """
+        with ExitStack() as stack:
+            if depth == 0 and self._entrance is not None:
+                hook = self._entrance.register_forward_pre_hook(
+                    lambda _module, args, kwargs: _with_first(state, args, kwargs), with_kwargs=True
+                )
+                stack.callback(hook.remove)
+                modules: list[nn.Module] = list(self)
+            else:
+                modules = [Passed(self[max(depth - 1, 0)], state, returned)] * depth
+                modules += [Fed(self[depth], state), *self[depth + 1 :]] if depth < len(self) else []
+            if self._first_row is not None and depth < len(self):
+                modules[-1] = FirstRow(self[-1], self._first_row, state if depth == len(self) - 1 else None)
+            stack.enter_context(self.replaced(modules))
+            yield
+
 
 class _StandIn(nn.Module):
     def __init__(self, block: nn.Module) -> None:
@@ -68,25 +109,23 @@ class _StandIn(nn.Module):
 
 
 class Watched(_StandIn):
-    """The block itself; notes the hidden state it is given, and how many things it returns (0: a bare state).
+    """The block itself; notes the hidden state it is given, and how many things it returns (0: a bare state)."""
 
-    `cut`: the state is made a leaf of the autograd graph, so that gradients reach this far and no further.
-    """
-
-    def __init__(self, block: nn.Module, states: list[Tensor], cut: bool) -> None:
+    def __init__(self, block: nn.Module, states: list[Tensor], leaf: bool) -> None:
         super().__init__(block)
         self._states = states
-        self._cut = cut
+        self._leaf = leaf
         self.returned = 0
         self.output: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block."""
-        state: Tensor = args[0] if args else next(iter(kwargs.values()))
-        if self._cut:
-            state = state.detach().requires_grad_(torch.is_grad_enabled())
+        state = _first(args, kwargs)
+        if self._leaf:
+            state = _leaf(state)
+            args, kwargs = _with_first(state, args, kwargs)
         self._states.append(state)
-        output = _on(self._block, state, args, kwargs)
+        output = self._block(*args, **kwargs)
         self.returned = len(output) if isinstance(output, tuple) else 0
         self.output = output[0] if self.returned else output
         return output
@@ -113,31 +152,48 @@ class Fed(_StandIn):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block on the state."""
-        return _on(self._block, self._state, args, kwargs)
+        args, kwargs = _with_first(self._state, args, kwargs)
+        return self._block(*args, **kwargs)
 
 
 class FirstRow(_StandIn):
     """The last block, of which the head reads the first row alone: no other row is queried or fed forward."""
 
-    def __init__(self, block: nn.Module, names: Sequence[str], state: Tensor | None = None) -> None:
+    def __init__(self, block: nn.Module, names: Sequence[str], state: Tensor | None) -> None:
         super().__init__(block)
         self._names = names
         self._state = state
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the block on the first row (B, 1, D) of the state given, or of a state of our own."""
-        state = self._state
-        if state is None:
-            state = args[0] if args else next(iter(kwargs.values()))
+        state = _first(args, kwargs) if self._state is None else self._state
+        args, kwargs = _with_first(state[:, :1], args, kwargs)
         with of_first_row(self._block, self._names, state):
-            return _on(self._block, state[:, :1], args, kwargs)
+            return self._block(*args, **kwargs)
 
 
-def _on(block: nn.Module, state: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a block on this state, given as it was given its own: first, or by its first name."""
-    if args:
-        return block(state, *args[1:], **kwargs)
-    return block(**{**kwargs, next(iter(kwargs)): state})
+def _leaf(state: Tensor) -> Tensor:
+    return state.detach().requires_grad_(torch.is_grad_enabled())
+
+
+def _first(args: Any, kwargs: dict[str, Any]) -> Tensor:
+    found: Tensor = args[0] if args else next(iter(kwargs.values()))
+    return found
+
+
+def _with_first(state: Tensor, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The same arguments but for the first, which is the state."""
+    return ((state, *args[1:]), kwargs) if args else ((), {**kwargs, next(iter(kwargs)): state})
+
+
+def _submodule(model: PreTrainedModel, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise InputError(
+            f"model.id: {type(model).__name__} has nothing at {path!r}, where its family declares it; "
+            "correct the declaration"
+        ) from error
 
 
 def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:
@@ -145,17 +201,11 @@ def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:
     kind = type(model).__name__
     if family.blocks is not None:
         path, _, name = family.blocks.rpartition(".")
-        try:
-            owner = model.get_submodule(path)
-            found = isinstance(getattr(owner, name), nn.ModuleList)
-        except AttributeError:
-            found = False
-        if not found:
+        if not isinstance(_submodule(model, family.blocks), nn.ModuleList):
             raise InputError(
-                f"model.id: {kind} has no list of blocks at {family.blocks!r}, where its family declares it; "
-                "correct the declaration"
+                f"model.id: {family.blocks!r} of {kind} is no list of blocks; correct the declaration"
             )
-        return owner, name
+        return _submodule(model, path), name
     count = getattr(model.config, "num_hidden_layers", None)
     lists = [
         (owner, name)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from calig.models.attention import capturing
-from calig.models.blocks import Blocks, Fed, FirstRow, Passed, Watched
+from calig.models.blocks import Blocks
 from calig.models.families import family_of
 from calig.models.text import Batch
 from calig.models.verification import verify
@@ -96,31 +96,22 @@ class Classifier:
             Whether to keep attention probabilities; where they are found is known from verification unless it is said.
         """
         states: list[Tensor] = []
-        watched = [Watched(block, states, cut=i == 0) for i, block in enumerate(self._blocks)]
+        probabilities: list[Tensor] = []
         with ExitStack() as stack:
             stack.enter_context(self._lock)
             stack.enter_context(self._embedding(batch, baseline))
-            probabilities: list[Tensor] = []
             if attention:
                 where = self._attention if attention is True else attention
                 probabilities = stack.enter_context(capturing(self.model, self._blocks, where))
-            stack.enter_context(self._blocks.replaced(watched))
+            last = stack.enter_context(self._blocks.watched(states))
             logits = self.answer(batch)
-        last = watched[-1]
         self._returned = last.returned
         assert last.output is not None
         return Pass([*states, last.output], logits, probabilities)
 
     def run_from(self, depth: int, state: Tensor, batch: Batch) -> Tensor:
         """Logits (B, C) of the rest of the model, entered at `depth` with `state` (B, T, D); differentiable."""
-        passed = Passed(self._blocks[max(depth - 1, 0)], state, self._returned)
-        modules: list[nn.Module] = [passed] * depth
-        if depth < self.depth:
-            modules += [Fed(self._blocks[depth], state), *self._blocks[depth + 1 :]]
-            if self.family.first_row:
-                entered = state if depth == self.depth - 1 else None
-                modules[-1] = FirstRow(self._blocks[-1], self.family.first_row, entered)
-        with self._lock, self._blocks.replaced(modules):
+        with self._lock, self._blocks.entered(depth, state, self._returned):
             return self.answer(batch)
 
     def answer(self, batch: Batch) -> Tensor:

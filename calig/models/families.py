@@ -46,6 +46,9 @@ class Family:
     shared
         Where the listed modules serve several blocks in turn: the name, in the configuration, of how many there are.
         While the model runs, the list is written out block by block and that number is L.
+    entrance
+        Where more than the first block reads the hidden state at depth 0: the dotted path, from the model, of the
+        module that is given it first of all its arguments.
     attention
         Where attention probabilities (B, heads, T, T) are found: `interface` (the attention function that the
         configuration names), `outputs` (`output_attentions=True`), or the dotted path, within a block, of the module
@@ -60,6 +63,7 @@ class Family:
     model_type: str
     blocks: str | None = None
     shared: str | None = None
+    entrance: str | None = None
     attention: str | None = None
     first_row: tuple[str, str] | None = None
     refusal: str | None = None
@@ -119,6 +123,8 @@ _KNOWN = {
         *(Family(name, first_row=("attention.self.key", "attention.self.value")) for name in _BERT_LIKE),
         Family("distilbert", first_row=("attention.k_lin", "attention.v_lin")),
         Family("albert", blocks="albert.encoder.albert_layer_groups", shared="num_hidden_groups"),
+        Family("deberta-v2", entrance="deberta.encoder"),  # its convolution reads the embeddings as well
+        Family("mobilebert", blocks="mobilebert.encoder.layer"),
         Family("longformer", refusal=_BANDED),
         Family("big_bird", refusal=_BANDED),
     )

@@ -20,8 +20,8 @@ def find_head(config: Any, asked: str | None = None) -> Head:
     config
         A model's configuration; its `problem_type` and `num_labels` decide.
     asked
-        One of `HEADS`: a model of one logit may be `binary` or `regression`, one of several all but `binary`,
-        whatever its configuration says.
+        One of `HEADS`: a model of one logit may be `binary` or `regression`, one of several `single_label` or
+        `multi_label`, whatever its configuration says.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def find_head(config: Any, asked: str | None = None) -> Head:
         return found
     if asked not in HEADS:
         raise InputError(f"model.head: {asked!r} is not one of {', '.join(HEADS)}")
-    possible = ("single_label", "multi_label", "regression") if several else ("binary", "regression")
+    possible = ("single_label", "multi_label") if several else ("binary", "regression")
     if asked not in possible:
         logits = f"{config.num_labels} logits" if several else "one logit"
         raise InputError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -151,7 +151,7 @@ def padding_id(model: PreTrainedModel) -> int | None:
 
 def embedded_ids(model: PreTrainedModel) -> int:
     """How many ids the model embeds: 0 up to this."""
-    return int(model.get_input_embeddings().weight.shape[0])
+    return len(cast(Tensor, model.get_input_embeddings().weight))
 
 
 def free_id(used: set[int], vocabulary: int) -> int:

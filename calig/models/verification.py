@@ -39,7 +39,7 @@ def verify(classifier: Classifier) -> tuple[str, int]:
     with torch.enable_grad():
         with torch.no_grad():
             own = classifier.answer(batch)
-            clean, base = classifier.run(batch), classifier.run(batch, other)
+            clean = classifier.run(batch)
         depths = {tuple(state.shape[:2]) for state in clean.states}
         if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
             raise InputError(
@@ -50,6 +50,7 @@ def verify(classifier: Classifier) -> tuple[str, int]:
         if not _same(clean.logits, own):
             raise InputError(f"model.id: {kind} answers otherwise when its blocks are watched; {hint}")
         with torch.no_grad():
+            base = classifier.run(batch, other)
             for depth, state in enumerate(base.states):
                 if not _same(classifier.run_from(depth, state, batch), base.logits):
                     raise InputError(
@@ -93,9 +94,8 @@ def _same(found: Tensor, expected: Tensor) -> bool:
     if not bool(expected.isfinite().all()):
         return True
     scale = float(expected.abs().max())
-    return (
-        float((found.detach() - expected).abs().max()) <= torch.finfo(expected.dtype).eps ** (1 / 3) * scale
-    )
+    rounding: float = torch.finfo(expected.dtype).eps ** (1 / 3)
+    return float((found.detach() - expected).abs().max()) <= rounding * scale
 
 
 def _example(classifier: Classifier) -> tuple[Batch, Tensor]:

@@ -527,7 +527,7 @@ def test_explain_reads_the_head_it_is_told(calig: Calig, tiny_model: Path) -> No
         (["--text", "a film", "--head", "ranking"], "model.head: 'ranking' is not one of single_label"),
         (
             ["--text", "a film", "--head", "regression"],
-            "name one: an index below 2 or one of negative, positive",
+            "cannot be regression; use single_label or multi_label",
         ),
         (["--text", "a film", "--target", "neutral"], "'neutral' is not a class of the model"),
         (["--text", "a film", "--target", "7"], "7 is not a class of the model"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedTokenizerFast
 
 from calig.attribution.explainer import Explainer
@@ -75,18 +76,6 @@ def unigram(template: str = "<s> $A </s>") -> PreTrainedTokenizerFast:
     return _wrap(tokenizer, {**names, "cls": "<s>", "sep": "</s>"}, ["input_ids", "attention_mask"])
 
 
-def begun(made: Callable[[str], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
-    """A decoder's tokenizer: a token before the text and none after it."""
-    return made("<s> $A")
-
-
-def bare(made: Callable[[str], PreTrainedTokenizerFast]) -> PreTrainedTokenizerFast:
-    """A decoder's tokenizer: no token but the text's own; padding is the end-of-text token."""
-    tokenizer = made("$A")
-    tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def _template(single: str) -> processors.PostProcessor:
     """A text in its special tokens; in a pair, the second text between `</s>` twice over, as RoBERTa has it."""
     second = single.replace("<s>", "</s>").replace("$A", "$B")
@@ -98,6 +87,43 @@ def _template(single: str) -> processors.PostProcessor:
 def _wrap(tokenizer: Tokenizer, names: dict[str, str], inputs: list[str]) -> PreTrainedTokenizerFast:
     named = {f"{role}_token": token for role, token in names.items()}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **named)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """A tokenizer, and what tests must know of it.
+
+    before, after: special tokens that it puts around a text; cased: whether it keeps case; spaces: whether it makes
+    tokens of them; unit: what is one token more each time it is written again.
+    """
+
+    make: Callable[[str], PreTrainedTokenizerFast]
+    cased: bool
+    spaces: bool
+    unit: str
+    template: str = "<s> $A </s>"
+    before: int = 1
+    after: int = 1
+    pad_is_end: bool = False
+
+    def __call__(self) -> PreTrainedTokenizerFast:
+        tokenizer = self.make(self.template)
+        if self.pad_is_end:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    def begun(self) -> Spelling:
+        """As decoders often have it: a special token before the text and none after it."""
+        return replace(self, template="<s> $A", after=0)
+
+    def bare(self) -> Spelling:
+        """As decoders often have it: no token but the text's own, and padding is the end-of-text token."""
+        return replace(self, template="$A", before=0, after=0, pad_is_end=True)
+
+
+WORDPIECE = Spelling(lambda _: wordpiece(), cased=False, spaces=False, unit="a ")
+BYTES = Spelling(byte_level, cased=True, spaces=True, unit="a")
+PIECES = Spelling(unigram, cased=True, spaces=True, unit="a ")
 
 
 @dataclass(frozen=True)
@@ -127,7 +153,7 @@ class Family:
     """
 
     stem: str
-    tokenizer: Callable[[], PreTrainedTokenizerFast]
+    tokenizer: Spelling
     pad: int
     options: Callable[[], dict[str, Any]]
     embeddings: str | None
@@ -166,7 +192,15 @@ def _decoder(stem: str, tokenizer: Any, pad: int, **facts: Any) -> Family:
     return Family(stem, tokenizer, pad, pools="last", **{**usual, **facts})
 
 
-LLAMA = {"num_key_value_heads": 1, "head_dim": 8, "bos_token_id": 0, "eos_token_id": 2}
+CALM = 0.12
+"""`SPREAD` for decoders, whose hidden states are not normalised between blocks: paths to a baseline are rougher."""
+LLAMA = {
+    "initializer_range": CALM,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 WINDOW = {"sliding_window": 6, "layer_types": ["full_attention", "sliding_attention", "full_attention"]}
 """Attention of two kinds, of which a block's place decides; the window is shorter than most of `TEXTS`."""
 DEBERTA = {
@@ -182,14 +216,14 @@ MODERN = {
 }
 
 FAMILIES = {
-    "bert": _encoder("Bert", "bert", wordpiece, 0),
-    "roberta": _encoder("Roberta", "roberta", byte_level, 1, numbers="padding"),
-    "xlm-roberta": _encoder("XLMRoberta", "roberta", unigram, 1, numbers="padding"),
-    "camembert": _encoder("Camembert", "roberta", unigram, 1, numbers="padding"),
-    "afrolm": _encoder("XLMRoberta", "roberta", wordpiece, 0, numbers="padding"),
+    "bert": _encoder("Bert", "bert", WORDPIECE, 0),
+    "roberta": _encoder("Roberta", "roberta", BYTES, 1, numbers="padding"),
+    "xlm-roberta": _encoder("XLMRoberta", "roberta", PIECES, 1, numbers="padding"),
+    "camembert": _encoder("Camembert", "roberta", PIECES, 1, numbers="padding"),
+    "afrolm": _encoder("XLMRoberta", "roberta", WORDPIECE, 0, numbers="padding"),
     "distilbert": Family(
         "DistilBert",
-        wordpiece,
+        WORDPIECE,
         0,
         lambda: {"dim": HIDDEN, "n_layers": BLOCKS, "n_heads": HEADS, "hidden_dim": 48},
         "distilbert.embeddings",
@@ -200,7 +234,7 @@ FAMILIES = {
     "electra": _encoder(
         "Electra",
         "electra",
-        wordpiece,
+        WORDPIECE,
         0,
         options=_sizes(embedding_size=16),
         embeddings="electra.embeddings_project",
@@ -208,18 +242,18 @@ FAMILIES = {
     "albert": _encoder(
         "Albert",
         "albert",
-        wordpiece,
+        WORDPIECE,
         0,
         options=_sizes(embedding_size=16),
         embeddings="albert.encoder.embedding_hidden_mapping_in",
         block="albert.encoder.albert_layer_groups.{}",
         written_out={"num_hidden_groups": BLOCKS},
     ),
-    "mpnet": _encoder("MPNet", "mpnet", byte_level, 1, numbers="padding", dropout="attention.attn.dropout"),
+    "mpnet": _encoder("MPNet", "mpnet", BYTES, 1, numbers="padding", dropout="attention.attn.dropout"),
     "deberta-v2": _encoder(
         "DebertaV2",
         "deberta",
-        unigram,
+        PIECES,
         1,
         options=_sizes(position_biased_input=False, norm_rel_ebd="layer_norm", **DEBERTA),
         dropout="attention.self.dropout",
@@ -227,7 +261,7 @@ FAMILIES = {
     "modernbert": _encoder(
         "ModernBert",
         "model",
-        wordpiece,
+        WORDPIECE,
         0,
         options=_sizes(classifier_pooling="cls", **MODERN),
         block="model.layers.{}",
@@ -236,7 +270,7 @@ FAMILIES = {
     "modernbert-mean": _encoder(
         "ModernBert",
         "model",
-        wordpiece,
+        WORDPIECE,
         0,
         options=_sizes(classifier_pooling="mean", **MODERN),
         block="model.layers.{}",
@@ -246,19 +280,19 @@ FAMILIES = {
     "rembert": _encoder(
         "RemBert",
         "rembert",
-        unigram,
+        PIECES,
         1,
         options=_sizes(input_embedding_size=16, bos_token_id=0, eos_token_id=2),
         embeddings="rembert.encoder.embedding_hidden_mapping_in",
         dropout="attention.self.dropout",
     ),
     "roformer": _encoder(
-        "RoFormer", "roformer", wordpiece, 0, numbers="none", dropout="attention.self.dropout"
+        "RoFormer", "roformer", WORDPIECE, 0, numbers="none", dropout="attention.self.dropout"
     ),
-    "ernie": _encoder("Ernie", "ernie", wordpiece, 0),
+    "ernie": _encoder("Ernie", "ernie", WORDPIECE, 0),
     "gpt2": Family(
         "GPT2",
-        lambda: bare(byte_level),
+        BYTES.bare(),
         2,
         lambda: {"n_embd": HIDDEN, "n_layer": BLOCKS, "n_head": HEADS, "bos_token_id": 2, "eos_token_id": 2},
         "transformer.drop",
@@ -268,9 +302,9 @@ FAMILIES = {
     ),
     "opt": Family(
         "OPT",
-        lambda: begun(byte_level),
+        BYTES.begun(),
         1,
-        _sizes(ffn_dim=48, word_embed_proj_dim=16),
+        _sizes(ffn_dim=48, word_embed_proj_dim=HIDDEN),
         None,
         "model.decoder.layers.{}",
         pools="last",
@@ -278,14 +312,12 @@ FAMILIES = {
         norm="model.decoder.final_layer_norm",
         kinks=True,
     ),
-    "llama": _decoder("Llama", lambda: begun(unigram), 1),
-    "mistral": _decoder("Mistral", lambda: begun(unigram), 1, options=_sizes(sliding_window=6, **LLAMA)),
-    "qwen2": _decoder(
-        "Qwen2", lambda: bare(byte_level), 2, options=_sizes(use_sliding_window=True, **LLAMA, **WINDOW)
-    ),
-    "qwen3": _decoder("Qwen3", lambda: bare(byte_level), 2),
-    "gemma": _decoder("Gemma", lambda: begun(unigram), 1),
-    "gemma3": _decoder("Gemma3Text", lambda: begun(unigram), 1, options=_sizes(**LLAMA, **WINDOW)),
+    "llama": _decoder("Llama", PIECES.begun(), 1),
+    "mistral": _decoder("Mistral", PIECES.begun(), 1, options=_sizes(sliding_window=6, **LLAMA)),
+    "qwen2": _decoder("Qwen2", BYTES.bare(), 2, options=_sizes(use_sliding_window=True, **LLAMA, **WINDOW)),
+    "qwen3": _decoder("Qwen3", BYTES.bare(), 2),
+    "gemma": _decoder("Gemma", PIECES.begun(), 1),
+    "gemma3": _decoder("Gemma3Text", PIECES.begun(), 1, options=_sizes(**LLAMA, **WINDOW)),
 }
 FEW = ("bert", "roberta", "mpnet", "modernbert", "gpt2", "gemma3")
 """One of each kind, for what is slow."""
@@ -383,6 +415,27 @@ def inputs(pretrained: Pretrained, texts: Sequence[str]) -> dict[str, torch.Tens
     """Padded ids and mask straight from the tokenizer, without calig."""
     tokenizer = pretrained.tokenizer
     return dict(tokenizer(list(texts), padding=True, return_tensors="pt"))
+
+
+class InDouble(TorchFunctionMode):
+    """Nothing of a float64 model is computed in float32, as some families do in norms, rotations and softmax."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        double = bool(args) and isinstance(args[0], torch.Tensor) and args[0].dtype is torch.float64
+        if double and kwargs.get("dtype") is torch.float32:
+            kwargs.pop("dtype")
+        if double and func is torch.Tensor.float:
+            return args[0]
+        if double and func is torch.Tensor.to and (args[1:] == (torch.float32,) or not (args[1:] or kwargs)):
+            return args[0]
+        return func(*args, **kwargs)
+
+
+@pytest.fixture
+def in_double() -> Iterator[None]:
+    with InDouble():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

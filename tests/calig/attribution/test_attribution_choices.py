@@ -131,11 +131,13 @@ class TestBaselines:
         (a,) = explainer.explain(["good film"])
         model, tokenizer = pretrained.model, pretrained.tokenizer
         given = zoo.inputs(pretrained, ["good film"])
-        table = model.get_input_embeddings().weight
+        table = model.get_input_embeddings()
         rows = {"pad": tokenizer.pad_token_id, "mask": tokenizer.mask_token_id}
         rows["token:a"] = tokenizer("a", add_special_tokens=False)["input_ids"][0]
-        vector = torch.zeros_like(table[0]) if baseline == "zero" else table[rows[baseline]]
-        embeds = table[given.pop("input_ids")].clone()
+        embeds = table(given.pop("input_ids")).clone()
+        vector = torch.zeros_like(embeds[0, 0])
+        if baseline != "zero":
+            vector = table(torch.tensor(rows[baseline]))
         embeds[0, torch.from_numpy(~a.is_special)] = vector
         logits = model(inputs_embeds=embeds, **given).logits[0]
         assert a.baseline_logit == pytest.approx(float(logits[a.target]), abs=1e-9)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForSequenceClassification
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from calig.attribution.explainer import Explainer
@@ -29,14 +29,14 @@ def context_of(explainer: Explainer, texts: list[str]) -> list[tuple[Float64, Fl
     return [(r.context, r.context_norm) for r in results]
 
 
+@pytest.mark.usefixtures("in_double")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
     texts = list(zoo.TEXTS)
     found = context_of(zoo.explainer(name, frozen=1), texts)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        zoo.folder(name), attn_implementation="eager", dtype=torch.float64
-    ).eval()
     pretrained = zoo.load(name)
+    model = pretrained.model.requires_grad_()
+    model.set_attn_implementation("eager")
     for text, (context, norms) in zip(texts, found, strict=True):
         out = model(**zoo.inputs(pretrained, [text]), output_attentions=True)
         gradients = torch.autograd.grad(out.logits[0].max(), out.attentions)
@@ -47,14 +47,21 @@ def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
 
 
 @contextmanager
-def disturbed(model: Any, block: int, change: Tensor) -> Iterator[None]:
+def disturbed(family: zoo.Family, model: Any, block: int, change: Tensor) -> Iterator[None]:
     """Attention whose probabilities (B, heads, T, T) in one block are changed by so much."""
+    if family.dropout is not None:
+        path = f"{family.block.format(block).removesuffix('.output')}.{family.dropout}"
+        hook = model.get_submodule(path).register_forward_hook(lambda _module, _args, output: output + change)
+        yield
+        hook.remove()
+        return
     calls = iter(range(10**6))
 
     def attend(
         _module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
     ) -> tuple[Tensor, None]:
-        scores = torch.einsum("bhqd,bhkd->bhqk", query, key) * query.shape[-1] ** -0.5
+        key, value = (x.expand(-1, query.shape[1], -1, -1) if x.shape[1] == 1 else x for x in (key, value))
+        scores = torch.einsum("bhqd,bhkd->bhqk", query, key) * options["scaling"]
         probabilities = torch.softmax(scores if mask is None else scores + mask, dim=-1)
         if next(calls) == block:
             probabilities = probabilities + change
@@ -70,7 +77,8 @@ def disturbed(model: Any, block: int, change: Tensor) -> Iterator[None]:
         model.config._attn_implementation = before
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.usefixtures("in_double")
+@pytest.mark.parametrize("name", zoo.FEW)
 def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
     pretrained = zoo.load(name)
@@ -78,17 +86,16 @@ def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
     ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, frozen=1), [text])
     given = zoo.inputs(pretrained, [text])
     length = given["input_ids"].shape[1]
-    own = pretrained.model(**given, output_attentions=False).logits[0]
+    own = pretrained.model(**given).logits[0]
     target, entries = int(own.argmax()), zoo.HEADS * length**2
     moves = torch.eye(entries, dtype=torch.float64).reshape(entries, zoo.HEADS, length, length) * step
     many = {k: v.expand(entries, -1) for k, v in given.items()}
-    eager = AutoModelForSequenceClassification.from_pretrained(
-        zoo.folder(name), attn_implementation="eager", dtype=torch.float64
-    ).eval()
+    eager = zoo.load(name).model
+    eager.set_attn_implementation("eager")
     for block in range(zoo.BLOCKS):
         logits = []
         for change in (moves, -moves):
-            with torch.no_grad(), disturbed(pretrained.model, block, change):
+            with torch.no_grad(), disturbed(zoo.FAMILIES[name], pretrained.model, block, change):
                 logits.append(pretrained.model(**many).logits[:, target])
         slope = ((logits[0] - logits[1]) / (2 * step)).reshape(zoo.HEADS, length, length)
         with torch.no_grad():

@@ -115,66 +115,6 @@ def test_a_block_that_was_never_saved(saved: Path) -> None:
     assert "lacks the weights bert.encoder.layer.2" in refusal(saved)
 
 
-def one_output(folder: Path) -> None:
-    edit_weights(folder, lambda t: {k: v[:1] if k.startswith("classifier") else v for k, v in t.items()})
-    configure(folder, id2label={"0": "score"}, label2id={"score": 0})
-
-
-@pytest.mark.parametrize(
-    ("problem", "asked", "head"),
-    [
-        (None, None, "single_label"),
-        ("single_label_classification", None, "single_label"),
-        ("multi_label_classification", None, "multi_label"),
-        ("regression", None, "regression"),
-        (None, "multi_label", "multi_label"),
-        ("multi_label_classification", "single_label", "single_label"),
-    ],
-)
-def test_the_head_of_several_outputs(problem: str | None, asked: str | None, head: str, saved: Path) -> None:
-    configure(saved, problem_type=problem)
-    pretrained = load_pretrained(str(saved), head=asked)
-    assert (pretrained.head, pretrained.classes) == (head, zoo.CLASSES)
-
-
-@pytest.mark.parametrize(
-    ("problem", "asked", "head", "classes"),
-    [
-        (None, None, "regression", ("score",)),
-        ("regression", None, "regression", ("score",)),
-        ("multi_label_classification", None, "binary", ("not score", "score")),
-        (None, "binary", "binary", ("not score", "score")),
-        ("regression", "binary", "binary", ("not score", "score")),
-    ],
-)
-def test_the_head_of_one_output(
-    problem: str | None, asked: str | None, head: str, classes: tuple[str, ...], saved: Path
-) -> None:
-    one_output(saved)
-    configure(saved, problem_type=problem)
-    pretrained = load_pretrained(str(saved), head=asked)
-    assert (pretrained.head, pretrained.classes) == (head, classes)
-
-
-def test_heads_that_do_not_fit(saved: Path) -> None:
-    assert "a model of 3 logits cannot be binary; use single_label" in refusal(saved, head="binary")
-    assert refusal(saved, head="ranking").startswith("model.head: 'ranking' is not one of single_label,")
-    one_output(saved)
-    message = refusal(saved, head="multi_label")
-    assert (
-        message
-        == "model.head: a model of one logit cannot be multi_label; use binary or regression, or leave it out"
-    )
-
-
-def test_a_head_overruled_changes_the_fingerprint(saved: Path) -> None:
-    found = {
-        fingerprint(load_pretrained(str(saved), head=head)) for head in (None, "multi_label", "regression")
-    }
-    assert len(found) == 3
-    assert fingerprint(load_pretrained(str(saved), head="single_label")) in found
-
-
 def test_no_tokenizer(saved: Path) -> None:
     """Transformers makes up one of special tokens alone, for which every word is unknown."""
     for file in saved.glob("tokenizer*"):
