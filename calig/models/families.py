@@ -94,7 +94,7 @@ def family_of(config: Any) -> Family:
 
 def how_to_declare(model_type: str) -> str:
     """The end of a message about a model that cannot be read as it is."""
-    return f"say how to read it with calig.declare_family(Family({model_type!r}, …)): see help(calig.Family)"
+    return f"say how to read it with calig.declare_family(Family({model_type!r}, …)): see help('calig.models.families')"
 
 
 @cache

@@ -144,7 +144,7 @@ class TestRefused:
     def test_a_message_says_how_to_declare(self) -> None:
         assert refusal(own_model()) == (
             "model.id: cannot tell the blocks of OwnModel: expected one list of None, found 0; say how to read it "
-            "with calig.declare_family(Family('my-model', …)): see help(calig.Family)"
+            "with calig.declare_family(Family('my-model', …)): see help('calig.models.families')"
         )
 
     def test_a_head_that_reads_past_the_blocks(self) -> None:
