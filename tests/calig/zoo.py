@@ -18,7 +18,6 @@ from transformers import PreTrainedTokenizerFast
 
 from calig.attribution.explainer import Explainer
 from calig.attribution.method import Method
-from calig.attribution.schedule import Schedule
 from calig.models.loading import Pretrained, load_pretrained
 
 CLASSES = ("no", "maybe", "yes")
@@ -368,18 +367,12 @@ def explainer(
     name: str,
     dtype: str = "float64",
     *,
-    frozen: int | None = None,
     token_budget: int | None = None,
     pretrained: Pretrained | None = None,
     **method: Any,
 ) -> Explainer:
-    """Explain with the family's model; `frozen`: every document stops at this rung, whatever its error."""
-    chosen = Method(**{"tolerance": 0.999, **method} if frozen is not None else method)
-    ready = pretrained or load(name, dtype)
-    schedule = None
-    if frozen is not None:
-        schedule = Schedule.default(chosen.rule, BLOCKS, chosen.max_nodes).frozen(frozen)
-    return Explainer(ready, chosen, schedule, token_budget)
+    """Explain with the family's model."""
+    return Explainer(pretrained or load(name, dtype), Method(**method), token_budget=token_budget)
 
 
 def positions(family: Family, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

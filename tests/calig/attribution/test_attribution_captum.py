@@ -93,7 +93,7 @@ def double() -> Iterator[None]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_same_nodes_give_the_same_numbers(name: str) -> None:
     pretrained = zoo.load(name)
-    results = ours(zoo.explainer(name, pretrained=pretrained, frozen=2, rule="midpoint"), zoo.TEXTS)
+    results = ours(zoo.explainer(name, pretrained=pretrained, steps=18, rule="midpoint"), zoo.TEXTS)
     assert {d.nodes for r in results for d in r.depths} == {18}
     expected = captum_lig(name, pretrained, zoo.TEXTS, [r.target for r in results], "riemann_middle", 18)
     for depth in range(zoo.BLOCKS + 1):
@@ -105,7 +105,7 @@ def test_same_nodes_give_the_same_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_is_stored_is_that_in_float32(name: str) -> None:
-    explainer = zoo.explainer(name, frozen=2, rule="midpoint")
+    explainer = zoo.explainer(name, steps=18, rule="midpoint")
     stored = explainer.explain(zoo.TEXTS)
     for a, r in zip(stored, ours(explainer, zoo.TEXTS), strict=True):
         for depth in range(zoo.BLOCKS + 1):
@@ -151,7 +151,7 @@ def test_the_last_depth_of_a_pooling_model_is_all_at_the_pooled_row() -> None:
 def test_special_tokens_take_no_relevance_at_the_embeddings() -> None:
     """They are the same in the baseline; above the embeddings they are not."""
     for name, family in zoo.FAMILIES.items():
-        (a,) = zoo.explainer(name, frozen=1).explain(["a good film"])
+        (a,) = zoo.explainer(name, steps=6).explain(["a good film"])
         assert np.abs(a.layer_ig[0, a.is_special]).max(initial=0) == 0
         sees_content = family.tokenizer.before and not family.causal
         assert (np.abs(a.layer_ig[1, a.is_special]).max(initial=0) > 0) == sees_content

@@ -26,7 +26,7 @@ def refusal(attempt: Callable[[], Any]) -> str:
 
 
 def explain(texts: list[str], target: Any = None, **method: Any) -> list[Attribution]:
-    return zoo.explainer("bert", frozen=2, **method).explain(texts, target)
+    return zoo.explainer("bert", steps=12, **method).explain(texts, target)
 
 
 class TestTargets:
@@ -58,7 +58,7 @@ class TestTargets:
         assert not np.allclose(a.layer_ig, b.layer_ig, atol=1e-3)
 
     def test_label_comes_with_the_document(self) -> None:
-        explainer = zoo.explainer("bert", frozen=2, target="label")
+        explainer = zoo.explainer("bert", steps=12, target="label")
         documents = [Document(document_key(t, i), t, i) for i, t in enumerate(TEXTS)]
         assert [a.target for a in explainer.attribute(documents)] == [0, 1, 2]  # type: ignore[union-attr]
 
@@ -68,7 +68,7 @@ class TestTargets:
 
     @pytest.mark.parametrize("label", [3, -1])
     def test_a_label_that_is_no_class(self, label: int) -> None:
-        explainer = zoo.explainer("bert", frozen=2, target="label")
+        explainer = zoo.explainer("bert", steps=12, target="label")
         message = refusal(lambda: explainer.attribute([Document("k", "good", label)]))
         assert message.startswith(
             f"method.target: label {label} is no class of the model, which has 3 (0 to 2)"
@@ -112,7 +112,7 @@ class TestOutputs:
 
         pretrained = load_pretrained(str(tmp_path), dtype="float64")
         margin, no, yes = (
-            zoo.explainer("bert", pretrained=pretrained, frozen=2, output=output).explain(["a good film"], t)[
+            zoo.explainer("bert", pretrained=pretrained, steps=12, output=output).explain(["a good film"], t)[
                 0
             ]
             for output, t in (("margin", "yes"), ("logit", "no"), ("logit", "yes"))
@@ -127,7 +127,7 @@ class TestBaselines:
     def test_the_baseline_logit_is_the_model_s_on_those_embeddings(self, name: str, baseline: str) -> None:
         """Second derivation: the same embeddings handed to the model as `inputs_embeds`, for one unpadded text."""
         pretrained = zoo.load(name)
-        explainer = zoo.explainer(name, pretrained=pretrained, frozen=1, baseline=baseline)
+        explainer = zoo.explainer(name, pretrained=pretrained, steps=6, baseline=baseline)
         (a,) = explainer.explain(["good film"])
         model, tokenizer = pretrained.model, pretrained.tokenizer
         given = zoo.inputs(pretrained, ["good film"])
@@ -169,7 +169,11 @@ class TestBaselines:
     ("field", "value", "said"),
     [
         ("output", "probability", "'probability' is not one of logit, margin"),
-        ("rule", "simpson", "'simpson' is not one of auto, midpoint, gauss-patterson"),
+        (
+            "rule",
+            "simpson",
+            "'simpson' is not one of auto, midpoint, trapezoid, gauss-kronrod, gauss-legendre",
+        ),
         ("fusion", "rollout", "'rollout' is not one of column"),
         ("tolerance", 0.0, "must be above 0 and below 1"),
         ("tolerance", 1.0, "must be above 0 and below 1"),

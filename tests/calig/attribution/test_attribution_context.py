@@ -33,7 +33,7 @@ def context_of(explainer: Explainer, texts: list[str]) -> list[tuple[Float64, Fl
 @pytest.mark.parametrize("name", FAMILIES)
 def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
     texts = list(zoo.TEXTS)
-    found = context_of(zoo.explainer(name, frozen=1), texts)
+    found = context_of(zoo.explainer(name, steps=6), texts)
     pretrained = zoo.load(name)
     model = pretrained.model.requires_grad_()
     model.set_attn_implementation("eager")
@@ -83,7 +83,7 @@ def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
     pretrained = zoo.load(name)
     text, step = "good film", 1e-4
-    ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, frozen=1), [text])
+    ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, steps=6), [text])
     given = zoo.inputs(pretrained, [text])
     length = given["input_ids"].shape[1]
     own = pretrained.model(**given).logits[0]
@@ -108,9 +108,9 @@ def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
 
 def test_padding_and_the_attention_budget_do_not_change_it() -> None:
     texts = list(zoo.TEXTS)
-    explainer = zoo.explainer("roberta", frozen=1)
+    explainer = zoo.explainer("roberta", steps=6)
     together = context_of(explainer, texts)
-    explainer._engine._attention_budget = 1  # one text at a time
+    explainer._engine.passes.attention_budget = 1  # one text at a time
     one_by_one = context_of(explainer, texts)
     alone = [context_of(explainer, [text])[0] for text in texts]
     for (a, na), (b, nb), (c, nc) in zip(together, one_by_one, alone, strict=True):

@@ -27,7 +27,7 @@ class TestFailures:
     @pytest.mark.parametrize("name", FAMILIES)
     @pytest.mark.parametrize("text", ["", "   ", "\n\t"])
     def test_an_empty_text(self, name: str, text: str) -> None:
-        explainer = zoo.explainer(name, frozen=1)
+        explainer = zoo.explainer(name, steps=6)
         good, bad = explainer.attribute(documents("a good film", text))
         assert isinstance(good, Attribution)
         if isinstance(bad, Failure):  # some tokenizers make a token of spaces
@@ -43,7 +43,7 @@ class TestFailures:
         assert (bad.reason, bad.detail) == ("empty", "the tokenizer finds no token in it")
 
     def test_half_a_surrogate_pair(self) -> None:
-        bad, good = zoo.explainer("bert", frozen=1).attribute(documents("good \ud83d film", "good film"))
+        bad, good = zoo.explainer("bert", steps=6).attribute(documents("good \ud83d film", "good film"))
         assert isinstance(bad, Failure)
         assert bad.reason == "undecodable"
         assert isinstance(good, Attribution)
@@ -53,12 +53,12 @@ class TestFailures:
     def test_an_output_that_is_not_finite_leaves_the_others_alone(self, name: str, poison: float) -> None:
         texts = ["a good film", "warm , warm", "not bad"]
         pretrained = zoo.load(name)
-        clean = zoo.explainer(name, pretrained=pretrained, frozen=2).explain(texts[::2])
+        clean = zoo.explainer(name, pretrained=pretrained, steps=12).explain(texts[::2])
         table = pretrained.model.get_input_embeddings().weight
         kept = {i for t in (texts[0], texts[2]) for i in pretrained.tokenizer(t)["input_ids"]}
         lost = [i for i in pretrained.tokenizer(texts[1])["input_ids"] if i not in kept]
         table.data[lost[0]] = poison
-        explainer = zoo.explainer(name, pretrained=pretrained, frozen=2)
+        explainer = zoo.explainer(name, pretrained=pretrained, steps=12)
         first, bad, last = explainer.attribute(documents(*texts))
         assert isinstance(bad, Failure)
         assert (bad.reason, bad.detail) == (
@@ -76,24 +76,24 @@ class TestFailures:
         pretrained = zoo.load("roberta")
         table = pretrained.model.get_input_embeddings().weight
         table.data[pretrained.tokenizer.mask_token_id] = float("nan")
-        found = zoo.explainer("roberta", pretrained=pretrained, frozen=1, baseline="mask").attribute(
+        found = zoo.explainer("roberta", pretrained=pretrained, steps=6, baseline="mask").attribute(
             documents("good", "bad")
         )
         assert [f.reason for f in found if isinstance(f, Failure)] == ["non-finite"] * 2
 
     @pytest.mark.parametrize("name", FAMILIES)
     def test_a_long_text_is_cut_and_says_so(self, name: str) -> None:
-        long, short = zoo.explainer(name, frozen=1).explain(["not bad , " * 60, "not bad"])
+        long, short = zoo.explainer(name, steps=6).explain(["not bad , " * 60, "not bad"])
         assert (long.truncated, len(long.tokens)) == (True, zoo.POSITIONS)
         spelling = zoo.FAMILIES[name].tokenizer
         assert long.is_special.sum() == spelling.before + spelling.after
         assert not short.truncated
-        (cut,) = zoo.explainer(name, frozen=1, max_length=4).explain(["a a a a a"])
+        (cut,) = zoo.explainer(name, steps=6, max_length=4).explain(["a a a a a"])
         assert (cut.truncated, len(cut.tokens)) == (True, 4)
 
     def test_progress_counts_every_document_once(self) -> None:
         seen: list[int] = []
-        explainer = zoo.explainer("bert", frozen=1, token_budget=8)
+        explainer = zoo.explainer("bert", steps=6, token_budget=8)
         explainer.attribute(documents("a", "", "b", "a good film", " "), progress=seen.append)
         assert sum(seen) == 5
         assert len(seen) > 2
@@ -107,21 +107,25 @@ class TestMemory:
         return [*zoo.TEXTS, "good", "not bad", "a dull film"]
 
     def limit(
-        self, monkeypatch: pytest.MonkeyPatch, rows: int, error: type[Exception] | Exception, *names: str
+        self, monkeypatch: pytest.MonkeyPatch, rows: int, error: type[Exception] | Exception, where: str
     ) -> list[int]:
-        """Let the named passes of `Classifier` fail above so many rows; returns the sizes that passed."""
-        passed: list[int] = []
-        for name in names:
-            original = getattr(Classifier, name)
+        """Let passes of a kind fail above so many rows; returns the sizes that passed.
 
-            def limited(self: Classifier, *args: Any, original: Any = original, **kwargs: Any) -> Any:
-                batch = next(a for a in args if isinstance(a, Batch))
+        `input`: those that keep attention; `baseline`: the other whole ones; `path`: those that enter the model.
+        """
+        passed: list[int] = []
+        name = "run_from" if where == "path" else "run"
+        original = getattr(Classifier, name)
+
+        def limited(self: Classifier, *args: Any, **kwargs: Any) -> Any:
+            batch = next(a for a in args if isinstance(a, Batch))
+            if where == "path" or bool(kwargs.get("attention")) == (where == "input"):
                 if len(batch.mask) > rows:
                     raise error
                 passed.append(len(batch.mask))
-                return original(self, *args, **kwargs)
+            return original(self, *args, **kwargs)
 
-            monkeypatch.setattr(Classifier, name, limited)
+        monkeypatch.setattr(Classifier, name, limited)
         return passed
 
     @pytest.mark.parametrize("rows", [1, 3])
@@ -132,7 +136,7 @@ class TestMemory:
             RuntimeError("DefaultCPUAllocator: can't allocate memory"),
         ],
     )
-    @pytest.mark.parametrize("where", ["run", "run_from", "run_with_attention"])
+    @pytest.mark.parametrize("where", ["input", "baseline", "path"])
     def test_it_halves_and_gives_the_same(
         self,
         where: str,
@@ -143,8 +147,8 @@ class TestMemory:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         pretrained = zoo.load("roberta")
-        expected = zoo.explainer("roberta", pretrained=pretrained, frozen=1).explain(texts)
-        explainer = zoo.explainer("roberta", pretrained=pretrained, frozen=1)
+        expected = zoo.explainer("roberta", pretrained=pretrained, steps=6).explain(texts)
+        explainer = zoo.explainer("roberta", pretrained=pretrained, steps=6)
         passed = self.limit(monkeypatch, rows, error, where)
         with caplog.at_level(logging.WARNING):
             found = explainer.explain(texts)
@@ -160,34 +164,34 @@ class TestMemory:
         assert len(caplog.records) < warned, "the smaller budget is kept"
 
     def test_targets_stay_with_their_texts(self, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        explainer = zoo.explainer("bert", frozen=1)
-        self.limit(monkeypatch, 3, torch.OutOfMemoryError("CUDA out of memory."), "run")
+        explainer = zoo.explainer("bert", steps=6)
+        self.limit(monkeypatch, 3, torch.OutOfMemoryError("CUDA out of memory."), "input")
         targets = [i % 3 for i in range(len(texts))]
         assert [a.target for a in explainer.explain(texts, targets)] == targets
 
     def test_attention_that_does_not_fit_leaves_the_token_budget(
         self, texts: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        explainer = zoo.explainer("bert", frozen=1)
-        before = explainer._engine.token_budget
-        self.limit(monkeypatch, 2, torch.OutOfMemoryError("CUDA out of memory."), "run_with_attention")
+        explainer = zoo.explainer("bert", steps=6)
+        before = explainer._engine.passes.token_budget
+        self.limit(monkeypatch, 2, torch.OutOfMemoryError("CUDA out of memory."), "input")
         explainer.explain(texts)
-        assert explainer._engine.token_budget == before
+        assert explainer._engine.passes.token_budget == before
 
-    @pytest.mark.parametrize("where", ["run", "run_from", "run_with_attention"])
+    @pytest.mark.parametrize("where", ["input", "baseline", "path"])
     def test_a_single_row_that_does_not_fit_is_an_error(
         self, where: str, texts: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        explainer = zoo.explainer("bert", frozen=1)
+        explainer = zoo.explainer("bert", steps=6)
         self.limit(monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory."), where)
         with pytest.raises(torch.OutOfMemoryError):
             explainer.explain(texts)
 
-    @pytest.mark.parametrize("where", ["run", "run_from", "run_with_attention"])
+    @pytest.mark.parametrize("where", ["input", "baseline", "path"])
     def test_other_errors_are_not_swallowed(
         self, where: str, texts: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        explainer = zoo.explainer("bert", frozen=1)
+        explainer = zoo.explainer("bert", steps=6)
         self.limit(monkeypatch, 1, RuntimeError("a shape does not fit"), where)
         with pytest.raises(RuntimeError, match="a shape does not fit"):
             explainer.explain(texts)
@@ -201,7 +205,7 @@ class TestMemory:
             return original(self, depth, state, batch)
 
         monkeypatch.setattr(Classifier, "run_from", watched)
-        explainer: Explainer = zoo.explainer("bert", frozen=3, token_budget=60)
+        explainer: Explainer = zoo.explainer("bert", steps=24, token_budget=60)
         explainer.explain(texts)
         assert max(sizes) <= 60
         assert len(sizes) > 10

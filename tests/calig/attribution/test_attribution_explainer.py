@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from calig import Attribution, Explainer
 from calig.attribution.explainer import attribution_key, schedule_key
 from calig.attribution.method import Method
+from calig.attribution.quadrature import rule
 from calig.attribution.schedule import Schedule
 from calig.errors import InputError
 from calig.models.loading import fingerprint
@@ -85,7 +87,7 @@ def test_no_texts_give_no_attributions() -> None:
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
     texts = ["a good film , never dull", "good", "a film", "not bad , not great , not warm", "dull film"]
-    found = zoo.explainer("bert", frozen=1, token_budget=20).explain(texts)
+    found = zoo.explainer("bert", steps=6, token_budget=20).explain(texts)
     assert [a.key for a in found] == [document_key(text) for text in texts]
 
 
@@ -103,9 +105,9 @@ class TestKeys:
         assert all(len(key) == 32 and int(key, 16) >= 0 for key in keys)
 
     def test_attributions_also_belong_to_the_schedule(self) -> None:
-        schedule = Schedule.default("auto", 3, 486)
+        schedule = Schedule.default(rule("auto", 486), 3)
         key = attribution_key("m", Method(), schedule)
         assert key == attribution_key("m", Method(weight=0.9), schedule)
-        assert key != attribution_key("m", Method(), schedule.frozen(2))
+        assert key != attribution_key("m", Method(), replace(schedule, starts=(8,) * 4))
         assert key != attribution_key("n", Method(), schedule)
         assert key != schedule_key("m", Method())

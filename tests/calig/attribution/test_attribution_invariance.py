@@ -55,7 +55,7 @@ def test_company_order_and_budget_do_not_matter(name: str, dtype: str) -> None:
     tolerance = max(CLOSE[dtype], 1.2e-7)
 
     def explain(asked: list[str], budget: int | None = None) -> list[Attribution]:
-        return zoo.explainer(name, pretrained=pretrained, frozen=2, token_budget=budget).explain(asked)
+        return zoo.explainer(name, pretrained=pretrained, steps=12, token_budget=budget).explain(asked)
 
     alone = [explain([text])[0] for text in texts]
     same(explain(texts), alone, tolerance)
@@ -67,7 +67,7 @@ def test_company_order_and_budget_do_not_matter(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_in_float64_the_engine_s_own_numbers_agree_to_ten_digits(name: str) -> None:
-    engine = zoo.explainer(name, frozen=2)._engine
+    engine = zoo.explainer(name, steps=12)._engine
     encoded = engine.encoder.encode([*zoo.TEXTS, LONG])
     together = engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
     for text, mine in zip(encoded, together, strict=True):
@@ -105,7 +105,7 @@ def test_asked_twice_the_answer_is_bit_equal(dtype: str) -> None:
 
 def test_bfloat16_sums_in_float32_and_stays_near() -> None:
     coarse, exact = (
-        zoo.explainer("bert", dtype, frozen=2).explain(["a good film", "not bad"], target=0)
+        zoo.explainer("bert", dtype, steps=12).explain(["a good film", "not bad"], target=0)
         for dtype in ("bfloat16", "float64")
     )
     for a, b in zip(coarse, exact, strict=True):

@@ -93,11 +93,10 @@ class TestEveryFamily:
     def test_captured_attention_gives_the_same_logits_and_rows_that_sum_to_one(self, name: str) -> None:
         _, classifier, batch = prepared(name)
         whole = classifier.run(batch)
-        state = whole.states[0].clone().requires_grad_()
-        logits, probabilities = classifier.run_with_attention(state, batch)
-        torch.testing.assert_close(logits, whole.logits, rtol=1e-10, atol=1e-12)
-        assert len(probabilities) == zoo.BLOCKS
-        for block in probabilities:
+        found = classifier.run(batch, attention=True)
+        torch.testing.assert_close(found.logits, whole.logits, rtol=1e-10, atol=1e-12)
+        assert len(found.probabilities) == zoo.BLOCKS
+        for block in found.probabilities:
             assert block.shape == (len(zoo.TEXTS), zoo.HEADS, *batch.mask.shape[1:] * 2)
             for row, length in zip(block.detach(), batch.mask.sum(1).tolist(), strict=True):
                 seen = row[:, :length]  # what padding itself sees is seen by nothing
@@ -110,7 +109,7 @@ class TestEveryFamily:
         before = condition(pretrained.model)
         whole = classifier.run(batch, classifier.word_embedding(None))
         classifier.run_from(2, whole.states[2], batch)
-        classifier.run_with_attention(whole.states[0].clone().requires_grad_(), batch)
+        classifier.run(batch, attention=True)
         assert condition(pretrained.model) == before
 
     def test_the_model_is_left_as_it_was_found_by_an_exception(self, name: str) -> None:
@@ -126,7 +125,7 @@ class TestEveryFamily:
         for attempt in (
             lambda: classifier.run(batch, baseline),
             lambda: classifier.run_from(1, whole.states[1], batch),
-            lambda: classifier.run_with_attention(whole.states[0].clone().requires_grad_(), batch),
+            lambda: classifier.run(batch, attention=True),
         ):
             with pytest.raises(RuntimeError, match="in the last block"):
                 attempt()

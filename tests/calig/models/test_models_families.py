@@ -85,9 +85,8 @@ class TestDeclared:
         declare_family(DECLARED)
         model = own_model()
         classifier, batch = Classifier(model), batch_of(1, 4, 50)
-        state = classifier.run(batch).states[0].clone().requires_grad_()
-        logits, maps = classifier.run_with_attention(state, batch)
-        gradients = torch.autograd.grad(logits[0, 1], maps)
+        found = classifier.run(batch, attention=True)
+        gradients = torch.autograd.grad(found.logits[0, 1], found.probabilities)
         for block, gradient in enumerate(gradients):
             seen = []
             for move in (1e-5, -1e-5):
@@ -215,7 +214,7 @@ class TestRead:
         whole = classifier.run(batch)
         for depth, state in enumerate(whole.states):
             assert torch.equal(classifier.run_from(depth, state, batch), whole.logits)
-        _, maps = classifier.run_with_attention(whole.states[0].clone().requires_grad_(), batch)
+        maps = classifier.run(batch, attention=True).probabilities
         reach = [int((a[0, 0].detach() > 0).sum(-1).max()) for a in maps]
         kinds = getattr(model.config, "layer_types", None) or ["sliding_attention"] * zoo.BLOCKS
         assert [r < 30 for r in reach] == [kind == "sliding_attention" for kind in kinds]

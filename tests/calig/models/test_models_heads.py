@@ -78,10 +78,9 @@ def test_one_logit_is_read_as_two_classes(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(whole.logits.softmax(-1)[:, 1], own.sigmoid())
     for depth, state in enumerate(whole.states):
         assert torch.equal(classifier.run_from(depth, state, batch), whole.logits)
-    state = whole.states[0].clone().requires_grad_()
-    logits, maps = classifier.run_with_attention(state, batch)
-    torch.testing.assert_close(logits.detach(), whole.logits)
-    assert len(torch.autograd.grad(logits[:, 1].sum(), maps)) == zoo.BLOCKS
+    found = classifier.run(batch, attention=True)
+    torch.testing.assert_close(found.logits, whole.logits)
+    assert len(torch.autograd.grad(found.logits[:, 1].sum(), found.probabilities)) == zoo.BLOCKS
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class TestVariants:
 
     def test_explanations_are_complete_and_do_not_depend_on_company(self, name: str, variant: str) -> None:
         pretrained = varied(name, variant, "none" if variant == "no pad" else "as it was")
-        explainer = zoo.explainer(name, pretrained=pretrained, baseline="token:a", frozen=3, rule="midpoint")
+        explainer = zoo.explainer(name, pretrained=pretrained, baseline="token:a", steps=54, rule="midpoint")
         texts = ["a good film", "dull , never warm , not great .", "brilliant !"]
         for text, a in zip(texts, explainer.explain(texts), strict=True):
             (b,) = explainer.explain([text])
@@ -106,7 +106,7 @@ def test_a_naive_pad_baseline_would_pool_another_row(name: str) -> None:
     """The trap: with content replaced by pad ids, a decoder's head reads the first token."""
     pretrained = zoo.load(name)
     pad = pretrained.model.config.pad_token_id
-    explainer = zoo.explainer(name, pretrained=pretrained, frozen=2)
+    explainer = zoo.explainer(name, pretrained=pretrained, steps=12)
     (a,) = explainer.explain(["a good film"])
     given = zoo.inputs(pretrained, ["a good film"])
     ids = given["input_ids"].where(torch.from_numpy(a.is_special), pad)
@@ -118,9 +118,9 @@ def test_a_naive_pad_baseline_would_pool_another_row(name: str) -> None:
 
 
 def test_a_pad_baseline_without_a_pad_token_is_the_configuration_s() -> None:
-    expected = zoo.explainer("roberta", frozen=1).explain(["a good film"])[0].baseline_logit
+    expected = zoo.explainer("roberta", steps=6).explain(["a good film"])[0].baseline_logit
     pretrained = varied("roberta", "no pad")
-    found = zoo.explainer("roberta", pretrained=pretrained, frozen=1).explain(["a good film"])[0]
+    found = zoo.explainer("roberta", pretrained=pretrained, steps=6).explain(["a good film"])[0]
     assert found.baseline_logit == pytest.approx(expected, abs=1e-12)
     pretrained = varied("gpt2", "no pad", "none")
     with pytest.raises(
@@ -133,7 +133,7 @@ def test_token_types_that_share_the_word_table_are_no_content(tmp_path: Path) ->
     """GPT-2 looks token types up among the words."""
     pretrained = zoo.load("gpt2")
     pretrained.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    explainer = zoo.explainer("gpt2", pretrained=pretrained, frozen=1, baseline="zero")
+    explainer = zoo.explainer("gpt2", pretrained=pretrained, steps=6, baseline="zero")
     (a,) = explainer.explain(["good"])
     types = torch.zeros((1, len(a.tokens)), dtype=torch.long)
     embeds = torch.zeros((1, len(a.tokens), zoo.HIDDEN), dtype=torch.float64)
@@ -152,6 +152,6 @@ def test_a_saved_model_without_any_padding_loads_and_explains(name: str, tmp_pat
     zoo.save(zoo.FAMILIES[name], tmp_path, pad_token_id=None)
     pretrained = load_pretrained(str(tmp_path), dtype="float64")
     pretrained.tokenizer.pad_token = None
-    found = zoo.explainer(name, pretrained=pretrained, frozen=1, baseline="zero").explain(list(zoo.TEXTS))
+    found = zoo.explainer(name, pretrained=pretrained, steps=6, baseline="zero").explain(list(zoo.TEXTS))
     for text, a in zip(zoo.TEXTS, found, strict=True):
         np.testing.assert_allclose(a.logits, alone(pretrained, text).numpy(), rtol=1e-5, atol=1e-6)
