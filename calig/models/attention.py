@@ -83,10 +83,8 @@ def _attend_first(
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one query to all keys, which a block that believes in one token took for T × heads heads."""
-    heads = query.size(1)
-    key, value = (
-        x.transpose(1, 2).unflatten(2, (-1, heads)).squeeze(1).transpose(1, 2) for x in (key, value)
-    )
+    texts, heads, _, size = query.shape
+    key, value = (x.transpose(1, 2).reshape(texts, -1, heads, size).transpose(1, 2) for x in (key, value))
     mask = attention_mask if attention_mask is None else attention_mask[..., :1, :]
     out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
     return out.transpose(1, 2).contiguous(), None

@@ -16,6 +16,11 @@ from tests.calig import zoo
 FAMILIES = list(zoo.FAMILIES)
 
 
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """To rounding: where the head reads one row, the last block is run for that row alone."""
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+
+
 def prepared(name: str) -> tuple[Any, Classifier, Batch]:
     pretrained = zoo.load(name)
     encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
@@ -58,17 +63,17 @@ class TestEveryFamily:
         for mine, theirs in zip(states, own, strict=True):
             assert torch.equal(mine, theirs)
 
-    def test_entering_at_any_depth_is_bit_equal_to_the_whole_forward(self, name: str) -> None:
+    def test_entering_at_any_depth_is_the_whole_forward(self, name: str) -> None:
         _, classifier, batch = prepared(name)
         whole = classifier.run(batch)
         for depth in range(classifier.depth + 1):
-            assert torch.equal(classifier.run_from(depth, whole.states[depth], batch), whole.logits)
+            close(classifier.run_from(depth, whole.states[depth], batch), whole.logits)
 
     def test_entering_works_before_anything_was_run(self, name: str) -> None:
         _, first, batch = prepared(name)
         states = first.run(batch).states
         _, fresh, _ = prepared(name)
-        assert torch.equal(fresh.run_from(1, states[1], batch), first.run(batch).logits)
+        close(fresh.run_from(1, states[1], batch), first.run(batch).logits)
 
     def test_what_lies_below_the_entered_depth_is_not_used(self, name: str) -> None:
         pretrained, classifier, batch = prepared(name)
@@ -77,7 +82,7 @@ class TestEveryFamily:
             for parameter in classifier._blocks[0].parameters():
                 parameter.data.fill_(float("nan"))
         pretrained.model.get_input_embeddings().weight.data.fill_(float("nan"))
-        assert torch.equal(classifier.run_from(1, whole.states[1], batch), whole.logits)
+        close(classifier.run_from(1, whole.states[1], batch), whole.logits)
 
     def test_a_baseline_changes_content_embeddings_alone(self, name: str) -> None:
         pretrained, classifier, batch = prepared(name)
