@@ -20,6 +20,9 @@ Float64 = npt.NDArray[np.float64]
 
 RULES = ("auto", "midpoint", "trapezoid", "gauss-kronrod", "gauss-legendre")
 
+_GAUSS = 256
+"""Nodes of the finest Gauss–Legendre rung: finding more takes longer than a mesh does with less."""
+
 _LEFT = 0.8
 """Share of the tolerance that the panels which are not halved may hold together."""
 
@@ -117,7 +120,7 @@ def rule(name: str, max_nodes: int, steps: int | None = None) -> Rule:
     """The rule of a name, of at most `max_nodes` nodes, or of exactly `steps`.
 
     Rungs of `midpoint`: 2, 6, 18, 54, …; of `trapezoid`: 3, 5, 9, 17, …; of `gauss-kronrod`: 3, 7, 15, 31, 63, each
-    the optimal extension of the one before (Patterson 1968); of `gauss-legendre`: 4, 8, 16, …, which share no nodes.
+    the optimal extension of the one before (Patterson 1968); of `gauss-legendre`: 4, 8, …, 256, which share no nodes.
 
     Raises
     ------
@@ -141,7 +144,8 @@ def rule(name: str, max_nodes: int, steps: int | None = None) -> Rule:
         first, grow = {"midpoint": (2, 3), "trapezoid": (2, 2), "gauss-legendre": (4, 2)}.get(name, (0, 0))
         extra = name == "trapezoid"
         counts = list(forms or (first * grow**k + extra for k in range(64)))
-        counts = [n for k, n in enumerate(counts) if n <= max_nodes or k == 0]
+        most = min(max_nodes, _GAUSS) if name == "gauss-legendre" else max_nodes
+        counts = [n for k, n in enumerate(counts) if n <= most or k == 0]
     nodes = tuple(_nodes(name, n) for n in counts)
     linear = name in ("midpoint", "trapezoid")
     weights = tuple(linear_panels(x) if linear else polynomial_panels(x) for x in nodes)

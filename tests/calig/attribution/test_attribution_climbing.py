@@ -90,9 +90,9 @@ def test_every_rule_climbs_to_the_tolerance_and_says_no_less_than_the_truth(
 ) -> None:
     path = bumps(0.37, width=0.08)
     run = Run(path)
-    (climbed,) = run.climb(rule(name, 5000), tolerance, start=12 if name == "auto" else 0)
+    (climbed,) = run.climb(rule(name, 500), tolerance, start=12 if name == "auto" else 0)
     error = relative(climbed.verdict.integral, integral(path))
-    assert climbed.converged or (name in ("midpoint", "gauss-kronrod") and tolerance == 1e-5)
+    assert climbed.converged or (tolerance == 1e-5 and name != "auto")
     assert error <= climbed.verdict.estimate + 1e-7
     if climbed.converged:
         assert climbed.verdict.estimate <= tolerance

@@ -82,7 +82,7 @@ def test_rungs_depend_on_the_document_alone(name: str) -> None:
     pretrained, texts = zoo.load(name), [*zoo.TEXTS, "not bad", "a warm film of ideas"]
 
     def nodes(asked: list[str], budget: int | None = None) -> list[list[int]]:
-        explainer = zoo.explainer(name, pretrained=pretrained, max_nodes=54, token_budget=budget)
+        explainer = zoo.explainer(name, pretrained=pretrained, tolerance=1e-4, token_budget=budget)
         return [a.nodes.tolist() for a in explainer.explain(asked)]
 
     alone = [nodes([text])[0] for text in texts]

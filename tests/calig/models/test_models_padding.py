@@ -64,10 +64,14 @@ class TestVariants:
                 own = alone(pretrained, text)
                 torch.testing.assert_close(whole.logits[row], own, rtol=1e-9, atol=1e-10)
                 torch.testing.assert_close(
-                    classifier.run(batch.rows(torch.tensor([row, row]))).logits[1], own, rtol=1e-9, atol=1e-10
+                    classifier.run(batch.rows(torch.tensor([row, row]), batch.mask.shape[1])).logits[1],
+                    own,
+                    rtol=1e-9,
+                    atol=1e-10,
                 )
             for depth, state in enumerate(whole.states):
-                assert torch.equal(classifier.run_from(depth, state, batch), whole.logits)
+                entered = classifier.run_from(depth, state, batch)
+                torch.testing.assert_close(entered, whole.logits, rtol=1e-12, atol=1e-13)
             assert pretrained.model.config.to_dict() == before
 
     def test_explanations_are_complete_and_do_not_depend_on_company(self, name: str, variant: str) -> None:

@@ -146,10 +146,11 @@ def test_a_literal_special_token_in_the_text_is_content(
 def test_rows_are_picked_together() -> None:
     encoder = encoder_of("bert")
     batch = encoder.batch(encoder.encode(zoo.TEXTS), torch.device("cpu"))
-    picked = batch.rows(torch.tensor([3, 0, 3]))
-    for name, value in batch.inputs.items():
-        assert torch.equal(picked.inputs[name], value[[3, 0, 3]])
-    assert torch.equal(picked.content, batch.content[[3, 0, 3]])
+    for length in (batch.mask.shape[1], 5):
+        picked = batch.rows(torch.tensor([3, 0, 3]), length)
+        for name, value in batch.inputs.items():
+            assert torch.equal(picked.inputs[name], value[[3, 0, 3], :length])
+        assert torch.equal(picked.content, batch.content[[3, 0, 3], :length])
 
 
 def test_a_length_above_the_model_s_is_refused() -> None:
