@@ -140,6 +140,17 @@ class MethodConfig(_Section):
     max_nodes: Integer = Field(
         default=486, ge=6, title="Most nodes", description="Quadrature nodes at most, per document and depth."
     )
+    rule: Literal["auto", "midpoint", "trapezoid", "gauss-kronrod", "gauss-legendre"] = Field(
+        default="auto",
+        title="Quadrature rule",
+        description="auto: a mesh that each document refines for itself; or a ladder of one kind of rule.",
+    )
+    steps: Integer | None = Field(
+        default=None,
+        ge=1,
+        title="Fixed steps",
+        description="Exactly so many nodes, whatever the error; empty: as many as the tolerance takes.",
+    )
     max_length: Integer | None = Field(
         default=None,
         ge=1,
