@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 import sys
 import threading
@@ -81,7 +82,8 @@ def tracking(key: str, total: int, what: str = "attributing") -> Iterator[Tracke
                 if not console.is_terminal and beat % _QUIETER == 0:
                     console.print(tracker.text)
 
-        thread = threading.Thread(target=keep_publishing, daemon=True)
+        within_run = contextvars.copy_context().run  # Prefect tells by it whose artifact this is
+        thread = threading.Thread(target=within_run, args=(keep_publishing,), daemon=True)
         thread.start()
         try:
             yield tracker

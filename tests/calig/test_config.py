@@ -43,6 +43,8 @@ def test_defaults_are_the_documented_ones(audit):
         "baseline": "pad",
         "tolerance": 1e-2,
         "max_nodes": 486,
+        "rule": "auto",
+        "steps": None,
         "max_length": None,
         "fusion": "column",
         "weight": 0.5,
