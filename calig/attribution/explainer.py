@@ -177,19 +177,21 @@ class Explainer:
         return [item for item, _ in self._run(documents, targets, progress)]
 
     def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
-        """Learn a step schedule from how documents climb under the present one; `progress` as in `attribute`."""
-        exact = replace(
-            self.method, rule="auto", steps=None, tolerance=self.method.tolerance / PILOT_EXACTNESS
-        )
-        pilot = Explainer(
-            self.pretrained, exact, Schedule.for_pilot(self.depth), self._engine.passes.token_budget
-        )
+        """Learn a step schedule from documents that are integrated more exactly; `progress` as in `attribute`.
+
+        With fixed steps there is nothing to learn but the time that they take.
+        """
+        fixed = self.method.steps is not None
+        exact = replace(self.method, rule="auto", tolerance=self.method.tolerance / PILOT_EXACTNESS)
+        finely = Schedule.for_pilot(self.depth)
+        budget = self._engine.passes.token_budget
+        pilot = self if fixed else Explainer(self.pretrained, exact, finely, budget)
         start = time.perf_counter()
         results = pilot._run(documents, None, progress, keep=True)
         seconds = (time.perf_counter() - start) / max(1, len(documents))
         explained = [depths for item, depths in results if isinstance(item, Attribution)]
         samples = [[d.samples for d in depth if d.samples] for depth in zip(*explained, strict=True)]
-        if self.method.steps is not None or not samples:
+        if fixed or not samples:
             return replace(self.schedule, seconds_per_document=seconds)
         return learn(self._engine.rule, samples, self.method.tolerance, seconds)
 

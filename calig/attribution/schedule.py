@@ -98,12 +98,22 @@ def learn(
     tolerance
         The method's.
     seconds_per_document
-        What the pilot's documents took.
+        What the pilot's documents took; the schedule's are in proportion to the block passes it asks for.
     """
     learnt = [_learn(kind, [_Replay(samples) for samples in depth], tolerance) for depth in pilot]
+    spent = _passes([float(np.mean([s.evaluated for s in depth])) for depth in pilot])
+    needed = _passes([nodes for _, _, nodes in learnt])
     return Schedule(
-        tuple(start for start, _ in learnt), tuple(factor for _, factor in learnt), seconds_per_document
+        tuple(start for start, _, _ in learnt),
+        tuple(factor for _, factor, _ in learnt),
+        seconds_per_document * needed / spent,
     )
+
+
+def _passes(nodes: Sequence[float]) -> float:
+    """Block passes of so many nodes per depth 0..L, and of both ends."""
+    blocks = len(nodes) - 1
+    return 2 * blocks + sum(n * (blocks - depth) for depth, n in enumerate(nodes))
 
 
 class _Replay:
@@ -133,12 +143,14 @@ class _Replay:
         )
 
 
-def _learn(kind: Rule, replays: list[_Replay], tolerance: float) -> tuple[int, float]:
+def _learn(kind: Rule, replays: list[_Replay], tolerance: float) -> tuple[int, float, float]:
+    """Start, factor, and the nodes that a document then takes on average."""
     usual, starts = (_MESH, (6, 8, 10, 12, 16)) if isinstance(kind, Mesh) else (0, (0, 1, 2))
     factor = _honest(kind, usual, replays, tolerance, _FACTORS)
     costs = {start: _climb(kind, start, factor, replays, tolerance)[1] for start in starts}
     start = max(s for s, cost in costs.items() if cost <= _AS_CHEAP * min(costs.values()))
-    return start, _honest(kind, start, replays, tolerance, [f for f in _FACTORS if f >= factor])
+    final = _honest(kind, start, replays, tolerance, [f for f in _FACTORS if f >= factor])
+    return start, final, _climb(kind, start, final, replays, tolerance)[1]
 
 
 def _honest(
