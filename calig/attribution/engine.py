@@ -141,8 +141,8 @@ class Engine:
 
     def _warn_of_degenerate(self, batch: Batch, clean: Tensor, base: Tensor) -> None:
         """Warn, once, of a baseline whose states vanish: the whole path then normalises to one state."""
-        content = batch.content
-        small = base[content].norm(dim=-1) <= _DEGENERATE * clean[content].norm(dim=-1)
+        own, left = clean[batch.content].norm(dim=-1), base[batch.content].norm(dim=-1)
+        small = own.isfinite() & (left <= _DEGENERATE * own)
         if not self._warned and bool(small.any()):
             self._warned = True
             log.warning(
