@@ -78,7 +78,7 @@ def test_errors_that_the_defects_do_not_show_raise_the_factor() -> None:
 def test_under_what_is_learnt_no_pilot_document_is_accepted_that_should_not_be(name: str) -> None:
     kind: Rule = rule(name, 486)
     documents = pilot(0.1, hidden=2.0)
-    learnt = learn(kind, [documents], TOLERANCE, 1.0)
+    learnt = learn(kind, [documents, documents], TOLERANCE, 1.0)
     for samples in documents:
         fine = samples.nodes
         values, outputs = samples.at(fine)
