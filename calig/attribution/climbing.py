@@ -91,7 +91,7 @@ def judge(kind: Rule, nodes: Sequence[Float64], samples: Sequence[Samples], fact
         parts = (np.abs(smooth) + np.abs(defects) / 4) * _ratio(sizes, scales)
         parts = factor * _ratio(parts, np.linalg.norm(integrals, axis=1)[:, None])
         for i, integral, part in zip(members, integrals, parts, strict=True):
-            verdicts[i] = Verdict(integral, float(part.sum()), part)
+            verdicts[i] = Verdict(integral, part)
     return [verdict for verdict in verdicts if verdict is not None]
 
 
@@ -147,14 +147,14 @@ def climb(
     climbing = list(range(len(samples)))
     least, vain = np.full(len(samples), np.inf), np.zeros(len(samples), dtype=int)
     while climbing:
-        rows = [(i, a) for i in climbing for a in samples[i].missing(nodes[i])]
+        asked = {i: new for i in climbing if (new := samples[i].missing(nodes[i]))}
+        rows = [(i, node) for i, new in asked.items() for node in new]
         values, outputs = evaluate(rows) if rows else ([], np.empty(0))
         at = 0
-        for i in climbing:
-            new = samples[i].missing(nodes[i])
-            if new:
-                samples[i].add(new, np.stack(values[at : at + len(new)]), outputs[at : at + len(new)])
-                at += len(new)
+        for i, new in asked.items():
+            mine = slice(at, at + len(new))
+            samples[i].add(new, np.stack(values[mine]), outputs[mine])
+            at += len(new)
         verdicts = judge(kind, [nodes[i] for i in climbing], [samples[i] for i in climbing], factor)
         above = []
         for i, verdict in zip(climbing, verdicts, strict=True):

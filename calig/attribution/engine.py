@@ -20,8 +20,8 @@ from torch import Tensor
 
 from calig.attribution.climbing import Samples, climb
 from calig.attribution.method import Method
-from calig.attribution.passes import End, Passes, contribution, output_of
-from calig.attribution.quadrature import Float64, rule
+from calig.attribution.passes import End, Passes, contribution, numbers, output_of
+from calig.attribution.quadrature import Float64
 from calig.attribution.schedule import Schedule
 from calig.models.classifier import Classifier
 from calig.models.text import Batch, EncodedText, TextEncoder
@@ -85,9 +85,15 @@ class Engine:
         self.encoder = encoder
         self.method = method
         self.schedule = schedule
-        self.rule = rule(method.rule, method.max_nodes, method.steps)
+        self.rule = method.quadrature
         self.passes = Passes(classifier, baseline, method.output, token_budget)
         self._warned = False
+
+    def with_method(self, method: Method, schedule: Schedule) -> Engine:
+        """The same model and baseline under another method and schedule."""
+        return Engine(
+            self.classifier, self.encoder, method, self.passes.baseline, schedule, self.passes.token_budget
+        )
 
     def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Group texts of similar length, shorter first, so that longest × count stays within two token budgets."""
@@ -111,10 +117,10 @@ class Engine:
         batch = self.encoder.batch(texts, self.classifier.device)
         clean, targets, context, norms = self.passes.at_input(batch, choose)
         base = self.passes.at_baseline(batch, targets)
-        logits = clean.logits.cpu().numpy()
-        finite = np.isfinite(logits).all(axis=1)
-        outputs = output_of(clean.logits, targets, self.method.output).cpu().numpy()
-        baselines = output_of(base.logits, targets, self.method.output).cpu().numpy()
+        logits = numbers(clean.logits)
+        outputs = numbers(output_of(clean.logits, targets, self.method.output))
+        baselines = numbers(output_of(base.logits, targets, self.method.output))
+        finite = np.flatnonzero(np.isfinite(logits).all(axis=1) & np.isfinite(baselines)).tolist()
         self._warn_of_degenerate(batch, clean.states[0], base.states[0])
         depths = [
             self._integrate(depth, texts, batch, clean, base, targets, outputs, baselines, finite)
@@ -141,9 +147,10 @@ class Engine:
 
     def _warn_of_degenerate(self, batch: Batch, clean: Tensor, base: Tensor) -> None:
         """Warn, once, of a baseline whose states vanish: the whole path then normalises to one state."""
+        if self._warned:
+            return
         own, left = clean[batch.content].norm(dim=-1), base[batch.content].norm(dim=-1)
-        small = own.isfinite() & (left <= _DEGENERATE * own)
-        if not self._warned and bool(small.any()):
+        if bool((own.isfinite() & (left <= _DEGENERATE * own)).any()):
             self._warned = True
             log.warning(
                 "method.baseline: %s leaves hidden states of (nearly) zero, whose scale this model's normalisation "
@@ -161,25 +168,23 @@ class Engine:
         targets: Tensor,
         outputs: Float64,
         baselines: Float64,
-        finite: np.ndarray,
+        finite: Sequence[int],
     ) -> list[DepthResult]:
-        """Climb every text at one depth."""
+        """Climb, at one depth, every text whose outputs are finite."""
         start, delta = base.states[depth], clean.states[depth] - base.states[depth]
         ends = [contribution(end.gradients[depth], delta) for end in (base, clean)]
-        at_base, at_input = (part.double().cpu().numpy() for part in ends)
-        usable = [i for i in range(len(texts)) if finite[i] and np.isfinite(baselines[i])]
+        at_base, at_input = (numbers(part) for part in ends)
         samples = [
             Samples(
                 (at_base[i, : len(texts[i])], float(baselines[i])),
                 (at_input[i, : len(texts[i])], float(outputs[i])),
             )
-            for i in usable
+            for i in finite
         ]
-
         lengths = [len(text) for text in texts]
 
         def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64]:
-            own = [(usable[i], node) for i, node in rows]
+            own = [(finite[i], node) for i, node in rows]
             values, found = self.passes.along(depth, batch, start, delta, targets, own, lengths)
             return [row[: len(texts[i])] for row, (i, _) in zip(values, own, strict=True)], found
 
@@ -193,7 +198,7 @@ class Engine:
             fixed=self.method.steps is not None,
         )
         results = [DepthResult(np.full(len(text), np.nan), np.nan, np.nan, False, 0, None) for text in texts]
-        for i, mine, end in zip(usable, samples, climbed, strict=True):
+        for i, mine, end in zip(finite, samples, climbed, strict=True):
             ig = end.verdict.integral
             results[i] = DepthResult(
                 ig=ig,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from calig.attribution.fusion import column
 from calig.attribution.heads import Target, choose, class_index, fit
 from calig.attribution.method import ENGINE_VERSION, Method
 from calig.attribution.passes import give_back_memory
-from calig.attribution.quadrature import Float64, rule
+from calig.attribution.quadrature import Float64
 from calig.attribution.schedule import PILOT_EXACTNESS, Schedule, learn
 from calig.errors import DocumentError, InputError
 from calig.models.classifier import Classifier
@@ -38,7 +38,7 @@ class Explainer:
     method
         The method's choices.
     schedule
-        A pilot's step schedule; None: every document climbs its own ladder from the bottom.
+        A pilot's step schedule; None: every document climbs from where any may begin.
     token_budget
         Tokens in flight at once (rows × length); None: by device.
 
@@ -66,7 +66,7 @@ class Explainer:
             encoder,
             method,
             self._baseline(classifier),
-            schedule or Schedule.default(rule(method.rule, method.max_nodes, method.steps), classifier.depth),
+            schedule or Schedule.default(method.quadrature, classifier.depth),
             token_budget,
         )
 
@@ -174,26 +174,26 @@ class Explainer:
         progress
             Called with the number of documents just done.
         """
-        return [item for item, _ in self._run(documents, targets, progress)]
+        found = {i: item for i, item, _ in self._run(self._engine, documents, targets, progress)}
+        return [found[i] for i in range(len(documents))]
 
     def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
         """Learn a step schedule from documents that are integrated more exactly; `progress` as in `attribute`.
 
         With fixed steps there is nothing to learn but the time that they take.
         """
+        engine = self._engine
         fixed = self.method.steps is not None
         exact = replace(self.method, rule="auto", tolerance=self.method.tolerance / PILOT_EXACTNESS)
-        finely = Schedule.for_pilot(self.depth)
-        budget = self._engine.passes.token_budget
-        pilot = self if fixed else Explainer(self.pretrained, exact, finely, budget)
+        finely = engine if fixed else engine.with_method(exact, Schedule.for_pilot(self.depth))
         start = time.perf_counter()
-        results = pilot._run(documents, None, progress, keep=True)
+        results = sorted(self._run(finely, documents, None, progress), key=lambda result: result[0])
         seconds = (time.perf_counter() - start) / max(1, len(documents))
-        explained = [depths for item, depths in results if isinstance(item, Attribution)]
+        explained = [depths for _, item, depths in results if isinstance(item, Attribution)]
         samples = [[d.samples for d in depth if d.samples] for depth in zip(*explained, strict=True)]
         if fixed or not samples:
             return replace(self.schedule, seconds_per_document=seconds)
-        return learn(self._engine.rule, samples, self.method.tolerance, seconds)
+        return learn(engine.rule, samples, self.method.tolerance, seconds)
 
     def class_index(self, target: Target) -> int | None:
         """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""
@@ -224,20 +224,21 @@ class Explainer:
 
     def _run(
         self,
+        engine: Engine,
         documents: Sequence[Document],
         targets: Sequence[Target] | None,
         progress: Callable[[int], None] | None,
-        keep: bool = False,
-    ) -> list[tuple[Attribution | Failure, list[DepthResult]]]:
+    ) -> Iterator[tuple[int, Attribution | Failure, list[DepthResult]]]:
+        """Each document's place, result, and what the engine found at each depth; as they are done, not in order."""
         for target in set(targets or ()):
             self.class_index(target)
-        done: dict[int, tuple[Attribution | Failure, list[DepthResult]]] = {}
+        failures: dict[int, Failure] = {}
         for i, document in enumerate(documents):
             if _SURROGATE.search(document.text + "\n" + (document.pair or "")):
                 detail = f"{_noun(document)} holds half a surrogate pair, which is no character"
-                done[i] = Failure(document.key, "undecodable", detail), []
-        readable = [i for i in range(len(documents)) if i not in done]
-        texts = self._engine.encoder.encode([_input(documents[i]) for i in readable])
+                failures[i] = Failure(document.key, "undecodable", detail)
+        readable = [i for i in range(len(documents)) if i not in failures]
+        texts = engine.encoder.encode([_input(documents[i]) for i in readable])
         encoded = dict(zip(readable, texts, strict=True))
         for i, text in encoded.items():
             if text.is_special.all():
@@ -245,11 +246,12 @@ class Explainer:
                 of_pair = documents[i].pair is not None
                 detail = "both texts are empty" if of_pair else "the text is empty"
                 detail = detail if blank else "the tokenizer finds no token in it"
-                done[i] = Failure(documents[i].key, "empty", detail), []
-        if progress and done:
-            progress(len(done))
-        todo = [i for i in range(len(documents)) if i not in done]
-        for group in self._engine.pack([len(encoded[i]) for i in todo]):
+                failures[i] = Failure(documents[i].key, "empty", detail)
+        yield from ((i, failure, []) for i, failure in failures.items())
+        if progress and failures:
+            progress(len(failures))
+        todo = [i for i in range(len(documents)) if i not in failures]
+        for group in engine.pack([len(encoded[i]) for i in todo]):
             members = [todo[g] for g in group]
 
             def chosen(row: int, logits: Float64, members: list[int] = members) -> int:
@@ -258,15 +260,14 @@ class Explainer:
                 return choose(target, documents[i], logits, self.head, self.classes)
 
             start = time.perf_counter()
-            results = self._engine.explain([encoded[i] for i in members], chosen)
+            results = engine.explain([encoded[i] for i in members], chosen)
             spent = (time.perf_counter() - start) / max(1, sum(r.block_passes for r in results))
             for i, result in zip(members, results, strict=True):
                 item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
-                done[i] = item, (result.depths if keep else [])
+                yield i, item, result.depths
             give_back_memory()
             if progress:
                 progress(len(members))
-        return [done[i] for i in range(len(documents))]
 
     def _finish(
         self, document: Document, text: EncodedText, result: TextResult, seconds: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from calig.attribution.quadrature import RULES, rule
+from calig.attribution.quadrature import RULES, Rule, rule
 from calig.errors import InputError
 
 ENGINE_VERSION = 2
@@ -72,9 +72,14 @@ class Method:
         if self.max_nodes < 6:
             raise InputError(f"method.max_nodes: {self.max_nodes} must be 6 or more, to climb at all")
         try:
-            rule(self.rule, self.max_nodes, self.steps)
+            _ = self.quadrature
         except ValueError as error:
             raise InputError(f"method.steps: {error}") from error
+
+    @property
+    def quadrature(self) -> Rule:
+        """The rule, up to its most nodes or with its fixed steps."""
+        return rule(self.rule, self.max_nodes, self.steps)
 
     def identity(self) -> dict[str, object]:
         """The choices that change stored numbers: what attribution and schedule keys are made of."""

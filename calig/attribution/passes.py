@@ -94,20 +94,16 @@ class Passes:
 
         def run(first: int, last: int, _longest: int) -> None:
             found = self.classifier.run(self._some(batch, first, last), attention=True)
-            rows = found.logits.detach().double().cpu().numpy()
-            finite = np.isfinite(rows).all(axis=1)
-            chosen = [
-                choose(first + i, row) if ok else 0
-                for i, (row, ok) in enumerate(zip(rows, finite, strict=True))
-            ]
+            rows = numbers(found.logits.detach())
+            chosen = [choose(first + i, row) if np.isfinite(row).all() else 0 for i, row in enumerate(rows)]
             targets = torch.tensor(chosen, device=self.classifier.device)
             end, gradients = self._end(found, targets, found.probabilities)
             relevance = [
                 (_wide(a.detach()) * _wide(g)).mean(dim=1)
                 for a, g in zip(found.probabilities, gradients, strict=True)
             ]
-            context = _numbers(torch.stack([r.sum(dim=1) for r in relevance], dim=1))
-            norm = _numbers(torch.stack([r.abs().sum(dim=(1, 2)) for r in relevance], dim=1))
+            context = numbers(torch.stack([r.sum(dim=1) for r in relevance], dim=1))
+            norm = numbers(torch.stack([r.abs().sum(dim=(1, 2)) for r in relevance], dim=1))
             contexts.append(context)
             norms.append(norm)
             ends.append(end)
@@ -170,7 +166,7 @@ class Passes:
             outputs[first:last] = output.detach()
 
         self._in_chunks([lengths[i] for i, _ in rows], run)
-        return _numbers(values), _numbers(outputs)
+        return numbers(values), numbers(outputs)
 
     def _end(self, found: Pass, targets: Tensor, others: Sequence[Tensor]) -> tuple[End, Sequence[Tensor]]:
         """Gradients of the output at every state, and at other tensors of the pass."""
@@ -237,9 +233,10 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(torch.float32, tensor.dtype))
 
 
-def _numbers(tensor: Tensor) -> Float64:
-    numbers: Float64 = tensor.double().cpu().numpy()
-    return numbers
+def numbers(tensor: Tensor) -> Float64:
+    """The same in float64, on the CPU."""
+    found: Float64 = tensor.double().cpu().numpy()
+    return found
 
 
 def _only_out_of_memory(error: RuntimeError, rows: int) -> None:

@@ -20,20 +20,21 @@ Float64 = npt.NDArray[np.float64]
 
 RULES = ("auto", "midpoint", "trapezoid", "gauss-kronrod", "gauss-legendre")
 
-_GAUSS = 256
-"""Nodes of the finest Gauss–Legendre rung: finding more takes longer than a mesh does with less."""
-
 _LEFT = 0.8
 """Share of the tolerance that the panels which are not halved may hold together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What one document's samples amount to: the integral (T,), the estimate, and each panel's part of it (p,)."""
+    """What one document's samples amount to: the integral (T,), and each panel's part of the error estimate (p,)."""
 
     integral: Float64
-    estimate: float
     parts: Float64
+
+    @property
+    def estimate(self) -> float:
+        """The estimated relative error."""
+        return float(self.parts.sum())
 
 
 class Rule(Protocol):
@@ -77,7 +78,7 @@ class Mesh:
     def next(self, nodes: Float64, verdict: Verdict, tolerance: float) -> Float64 | None:
         """Halve the fewest panels that leave the others well within the tolerance."""
         worst = np.argsort(-verdict.parts, kind="stable")
-        left = verdict.parts.sum() - np.cumsum(verdict.parts[worst])
+        left = verdict.estimate - np.cumsum(verdict.parts[worst])
         count = int(np.argmax(left <= _LEFT * tolerance)) + 1
         halved = worst[: min(count, self.max_nodes - len(nodes))]
         if len(halved) == 0:
@@ -89,35 +90,47 @@ class Mesh:
         return spline_panels(nodes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Ladder:
-    """Rules of ever more nodes; `start` is the rung to begin with. Nodes serve every rung that they are in."""
+    """Rules of one name and ever more nodes; `start` is the rung to begin with. Nodes serve every rung they are in."""
 
-    rungs: tuple[Float64, ...]
-    weights: tuple[Float64, ...]
-    ends: bool
+    name: str
+    counts: tuple[int, ...]
+
+    @property
+    def ends(self) -> bool:
+        """Of these rules, the trapezoid's alone has them."""
+        return self.name == "trapezoid"
 
     def first(self, start: int) -> Float64:
         """Nodes of rung `start`, or of the last."""
-        return self.rungs[min(start, len(self.rungs) - 1)]
+        return _nodes(self.name, self.counts[min(start, len(self.counts) - 1)])
 
     def next(self, nodes: Float64, verdict: Verdict, tolerance: float) -> Float64 | None:
         """Nodes of the rung above."""
-        rung = self._rung(nodes)
-        return self.rungs[rung + 1] if rung + 1 < len(self.rungs) else None
+        above = self.counts.index(len(nodes)) + 1
+        return _nodes(self.name, self.counts[above]) if above < len(self.counts) else None
 
     def panels(self, nodes: Float64) -> Float64:
         """The rung's own weights, for every document the same."""
-        weights = self.weights[self._rung(nodes)]
+        weights = _panels(self.name, nodes.shape[-1])
         return np.broadcast_to(weights, (*nodes.shape[:-1], *weights.shape))
 
-    def _rung(self, nodes: Float64) -> int:
-        return [len(rung) for rung in self.rungs].index(nodes.shape[-1])
+
+_LEAST = {"auto": 4, "midpoint": 1, "trapezoid": 2, "gauss-kronrod": 3, "gauss-legendre": 1}
+"""Fewest nodes of each rule."""
+
+_RUNGS = {
+    "midpoint": tuple(2 * 3**k for k in range(64)),
+    "trapezoid": tuple(2 * 2**k + 1 for k in range(64)),
+    "gauss-kronrod": (3, 7, 15, 31, 63),
+    "gauss-legendre": tuple(4 * 2**k for k in range(7)),
+}
+"""Nodes per rung. Finding those of Gauss–Legendre's next would take longer than a mesh does with less."""
 
 
-@cache
 def rule(name: str, max_nodes: int, steps: int | None = None) -> Rule:
-    """The rule of a name, of at most `max_nodes` nodes, or of exactly `steps`.
+    """The rule of a name, of at most `max_nodes` nodes (or its coarsest), or of exactly `steps`.
 
     Rungs of `midpoint`: 2, 6, 18, 54, …; of `trapezoid`: 3, 5, 9, 17, …; of `gauss-kronrod`: 3, 7, 15, 31, 63, each
     the optimal extension of the one before (Patterson 1968); of `gauss-legendre`: 4, 8, …, 256, which share no nodes.
@@ -127,31 +140,19 @@ def rule(name: str, max_nodes: int, steps: int | None = None) -> Rule:
     ValueError
         The rule has no form with so many steps; says which it has.
     """
-    if name == "auto":
-        least, forms = 4, None
-    elif name == "gauss-kronrod":
-        least, forms = 3, (3, 7, 15, 31, 63)
-    else:
-        least, forms = {"midpoint": 1, "trapezoid": 2, "gauss-legendre": 1}[name], None
-    if steps is not None and (steps < least or (forms and steps not in forms)):
-        allowed = f"one of {', '.join(map(str, forms))}" if forms else f"{least} or more"
+    forms = _RUNGS[name] if name == "gauss-kronrod" else None
+    if steps is not None and (steps < _LEAST[name] or (forms and steps not in forms)):
+        allowed = f"one of {', '.join(map(str, forms))}" if forms else f"{_LEAST[name]} or more"
         raise ValueError(f"{name} takes {allowed} steps, not {steps}")
     if name == "auto":
         return Mesh(max_nodes, steps)
     if steps is not None:
-        counts = [steps]
-    else:
-        first, grow = {"midpoint": (2, 3), "trapezoid": (2, 2), "gauss-legendre": (4, 2)}.get(name, (0, 0))
-        extra = name == "trapezoid"
-        counts = list(forms or (first * grow**k + extra for k in range(64)))
-        most = min(max_nodes, _GAUSS) if name == "gauss-legendre" else max_nodes
-        counts = [n for k, n in enumerate(counts) if n <= most or k == 0]
-    nodes = tuple(_nodes(name, n) for n in counts)
-    linear = name in ("midpoint", "trapezoid")
-    weights = tuple(linear_panels(x) if linear else polynomial_panels(x) for x in nodes)
-    return Ladder(nodes, weights, ends=name == "trapezoid")
+        return Ladder(name, (steps,))
+    coarsest, *finer = _RUNGS[name]
+    return Ladder(name, (coarsest, *(count for count in finer if count <= max_nodes)))
 
 
+@cache
 def _nodes(name: str, count: int) -> Float64:
     if name == "midpoint":
         return (2 * np.arange(count) + 1) / (2 * count)
@@ -161,6 +162,12 @@ def _nodes(name: str, count: int) -> Float64:
         return (legendre.leggauss(count)[0] + 1) / 2
     table: dict[str, list[float]] = json.loads(files(__package__).joinpath("patterson.json").read_text())
     return np.sort(np.array(table["nodes"][:count]))
+
+
+@cache
+def _panels(name: str, count: int) -> Float64:
+    linear = name in ("midpoint", "trapezoid")
+    return linear_panels(_nodes(name, count)) if linear else polynomial_panels(_nodes(name, count))
 
 
 def breaks(nodes: Float64) -> Float64:

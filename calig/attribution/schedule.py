@@ -146,25 +146,24 @@ class _Replay:
 def _learn(kind: Rule, replays: list[_Replay], tolerance: float) -> tuple[int, float, float]:
     """Start, factor, and the nodes that a document then takes on average."""
     usual, starts = (_MESH, (6, 8, 10, 12, 16)) if isinstance(kind, Mesh) else (0, (0, 1, 2))
-    factor = _honest(kind, usual, replays, tolerance, _FACTORS)
+    factor, _ = _honest(kind, usual, replays, tolerance, _FACTORS)
     costs = {start: _climb(kind, start, factor, replays, tolerance)[1] for start in starts}
     start = max(s for s, cost in costs.items() if cost <= _AS_CHEAP * min(costs.values()))
-    final = _honest(kind, start, replays, tolerance, [f for f in _FACTORS if f >= factor])
-    return start, final, _climb(kind, start, final, replays, tolerance)[1]
+    return start, *_honest(kind, start, replays, tolerance, [f for f in _FACTORS if f >= factor])
 
 
 def _honest(
     kind: Rule, start: int, replays: list[_Replay], tolerance: float, factors: Sequence[float]
-) -> float:
-    """The smallest factor under which no pilot document is accepted that should not be, or the largest there is."""
+) -> tuple[float, float]:
+    """The smallest factor under which no pilot document is accepted that should not be, or the largest; and nodes."""
     for factor in factors:
-        climbed, _ = _climb(kind, start, factor, replays, tolerance)
+        climbed, nodes = _climb(kind, start, factor, replays, tolerance)
         if not any(
             c.converged and _ROOM * replay.error(c) > tolerance
             for replay, c in zip(replays, climbed, strict=True)
         ):
-            return factor
-    return factors[-1]
+            break
+    return factor, nodes
 
 
 def _climb(

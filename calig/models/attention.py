@@ -36,7 +36,7 @@ def capturing(model: PreTrainedModel, blocks: Sequence[nn.Module], where: str) -
     found: list[Tensor] = []
     with ExitStack() as stack:
         if where == "interface":
-            stack.enter_context(_implementation(model, _CAPTURE))
+            stack.enter_context(_implementation(model.config, _CAPTURE))
             _captured.probabilities = found
             stack.callback(lambda: delattr(_captured, "probabilities"))
         elif where == "outputs":
@@ -97,18 +97,12 @@ def of_first_row(block: nn.Module, names: Sequence[str], state: Tensor) -> Itera
     `names` are the linear maps in the block that make keys and values.
     """
     attention = block.get_submodule(names[0].rpartition(".")[0])
-    config: Any = attention.config
-    before = config._attn_implementation
-    hooks = [
-        block.get_submodule(name).register_forward_pre_hook(lambda _module, _args: (state,)) for name in names
-    ]
-    config._attn_implementation = _FIRST
-    try:
+    with ExitStack() as stack:
+        for name in names:
+            hook = block.get_submodule(name).register_forward_pre_hook(lambda _module, _args: (state,))
+            stack.callback(hook.remove)
+        stack.enter_context(_implementation(attention.config, _FIRST))
         yield
-    finally:
-        config._attn_implementation = before
-        for hook in hooks:
-            hook.remove()
 
 
 AttentionInterface.register(_FIRST, _attend_first)
@@ -117,13 +111,13 @@ AttentionMaskInterface.register(_CAPTURE, eager_mask)
 
 
 @contextmanager
-def _implementation(model: PreTrainedModel, name: str) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.config._attn_implementation = name
+def _implementation(config: Any, name: str) -> Iterator[None]:
+    before = config._attn_implementation
+    config._attn_implementation = name
     try:
         yield
     finally:
-        model.config._attn_implementation = before
+        config._attn_implementation = before
 
 
 def _collect_outputs(model: PreTrainedModel, found: list[Tensor], stack: ExitStack) -> None:
@@ -134,7 +128,7 @@ def _collect_outputs(model: PreTrainedModel, found: list[Tensor], stack: ExitSta
         found.extend(getattr(output, "attentions", None) or ())
 
     stack.enter_context(_hooks_kept(model))
-    stack.enter_context(_implementation(model, "eager"))
+    stack.enter_context(_implementation(model.config, "eager"))
     for hook in (
         model.register_forward_pre_hook(ask, with_kwargs=True),
         model.register_forward_hook(take),

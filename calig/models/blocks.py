@@ -6,8 +6,8 @@ models choose masks and rotary angles by a block's position in the list, or by i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -65,16 +65,10 @@ class Blocks(Sequence[nn.Module]):
 
         The state at depth 0 is made a leaf of the autograd graph: gradients reach this far and no further.
         """
-        leaf = self._entrance is None
-        modules = [Watched(block, states, leaf and i == 0) for i, block in enumerate(self)]
-        with ExitStack() as stack:
-            if self._entrance is not None:
-                hook = self._entrance.register_forward_pre_hook(
-                    lambda _module, args, kwargs: _with_first(_leaf(_first(args, kwargs)), args, kwargs),
-                    with_kwargs=True,
-                )
-                stack.callback(hook.remove)
-            stack.enter_context(self.replaced(modules))
+        modules = [
+            Watched(block, states, leaf=i == 0 and self._entrance is None) for i, block in enumerate(self)
+        ]
+        with self._through_entrance(_leaf), self.replaced(modules):
             yield modules[-1]
 
     @contextmanager
@@ -83,20 +77,31 @@ class Blocks(Sequence[nn.Module]):
 
         `returned` is how many things a block returns, as `Watched` found.
         """
-        with ExitStack() as stack:
-            if depth == 0 and self._entrance is not None:
-                hook = self._entrance.register_forward_pre_hook(
-                    lambda _module, args, kwargs: _with_first(state, args, kwargs), with_kwargs=True
-                )
-                stack.callback(hook.remove)
-                modules: list[nn.Module] = list(self)
-            else:
-                modules = [Passed(self[max(depth - 1, 0)], state, returned)] * depth
-                modules += [Fed(self[depth], state), *self[depth + 1 :]] if depth < len(self) else []
-            if self._first_row is not None and depth < len(self):
-                modules[-1] = FirstRow(self[-1], self._first_row, state if depth == len(self) - 1 else None)
-            stack.enter_context(self.replaced(modules))
+        through = self._through_entrance(lambda _: state) if depth == 0 else nullcontext()
+        modules: list[nn.Module] = list(self)
+        if depth > 0 or self._entrance is None:
+            modules = [Passed(self[max(depth - 1, 0)], state, returned)] * depth
+            modules += [Fed(self[depth], state), *self[depth + 1 :]] if depth < len(self) else []
+        if self._first_row is not None and depth < len(self):
+            modules[-1] = FirstRow(self[-1], self._first_row, state if depth == len(self) - 1 else None)
+        with through, self.replaced(modules):
             yield
+
+    @contextmanager
+    def _through_entrance(self, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Where there is an entrance, change the state at depth 0 that it is given."""
+        if self._entrance is None:
+            yield
+            return
+
+        def changed(_module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return _with_first(change(_first(args, kwargs)), args, kwargs)
+
+        hook = self._entrance.register_forward_pre_hook(changed, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 class _StandIn(nn.Module):
