@@ -376,6 +376,12 @@ def run(shared: Path, asked: argparse.Namespace) -> dict[str, Any]:
                 explain(pretrained, usable[PILOT_DOCUMENTS:][:documents])
             found["growth"].append({"documents": documents, **summary(spent, documents)})
         progress("documents, minilm")
+        found["nodes"] = []
+        for nodes in (16, 64, 256):
+            with measured(pretrained, 32) as spent:
+                explain(pretrained, usable[PILOT_DOCUMENTS:][:32], steps=nodes)
+            found["nodes"].append({"nodes": nodes, **summary(spent, 32)})
+        progress("nodes, minilm")
         counts = {32: 12 * scale, 128: 4 * scale, 512: 1 * scale}
         found["base"] = lengths(base_shaped(pretrained), long, counts, captum=False)
         progress("lengths, BERT-base shape")
@@ -458,6 +464,16 @@ def markdown(found: dict[str, Any]) -> str:
                 [
                     [str(r["documents"]), f"{r['documents_per_second']:.2f}", str(r["peak_mib"])]
                     for r in found["growth"]
+                ],
+            ),
+            "",
+            "## Nodes (minilm-sst2, 32 sentences of sst2-dev, so many at every depth)",
+            "",
+            *table(
+                ["nodes", "documents/s", "peak MiB"],
+                [
+                    [str(r["nodes"]), f"{r['documents_per_second']:.2f}", str(r["peak_mib"])]
+                    for r in found["nodes"]
                 ],
             ),
             "",

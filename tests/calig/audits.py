@@ -11,16 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from calig import stages
 from calig.config import AuditConfig, parse_config
-from tests.flows.material import MAX_TOKENS, WORDS, Row, audit_dict, save_model, select, write_parquet
+from tests.flows.material import WORDS, Row, audit_dict, random_bert, save_model, select, write_parquet
 
 Item = str | tuple[str, str]
 
@@ -28,23 +23,9 @@ Item = str | tuple[str, str]
 def save_head(folder: Path, names: Sequence[str], problem: str | None = None, seed: int = 0) -> Path:
     """Save a random BERT of 2 blocks with these outputs, which lie about zero, and the tests' tokenizer."""
     save_model(folder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = BertForSequenceClassification(
-            BertConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=16,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                intermediate_size=32,
-                max_position_embeddings=MAX_TOKENS,
-                initializer_range=0.4,
-                problem_type=problem,
-                id2label=dict(enumerate(names)),
-                label2id={name: index for index, name in enumerate(names)},
-            )
-        ).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    config = {"num_hidden_layers": 2, "initializer_range": 0.4, "problem_type": problem}
+    model = random_bert(len(tokenizer), names, seed, **config)
     with torch.no_grad():
         rows = tokenizer([" ".join(item) for item in pairs(40, seed=99)], padding=True, return_tensors="pt")
         model.classifier.bias -= model(**rows).logits.median(dim=0).values

@@ -53,36 +53,43 @@ def save_model(folder: Path, seed: int = 0, broken: bool = False) -> Path:
     """Save a random BERT classifier of 3 blocks and 16 dimensions, with its tokenizer, in the hub's layout."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     ids = {token: index for index, token in enumerate([*SPECIAL.values(), *WORDS, BROKEN])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = BertForSequenceClassification(
-            BertConfig(
-                vocab_size=len(ids),
-                hidden_size=16,
-                num_hidden_layers=3,
-                num_attention_heads=2,
-                intermediate_size=32,
-                max_position_embeddings=MAX_TOKENS,
-                initializer_range=0.3,
-                id2label=dict(enumerate(CLASSES)),
-                label2id={name: index for index, name in enumerate(CLASSES)},
-            )
-        )
+    model = random_bert(len(ids), CLASSES, seed, num_hidden_layers=3, initializer_range=0.3)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_TOKENS, **SPECIAL)
-    _balance(model.eval(), wrapped)
+    _balance(model, wrapped)
     if broken:
         with torch.no_grad():
             model.get_input_embeddings().weight[ids[BROKEN]] = float("nan")
     model.save_pretrained(folder)
     wrapped.save_pretrained(folder)
     return folder
+
+
+def random_bert(vocabulary: int, names: Sequence[str], seed: int, **config: Any) -> Any:
+    """A random BERT of 16 dimensions with these outputs, in eval mode."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertForSequenceClassification(
+            BertConfig(
+                vocab_size=vocabulary,
+                hidden_size=16,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=MAX_TOKENS,
+                id2label=dict(enumerate(names)),
+                label2id={name: index for index, name in enumerate(names)},
+                **config,
+            )
+        ).eval()
 
 
 def _balance(model: Any, tokenizer: Any) -> None:

@@ -78,7 +78,7 @@ def disturbed(family: zoo.Family, model: Any, block: int, change: Tensor) -> Ite
 
 
 @pytest.mark.usefixtures("in_double")
-@pytest.mark.parametrize("name", zoo.FEW)
+@pytest.mark.parametrize("name", zoo.FAMILIES)
 def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
     pretrained = zoo.load(name)
