@@ -33,7 +33,7 @@ from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
-from calig.records import Document, Head
+from calig.records import Document, Head, Modality
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.shards import ShardManifest, held, write_shard
@@ -52,7 +52,8 @@ SHARD_SECONDS = 60.0
 LOCK_SECONDS = 600.0
 """How long an audit waits for another one to finish writing the tables."""
 
-_VERSIONED = ("calig", "torch", "transformers", "tokenizers", "prefect", "duckdb", "pyarrow")
+_VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
+_CONTENT = ("text", "text_pair", "image", "image_bytes")
 _worker = threading.local()
 
 
@@ -62,7 +63,7 @@ class ModelChangedError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the audit needs to know of a model without loading it: hash, classes, depth L, and head."""
+    """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads."""
 
     id: str
     revision: str | None
@@ -70,6 +71,7 @@ class ModelCard:
     classes: tuple[str, ...]
     depth: int
     head: Head = "single_label"
+    modality: Modality = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +107,14 @@ def precheck(config: AuditConfig) -> None:
     """
     from calig.attribution.heads import fit
     from calig.models.heads import class_names, find_head
-    from calig.models.loading import read_config
+    from calig.models.loading import modality_of, read_config
 
     Warehouse.open(config.warehouse)
     model = read_config(config.model.id, config.model.revision)
     head = find_head(model, _head(config))
-    fit(method_of(config), head, class_names(model, head))
-    corpora.fingerprint(config.corpus)
+    modality = modality_of(model)
+    fit(method_of(config), head, class_names(model, head), modality)
+    corpora.fingerprint(config.corpus, modality)
 
 
 def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
@@ -120,7 +123,7 @@ def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
     from calig.attribution.method import Method
 
     method = Method(**config.method.model_dump())
-    return method if model is None else fit(method, model.head, model.classes)
+    return method if model is None else fit(method, model.head, model.classes, model.modality)
 
 
 def model_stamp(config: AuditConfig) -> str:
@@ -150,7 +153,9 @@ def describe_model(config: AuditConfig) -> ModelCard:
     fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
     depth = Explainer(pretrained, method_of(config)).depth
     revision = pretrained.revision or config.model.revision
-    return ModelCard(config.model.id, revision, fresh, pretrained.classes, depth, pretrained.head)
+    return ModelCard(
+        config.model.id, revision, fresh, pretrained.classes, depth, pretrained.head, pretrained.modality
+    )
 
 
 def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
@@ -164,6 +169,7 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
         warehouse.root,
         label_in_key=config.method.target == "label",
         head=model.head,
+        modality=model.modality,
     )
 
 
@@ -192,7 +198,7 @@ def learn_schedule(
             PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
         )
     )
-    documents = _documents(config, corpus, sorted(smallest.values()))
+    documents = _documents(config, model, corpus, sorted(smallest.values()))
     schedule = _explainer(config, model).pilot(documents, progress)
     write_atomic(path, schedule.to_json().encode())
     return path
@@ -223,7 +229,7 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
 def missing_shards(run: Run) -> list[list[int]]:
     """Row numbers (doc_id) of the documents not yet attributed under the run's key, grouped into shards.
 
-    A text that the corpus holds twice is attributed once.
+    A document that the corpus holds twice is attributed once.
     """
     rows = _rows(run.corpus, run.warehouse, None, ["doc_id", "doc_key"])
     seen = held(run.folder)
@@ -241,9 +247,9 @@ def attribute_shard(
 ) -> ShardManifest:
     """Explain some of the corpus's documents and write them as one shard, its manifest last."""
     start = time.perf_counter()
-    documents = _documents(run.config, run.corpus, doc_ids)
+    documents = _documents(run.config, run.model, run.corpus, doc_ids)
     items = _workers_explainer(run).attribute(documents, progress=progress)
-    return write_shard(run.folder, items, time.perf_counter() - start)
+    return write_shard(run.folder, items, time.perf_counter() - start, run.model.modality)
 
 
 def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
@@ -363,14 +369,26 @@ def _rows(
     return dataset.to_table(columns=columns, filter=rows)
 
 
-def _documents(config: AuditConfig, corpus: CorpusManifest, doc_ids: Sequence[int]) -> list[Document]:
+def _documents(
+    config: AuditConfig, model: ModelCard, corpus: CorpusManifest, doc_ids: Sequence[int]
+) -> list[Document]:
     """Read some of the corpus's documents, with their labels where those are what is explained."""
     wanted = pc.field("doc_id").isin(list(doc_ids))
     labels = ["label"] if config.method.target == "label" else []
-    pairs = ["text_pair"] if config.corpus.text_pair is not None else []
-    columns = ["doc_key", "text", *pairs, *labels]
-    rows = _rows(corpus, Warehouse.open(config.warehouse), wanted, columns).to_pylist()
+    if model.modality == "image":
+        content = ["image", "image_bytes"]
+    else:
+        content = ["text", *(["text_pair"] if config.corpus.text_pair is not None else [])]
+    rows = _rows(corpus, Warehouse.open(config.warehouse), wanted, ["doc_key", *content, *labels]).to_pylist()
+    if model.modality == "image":
+        return [Document(row["doc_key"], label=_class(row), image=_image(row)) for row in rows]
     return [Document(row["doc_key"], row["text"], _class(row), row.get("text_pair")) for row in rows]
+
+
+def _image(row: dict[str, Any]) -> bytes | Path:
+    """The bytes that the corpus holds, else the file that it refers to."""
+    held: bytes | None = row["image_bytes"]
+    return Path(row["image"]) if held is None else held
 
 
 def _class(row: dict[str, Any]) -> int | None:
@@ -380,10 +398,10 @@ def _class(row: dict[str, Any]) -> int | None:
 
 
 def _write_documents(run: Run) -> None:
-    """`runs/<id>/documents.parquet`: the corpus's rows without their texts, under the run's id."""
+    """`runs/<id>/documents.parquet`: the corpus's rows without their texts and images, under the run's id."""
     path = run.warehouse.run(run.run_id) / "documents.parquet"
     dataset = ds.dataset(run.corpus.parts(run.warehouse.root), format="parquet")
-    columns = [name for name in dataset.schema.names if name not in ("text", "text_pair")]
+    columns = [name for name in dataset.schema.names if name not in _CONTENT]
     schema = pa.schema([("run_id", pa.string()), *(dataset.schema.field(name) for name in columns)])
     part = part_path(path)
     with pq.ParquetWriter(part, schema, compression="zstd") as writer:
@@ -397,7 +415,8 @@ def _write_manifest(
     run: Run, *, status: str, attributed: int, reused: int, timings: dict[str, float]
 ) -> None:
     method = run.config.method.model_dump(mode="json")
-    method["output"] = method_of(run.config, run.model).output
+    fitted = method_of(run.config, run.model)
+    method |= {"output": fitted.output, "baseline": fitted.baseline}
     finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
     manifest = RunManifest(
         run_id=run.run_id,

@@ -1,4 +1,4 @@
-"""Layer-wise integrated gradients and attention gradients of a batch of texts, to a stated error.
+"""Layer-wise integrated gradients and attention gradients of a batch of texts or images, to a stated error.
 
 For depth l, with h the hidden state of the input and h' that of the baseline input at that depth,
 
@@ -23,8 +23,8 @@ from calig.attribution.method import Method
 from calig.attribution.passes import End, Passes, contribution, numbers, output_of
 from calig.attribution.quadrature import Float64
 from calig.attribution.schedule import Schedule
-from calig.models.classifier import Classifier
-from calig.models.text import Batch, EncodedText, TextEncoder
+from calig.models.classifier import Baseline, Classifier
+from calig.models.inputs import Batch, Encoded, Encoder
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ class Engine:
     def __init__(
         self,
         classifier: Classifier,
-        encoder: TextEncoder,
+        encoder: Encoder,
         method: Method,
-        baseline: Tensor,
+        baseline: Baseline,
         schedule: Schedule,
         token_budget: int | None = None,
     ) -> None:
@@ -95,12 +95,13 @@ class Engine:
             self.classifier, self.encoder, method, self.passes.baseline, schedule, self.passes.token_budget
         )
 
-    def pack(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Group texts of similar length, shorter first, so that longest × count stays within two token budgets."""
+    def pack(self, encoded: Sequence[Encoded]) -> Iterator[list[int]]:
+        """Group inputs of one shape and similar length, shorter first: longest × count is two token budgets at most."""
         room = _GROUP * self.passes.token_budget
         group: list[int] = []
-        for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-            if group and lengths[index] * (len(group) + 1) > room:
+        for index in sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), encoded[i].shape, i)):
+            alike = not group or encoded[index].shape == encoded[group[0]].shape
+            if group and not (alike and len(encoded[index]) * (len(group) + 1) <= room):
                 yield group
                 group = []
             group.append(index)
@@ -108,7 +109,7 @@ class Engine:
             yield group
 
     def explain(
-        self, texts: Sequence[EncodedText], choose: Callable[[int, Float64], int]
+        self, texts: Sequence[Encoded], choose: Callable[[int, Float64], int]
     ) -> list[TextResult]:
         """Explain one packed group. `choose(i, logits)` gives text i's target.
 
@@ -154,14 +155,15 @@ class Engine:
             self._warned = True
             log.warning(
                 "method.baseline: %s leaves hidden states of (nearly) zero, whose scale this model's normalisation "
-                "cancels, so that all of the integral lies at the path's first steps; use mask or token:<text>",
+                "cancels, so that all of the integral lies at the path's first steps; use %s",
                 self.method.baseline,
+                "mask or token:<text>" if self.classifier.modality == "text" else "blur or mean",
             )
 
     def _integrate(
         self,
         depth: int,
-        texts: Sequence[EncodedText],
+        texts: Sequence[Encoded],
         batch: Batch,
         clean: End,
         base: End,

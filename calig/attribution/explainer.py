@@ -1,17 +1,20 @@
-"""The library's front door: `Explainer` turns texts, and pairs of texts, into `Attribution`s."""
+"""The library's front door: `Explainer` turns texts, pairs of texts, and images into `Attribution`s."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 
+from calig.attribution.baselines import baseline_of
 from calig.attribution.engine import DepthResult, Engine, TextResult
 from calig.attribution.fusion import column
 from calig.attribution.heads import Target, choose, class_index, fit
@@ -21,11 +24,11 @@ from calig.attribution.quadrature import Float64
 from calig.attribution.schedule import PILOT_EXACTNESS, Schedule, learn
 from calig.errors import DocumentError, InputError
 from calig.models.classifier import Classifier
+from calig.models.images import ImageEncoder
+from calig.models.inputs import Encoded, Encoder
 from calig.models.loading import Pretrained, load_pretrained
-from calig.models.text import EncodedText, TextEncoder, padding_id
-from calig.records import Attribution, Document, Failure, document_key
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from calig.models.text import TextEncoder
+from calig.records import Attribution, Document, Failure, Modality, document_key
 
 
 class Explainer:
@@ -34,7 +37,7 @@ class Explainer:
     Parameters
     ----------
     pretrained
-        A loaded model with its tokenizer and classes.
+        A loaded model with its tokenizer or image processor, and its classes.
     method
         The method's choices.
     schedule
@@ -58,14 +61,13 @@ class Explainer:
         self.pretrained = pretrained
         self.classes = pretrained.classes
         self.head = pretrained.head
-        self.method = method = fit(method, self.head, self.classes)
+        self.method = method = fit(method, self.head, self.classes, pretrained.modality)
         classifier = Classifier(pretrained.model, self.head)
-        encoder = TextEncoder(pretrained.model, pretrained.tokenizer, method.max_length)
         self._engine = Engine(
             classifier,
-            encoder,
+            _encoder(pretrained, classifier, method),
             method,
-            self._baseline(classifier),
+            baseline_of(method.baseline, pretrained, classifier),
             schedule or Schedule.default(method.quadrature, classifier.depth),
             token_budget,
         )
@@ -78,19 +80,20 @@ class Explainer:
         revision: str | None = None,
         device: str = "cpu",
         dtype: str = "float32",
-        baseline: str = "pad",
+        baseline: str = "auto",
         output: str = "logit",
         tolerance: float = 1e-2,
         fusion: str = "column",
         weight: float = 0.5,
         max_nodes: int = 486,
         max_length: int | None = None,
+        image_size: int | None = None,
         rule: str = "auto",
         steps: int | None = None,
         token_budget: int | None = None,
         head: str | None = None,
     ) -> Explainer:
-        """Load a sequence classifier and explain with it; parameters as in `Method` and `load_pretrained`.
+        """Load a classifier of sequences or images and explain with it; parameters as in `Method` and `load_pretrained`.
 
         Raises
         ------
@@ -105,6 +108,7 @@ class Explainer:
             weight=weight,
             max_nodes=max_nodes,
             max_length=max_length,
+            image_size=image_size,
             rule=rule,
             steps=steps,
         )
@@ -117,44 +121,52 @@ class Explainer:
         return self._engine.classifier.depth
 
     @property
+    def modality(self) -> Modality:
+        """What the model reads."""
+        return self.pretrained.modality
+
+    @property
     def schedule(self) -> Schedule:
         """The step schedule in use."""
         return self._engine.schedule
 
     def explain(
         self,
-        texts: Sequence[str | tuple[str, str]],
+        inputs: Sequence[str | tuple[str, str] | Image.Image | Tensor],
         target: Target | Sequence[Target] | None = None,
     ) -> list[Attribution]:
-        """Explain texts; one attribution per text, in order.
+        """Explain texts or images; one attribution for each, in order.
 
         Parameters
         ----------
-        texts
-            The texts; for a model of pairs, tuples of two.
+        inputs
+            Texts; for a model of pairs, tuples of two; for a model of images, PIL images or (C, H, W) tensors: of bytes,
+            which pass the model's image processor, or of floats, taken as the pixel values it would give.
         target
-            `predicted`, `runner-up`, a class index or name, or one such per text; None: the method's target.
+            `predicted`, `runner-up`, a class index or name, or one such per input; None: the method's target.
             Of a regression: `predicted` where it has one output, else an output's index or name.
 
         Raises
         ------
         DocumentError
-            A text has no tokens, or the model's output on it is not finite.
+            A text has no tokens, an image not the shape that the model takes, or the output on one is not finite.
         InputError
-            A target is not a class of the model, or an item is neither a text nor a pair.
+            A target is not a class of the model, or an item is not what the model reads.
         """
-        if isinstance(texts, str):
-            raise InputError("explain() takes a list of texts, not one string: explain([text])")
+        noun = self.modality
+        if isinstance(inputs, (str, Image.Image)) or (isinstance(inputs, Tensor) and inputs.ndim == 3):
+            raise InputError(f"explain() takes a list of {noun}s, not one {noun}: explain([{noun}])")
         targets: Sequence[Target] | None = None
         if target is not None:
-            targets = [target] * len(texts) if isinstance(target, (str, int)) else target
-            if len(targets) != len(texts):
-                raise InputError(f"{len(targets)} targets for {len(texts)} texts: give one, or one per text")
-        documents = [_document(index, item) for index, item in enumerate(texts)]
+            targets = [target] * len(inputs) if isinstance(target, (str, int)) else target
+            if len(targets) != len(inputs):
+                raise InputError(f"{len(targets)} targets for {len(inputs)} {noun}s: give one, or one per {noun}")
+        make = _text if noun == "text" else _image
+        documents = [make(index, item) for index, item in enumerate(inputs)]
         results = self.attribute(documents, targets)
         for index, result in enumerate(results):
             if isinstance(result, Failure):
-                raise DocumentError(result.reason, f"text {index}: {result.detail}")
+                raise DocumentError(result.reason, f"{noun} {index}: {result.detail}")
         return [result for result in results if isinstance(result, Attribution)]
 
     def attribute(
@@ -199,29 +211,6 @@ class Explainer:
         """Index of a class given by index or name; None for `predicted`, `runner-up` and `label`."""
         return class_index(target, self.head, self.classes)
 
-    def _baseline(self, classifier: Classifier) -> Tensor:
-        """(E,) word embedding that stands for "no content"."""
-        tokenizer, name = self.pretrained.tokenizer, self.method.baseline
-        if name == "zero":
-            return classifier.word_embedding(None)
-        if name in ("pad", "mask"):
-            token_id = tokenizer.pad_token_id if name == "pad" else tokenizer.mask_token_id
-            if name == "pad" and token_id is None:
-                token_id = padding_id(self.pretrained.model)
-            if token_id is None:
-                raise InputError(
-                    f"method.baseline: the tokenizer has no {name} token; use zero or token:<text>"
-                )
-            return classifier.word_embedding(token_id)
-        if name.startswith("token:"):
-            ids = tokenizer(name.removeprefix("token:"), add_special_tokens=False)["input_ids"]
-            if len(ids) != 1:
-                raise InputError(
-                    f"method.baseline: {name!r} is {len(ids)} tokens for this tokenizer; name one token"
-                )
-            return classifier.word_embedding(ids[0])
-        raise InputError(f"method.baseline: {name!r} is not one of pad, mask, zero, token:<text>")
-
     def _run(
         self,
         engine: Engine,
@@ -232,32 +221,36 @@ class Explainer:
         """Each document's place, result, and what the engine found at each depth; as they are done, not in order."""
         for target in set(targets or ()):
             self.class_index(target)
-        failures: dict[int, Failure] = {}
-        for i, document in enumerate(documents):
-            if _SURROGATE.search(document.text + "\n" + (document.pair or "")):
-                detail = f"{_noun(document)} holds half a surrogate pair, which is no character"
-                failures[i] = Failure(document.key, "undecodable", detail)
-        readable = [i for i in range(len(documents)) if i not in failures]
-        texts = engine.encoder.encode([_input(documents[i]) for i in readable])
-        encoded = dict(zip(readable, texts, strict=True))
-        for i, text in encoded.items():
-            if text.is_special.all():
-                blank = not (documents[i].text + (documents[i].pair or "")).strip()
-                of_pair = documents[i].pair is not None
-                detail = "both texts are empty" if of_pair else "the text is empty"
-                detail = detail if blank else "the tokenizer finds no token in it"
-                failures[i] = Failure(documents[i].key, "empty", detail)
-        yield from ((i, failure, []) for i, failure in failures.items())
-        if progress and failures:
-            progress(len(failures))
-        todo = [i for i in range(len(documents)) if i not in failures]
-        for group in engine.pack([len(encoded[i]) for i in todo]):
+        for first in range(0, len(documents), engine.encoder.window):
+            window = documents[first : first + engine.encoder.window]
+            wanted = targets[first : first + len(window)] if targets else [self.method.target] * len(window)
+            for i, item, depths in self._run_window(engine, window, wanted, progress):
+                yield first + i, item, depths
+
+    def _run_window(
+        self,
+        engine: Engine,
+        documents: Sequence[Document],
+        targets: Sequence[Target],
+        progress: Callable[[int], None] | None,
+    ) -> Iterator[tuple[int, Attribution | Failure, list[DepthResult]]]:
+        encoded: dict[int, Encoded] = {}
+        failed = 0
+        for i, item in enumerate(engine.encoder.read(documents)):
+            if isinstance(item, Failure):
+                failed += 1
+                yield i, item, []
+            else:
+                encoded[i] = item
+        if progress and failed:
+            progress(failed)
+        todo = list(encoded)
+        for group in engine.pack(list(encoded.values())):
             members = [todo[g] for g in group]
 
             def chosen(row: int, logits: Float64, members: list[int] = members) -> int:
                 i = members[row]
-                target = targets[i] if targets else self.method.target
-                return choose(target, documents[i], logits, self.head, self.classes)
+                return choose(targets[i], documents[i], logits, self.head, self.classes)
 
             start = time.perf_counter()
             results = engine.explain([encoded[i] for i in members], chosen)
@@ -270,21 +263,22 @@ class Explainer:
                 progress(len(members))
 
     def _finish(
-        self, document: Document, text: EncodedText, result: TextResult, seconds: float
+        self, document: Document, encoded: Encoded, result: TextResult, seconds: float
     ) -> Attribution | Failure:
         if not result.finite:
-            return Failure(document.key, "non-finite", "the model's output on this text is NaN or infinite")
+            detail = f"the model's output on this {self.modality} is NaN or infinite"
+            return Failure(document.key, "non-finite", detail)
         layer_ig = np.stack([depth.ig for depth in result.depths]).astype(np.float32)
         context = result.context.astype(np.float32)
         norm = result.context_norm.astype(np.float32)
         relevance = column(layer_ig, context, norm, self.method.weight)
         return Attribution(
             key=document.key,
-            tokens=text.tokens,
-            word_ids=text.word_ids,
-            char_spans=text.char_spans,
-            segments=text.segments,
-            is_special=text.is_special,
+            tokens=encoded.tokens,
+            word_ids=encoded.word_ids,
+            char_spans=encoded.char_spans,
+            segments=encoded.segments,
+            is_special=encoded.is_special,
             layer_ig=layer_ig,
             context=context,
             context_norm=norm,
@@ -301,12 +295,24 @@ class Explainer:
             nodes=np.array([d.nodes for d in result.depths], dtype=np.int32),
             block_passes=result.block_passes,
             seconds=seconds,
-            truncated=text.truncated,
+            truncated=encoded.truncated,
             head=self.head,
+            patches=encoded.patches,
+            grid=encoded.grid,
+            thumbnail=encoded.thumbnail(),
         )
 
 
-def _document(index: int, item: object) -> Document:
+def _encoder(pretrained: Pretrained, classifier: Classifier, method: Method) -> Encoder:
+    if pretrained.modality == "image":
+        return ImageEncoder(
+            pretrained.model, pretrained.processor, classifier.special, classifier.resizes, method.image_size
+        )
+    assert pretrained.tokenizer is not None
+    return TextEncoder(pretrained.model, pretrained.tokenizer, method.max_length)
+
+
+def _text(index: int, item: object) -> Document:
     match item:
         case str():
             return Document(document_key(item), item)
@@ -317,12 +323,22 @@ def _document(index: int, item: object) -> Document:
     )
 
 
-def _input(document: Document) -> str | tuple[str, str]:
-    return document.text if document.pair is None else (document.text, document.pair)
-
-
-def _noun(document: Document) -> str:
-    return "the text" if document.pair is None else "one of the texts"
+def _image(index: int, item: object) -> Document:
+    values: Any
+    if isinstance(item, Image.Image):
+        values, kind = np.asarray(item), item.mode
+    elif isinstance(item, Tensor):
+        if not (item.ndim == 3 and (item.dtype == torch.uint8 or item.is_floating_point())):
+            raise InputError(
+                f"image {index} is a tensor of {item.dtype} and shape {tuple(item.shape)}: give (channels, height, "
+                "width), of bytes (uint8) or of pixel values (floats)"
+            )
+        values, kind = item.detach().cpu().to(torch.float64 if item.is_floating_point() else item.dtype).numpy(), ""
+    else:
+        hint = "open it with PIL.Image.open" if isinstance(item, str) else "give a PIL image or a tensor"
+        raise InputError(f"image {index} is a {type(item).__name__}: {hint}")
+    header = f"{kind} {values.dtype} {values.shape}\0".encode()
+    return Document(hashlib.sha256(header + values.tobytes()).hexdigest(), image=item)
 
 
 def schedule_key(model: str, method: Method) -> str:

@@ -13,23 +13,28 @@ from typing import TypeAlias
 
 import numpy as np
 
+from calig.attribution.baselines import baseline_name
 from calig.attribution.method import Method
 from calig.attribution.quadrature import Float64
 from calig.errors import InputError
-from calig.records import Document, Head
+from calig.records import Document, Head, Modality
 
 Target: TypeAlias = str | int
 BY_DOCUMENT = ("predicted", "runner-up", "label")
 
 
-def fit(method: Method, head: Head, classes: Sequence[str]) -> Method:
-    """The method as it is computed for this head.
+def fit(method: Method, head: Head, classes: Sequence[str], modality: Modality = "text") -> Method:
+    """The method as it is computed for this head and modality.
 
     Raises
     ------
     InputError
-        The head has not such an output or target.
+        The head has not such an output or target, or the modality not such a baseline or size.
     """
+    method = replace(method, baseline=baseline_name(method.baseline, modality))
+    for field, other in (("max_length", "image"), ("image_size", "text")):
+        if getattr(method, field) is not None and modality == other:
+            raise InputError(f"method.{field}: the model reads {other}s, which have none; remove it")
     if head == "regression" and method.output == "margin":
         raise InputError(
             "method.output: a regression has no classes to take a margin over; use logit, its value"

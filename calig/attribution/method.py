@@ -26,13 +26,17 @@ class Method:
     output
         `logit`: the target's logit; `margin`: the target's logit minus the strongest other.
     baseline
-        What replaces content tokens: `pad`, `mask`, `zero` (a zero word embedding) or `token:<text>`.
+        What replaces the content. Of texts: `pad` (which `auto` means), `mask`, `zero` (a zero word embedding) or
+        `token:<text>`. Of images: `zero` (pixel values of zero, which `auto` means), `mean` (the image's mean colour),
+        `blur` or `blur:<sigma in pixels>`, or `mask` (the model's own mask token, where it has one).
     tolerance
         Bound on the relative L2 error of the token vector, per document and depth.
     max_nodes
         Most quadrature nodes spent on one document and depth; beyond, it is reported as not converged.
     max_length
         Longest text in tokens; None: the model's own limit.
+    image_size
+        Height and width of images in pixels, for which position embeddings are interpolated; None: the processor's.
     rule
         Quadrature rule: `auto`, a spline on a mesh that each document refines for itself; or a ladder of `midpoint`,
         `trapezoid`, `gauss-kronrod` or `gauss-legendre` rules.
@@ -49,10 +53,11 @@ class Method:
 
     target: str | int = "predicted"
     output: str = "logit"
-    baseline: str = "pad"
+    baseline: str = "auto"
     tolerance: float = 1e-2
     max_nodes: int = 486
     max_length: int | None = None
+    image_size: int | None = None
     rule: str = "auto"
     steps: int | None = None
     fusion: str = "column"
@@ -83,4 +88,7 @@ class Method:
 
     def identity(self) -> dict[str, object]:
         """The choices that change stored numbers: what attribution and schedule keys are made of."""
-        return {k: v for k, v in asdict(self).items() if k not in ("fusion", "weight")}
+        chosen = {k: v for k, v in asdict(self).items() if k not in ("fusion", "weight")}
+        if self.image_size is None:
+            del chosen["image_size"]
+        return chosen

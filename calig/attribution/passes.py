@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from calig.attribution.quadrature import Float64
-from calig.models.classifier import Classifier, Pass
-from calig.models.text import Batch
+from calig.models.classifier import Baseline, Classifier, Pass
+from calig.models.inputs import Batch
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Passes:
     classifier
         The model.
     baseline
-        (E,) the word embedding that stands for "no content".
+        What stands for "no content".
     output
         `logit` or `margin`, as in `output_of`.
     token_budget
@@ -72,7 +72,7 @@ class Passes:
     """
 
     def __init__(
-        self, classifier: Classifier, baseline: Tensor, output: str, token_budget: int | None = None
+        self, classifier: Classifier, baseline: Baseline, output: str, token_budget: int | None = None
     ) -> None:
         self.classifier = classifier
         self.baseline = baseline

@@ -125,10 +125,13 @@ class MethodConfig(_Section):
         description="The class's logit, or its margin over the strongest other; a regression's value: logit.",
     )
     baseline: str = Field(
-        default="pad",
-        pattern=r"^(pad|mask|zero|token:[\s\S]+)$",
+        default="auto",
+        pattern=r"^(auto|pad|mask|zero|token:[\s\S]+|mean|blur(:[0-9.]+)?)$",
         title="Baseline",
-        description="What replaces the content tokens: pad, mask, zero or token:<text>.",
+        description=(
+            "What replaces the content: of texts pad (auto), mask, zero or token:<text>; of images zero (auto), mean, "
+            "blur, blur:<sigma in pixels> or mask."
+        ),
     )
     tolerance: Number = Field(
         default=1e-2,
@@ -156,6 +159,12 @@ class MethodConfig(_Section):
         ge=1,
         title="Longest input",
         description="Tokens at most per document; empty: what the model takes.",
+    )
+    image_size: Integer | None = Field(
+        default=None,
+        ge=1,
+        title="Image size",
+        description="Height and width of images in pixels; empty: what the image processor makes.",
     )
     fusion: Literal["column"] = Field(
         default="column",

@@ -125,7 +125,7 @@ def _collect_outputs(model: PreTrainedModel, found: list[Tensor], stack: ExitSta
         return args, {**kwargs, "output_attentions": True}
 
     def take(_module: nn.Module, _args: Any, output: Any) -> None:
-        found.extend(getattr(output, "attentions", None) or ())
+        found.extend(a for a in getattr(output, "attentions", None) or () if a is not None)
 
     stack.enter_context(_hooks_kept(model))
     stack.enter_context(_implementation(model.config, "eager"))

@@ -211,7 +211,7 @@ def _find(model: PreTrainedModel, family: Family) -> tuple[nn.Module, str]:
                 f"model.id: {family.blocks!r} of {kind} is no list of blocks; correct the declaration"
             )
         return _submodule(model, path), name
-    count = getattr(model.config, "num_hidden_layers", None)
+    count = getattr(getattr(model.config, "vision_config", model.config), "num_hidden_layers", None)
     lists = [
         (owner, name)
         for owner in model.modules()

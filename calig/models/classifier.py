@@ -4,7 +4,8 @@ Depth 0 is what the first block is given and depth l the output of block l, so t
 of the model from depth l, the blocks below it are replaced, for the time of the call, by modules that do nothing, and
 block l+1 is given a hidden state of ours; masks, positions, final norms and the head stay the model's own. To run a
 baseline, the word embeddings of content tokens are replaced inside the model's own embedding module: ids, mask,
-positions and the row that the head pools from stay the input's.
+positions and the row that the head pools from stay the input's. An image's baseline is another image, or an embedding
+in place of that of each patch.
 
 Nothing here knows a family; what differs in one is declared (`calig.models.families`), and what holds for all is
 verified (`calig.models.verification`).
@@ -14,10 +15,10 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,13 @@ from transformers import PreTrainedModel
 from calig.models.attention import capturing
 from calig.models.blocks import Blocks
 from calig.models.families import family_of
-from calig.models.text import Batch
+from calig.models.images import Geometry
+from calig.models.inputs import Batch
 from calig.models.verification import verify
-from calig.records import Head
+from calig.records import Head, Modality
+
+Baseline: TypeAlias = Tensor | Callable[[Tensor], Tensor]
+"""(E,) the embedding in place of that of every content token, or images (B, C, H, W) made of images."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +54,7 @@ class Classifier:
     Parameters
     ----------
     model
-        A sequence classifier, in eval mode.
+        A classifier of sequences or images, in eval mode.
     head
         What its logits mean, as in `Pretrained.head`. `binary`: its one logit z is read as the two logits (0, z).
 
@@ -68,8 +73,10 @@ class Classifier:
         self._options: dict[str, Any] = {}
         if "use_cache" in inspect.signature(model.forward).parameters:
             self._options["use_cache"] = False
+        forwards = [inspect.signature(module.forward).parameters for module in model.modules()]
+        self._interpolates = any("interpolate_pos_encoding" in parameters for parameters in forwards)
         self._lock = threading.RLock()
-        self._attention, self.heads = verify(self)
+        self._attention, self.heads, self.special = verify(self)
 
     @property
     def depth(self) -> int:
@@ -77,11 +84,21 @@ class Classifier:
         return len(self._blocks)
 
     @property
+    def modality(self) -> Modality:
+        """What the model reads."""
+        return "image" if self.model.main_input_name == "pixel_values" else "text"
+
+    @property
+    def resizes(self) -> bool:
+        """Whether an image model takes images of other sizes than its own, its position embeddings interpolated."""
+        return any(hasattr(module, "interpolate_pos_encoding") for module in self.model.modules())
+
+    @property
     def device(self) -> torch.device:
         """Where the model's weights are."""
         return self.model.device
 
-    def run(self, batch: Batch, baseline: Tensor | None = None, attention: str | bool = False) -> Pass:
+    def run(self, batch: Batch, baseline: Baseline | None = None, attention: str | bool = False) -> Pass:
         """Run the whole model, keeping the hidden state at every depth.
 
         Where gradients are enabled, logits and probabilities are differentiable in every state: depth 0 is a leaf.
@@ -89,9 +106,9 @@ class Classifier:
         Parameters
         ----------
         batch
-            B texts of T tokens.
+            B inputs of T tokens.
         baseline
-            (E,) the word embedding that replaces that of every content token, or None to run the input itself.
+            What is run in place of the input; None to run the input itself.
         attention
             Whether to keep attention probabilities; where they are found is known from verification unless it is said.
         """
@@ -99,7 +116,10 @@ class Classifier:
         probabilities: list[Tensor] = []
         with ExitStack() as stack:
             stack.enter_context(self._lock)
-            stack.enter_context(self._embedding(batch, baseline))
+            if isinstance(baseline, Tensor):
+                stack.enter_context(self._embedding(batch, baseline))
+            elif baseline is not None:
+                batch = batch.with_pixels(baseline(batch.inputs["pixel_values"]))
             if attention:
                 where = self._attention if attention is True else attention
                 probabilities = stack.enter_context(capturing(self.model, self._blocks, where))
@@ -116,8 +136,12 @@ class Classifier:
 
     def answer(self, batch: Batch) -> Tensor:
         """The model's own logits (B, C), whatever stands in its blocks' place."""
+        options = dict(self._options)
+        pixels = batch.inputs.get("pixel_values")
+        if pixels is not None and self._interpolates:
+            options["interpolate_pos_encoding"] = tuple(pixels.shape[-2:]) != Geometry.of(self.model.config).image
         with self._padding(batch.pad_id):
-            logits: Tensor = self.model(**batch.inputs, **self._options).logits
+            logits: Tensor = self.model(**batch.inputs, **options).logits
         return torch.cat([torch.zeros_like(logits), logits], dim=1) if self.head == "binary" else logits
 
     def word_embedding(self, token_id: int | None) -> Tensor:
@@ -126,6 +150,11 @@ class Classifier:
         with torch.no_grad():
             vector: Tensor = table(torch.tensor([token_id or 0], device=self.device))[0]
         return torch.zeros_like(vector) if token_id is None else vector
+
+    def mask_embedding(self) -> Tensor | None:
+        """(E,) what an image model was taught to see in place of a hidden patch; None if it was not."""
+        tokens = [p for name, p in self.model.named_parameters() if name.rpartition(".")[2] == "mask_token"]
+        return tokens[0].detach().reshape(-1) if tokens else None
 
     @contextmanager
     def _padding(self, pad_id: int | None) -> Iterator[None]:
@@ -142,19 +171,17 @@ class Classifier:
             config.pad_token_id = before
 
     @contextmanager
-    def _embedding(self, batch: Batch, baseline: Tensor | None) -> Iterator[None]:
-        """Replace the word embeddings of content; GPT-2 looks token types up in the same table, after the words."""
-        if baseline is None:
-            yield
-            return
+    def _embedding(self, batch: Batch, baseline: Tensor) -> Iterator[None]:
+        """Replace the embeddings of content; GPT-2 looks token types up in the same table, after the words."""
         seen = 0
+        content = batch.content if self.modality == "text" else batch.content[:, len(self.special) :]
 
         def replace(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
             nonlocal seen
             seen += 1
             if seen > 1:
                 return output
-            return torch.where(batch.content[..., None], baseline.to(output.dtype), output)
+            return torch.where(content[..., None], baseline.to(output.dtype), output)
 
         hook = self.model.get_input_embeddings().register_forward_hook(replace)
         try:

@@ -56,6 +56,10 @@ class Family:
     first_row
         Where the head reads only the first token's state of the last block: the linear maps, within a block, that make
         keys and values. That block is then run for the first row alone, which takes a sixth of the work.
+    eager
+        Whether its attention can be seen only where the model is loaded with the written-out kind, which is slower.
+    special
+        Of an image model: names of the tokens it puts before the patches. Usual: `[CLS]`, then `[REG1]`, `[REG2]`, …
     refusal
         Why the family cannot be explained, where that is so.
     """
@@ -66,6 +70,8 @@ class Family:
     entrance: str | None = None
     attention: str | None = None
     first_row: tuple[str, str] | None = None
+    eager: bool = False
+    special: tuple[str, ...] = ()
     refusal: str | None = None
 
 
@@ -115,6 +121,33 @@ def _installed() -> dict[str, Family]:
 
 _BANDED = "their attention is a band around each token, not tokens × tokens"
 
+_WINDOWED = (
+    "they attend within windows and merge patches from stage to stage, so that a token is another piece of the image "
+    "at every depth, and there is no attention of tokens × tokens; use a plain vision transformer (ViT, DeiT, BEiT, "
+    "DINOv2, …)"
+)
+_HIERARCHICAL = (
+    "they pool or merge patches from stage to stage, so that a token is another piece of the image at every depth; "
+    "use a plain vision transformer (ViT, DeiT, BEiT, DINOv2, …)"
+)
+_CONVOLUTIONAL = "they are convolutional: they have no tokens and no attention; use a vision transformer"
+_REFUSED = {
+    _BANDED: ("longformer", "big_bird"),
+    _WINDOWED: ("swin", "swinv2", "donut-swin", "maskformer-swin", "swin2sr", "dinat", "nat", "focalnet"),
+    _HIERARCHICAL: (
+        *("pvt", "pvt_v2", "segformer", "cvt", "levit", "hiera", "mobilevit", "mobilevitv2", "poolformer"),
+        *("swiftformer", "efficientformer"),
+    ),
+    _CONVOLUTIONAL: (
+        *("bit", "convnext", "convnextv2", "efficientnet", "hgnet_v2", "mobilenet_v1", "mobilenet_v2", "pp_lcnet"),
+        *("regnet", "resnet", "textnet", "van"),
+    ),
+    "their latent tokens are no pieces of the input": ("perceiver",),
+    "it predicts pixels of an image one by one, and its tokens are colour clusters": ("imagegpt",),
+    "their patches come cut beforehand and padded, which is not supported yet": ("siglip2",),
+    "the model inside is timm's, whose blocks do not follow transformers' conventions": ("timm_wrapper",),
+}
+
 _BERT_LIKE = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "data2vec-text")
 
 _KNOWN = {
@@ -125,7 +158,8 @@ _KNOWN = {
         Family("albert", blocks="albert.encoder.albert_layer_groups", shared="num_hidden_groups"),
         Family("deberta-v2", entrance="deberta.encoder"),  # its convolution reads the embeddings as well
         Family("mobilebert", blocks="mobilebert.encoder.layer"),
-        Family("longformer", refusal=_BANDED),
-        Family("big_bird", refusal=_BANDED),
+        Family("data2vec-vision", eager=True),
+        Family("deit", special=("[CLS]", "[DIST]")),
+        *(Family(name, refusal=why) for why, names in _REFUSED.items() for name in names),
     )
 }

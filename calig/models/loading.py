@@ -1,4 +1,5 @@
-"""Loading a classifier and its tokenizer from a folder or a hub id, safely, with one clear line when it cannot be.
+"""Loading a classifier, with its tokenizer or image processor, from a folder or a hub id, safely, with one clear line
+when it cannot be.
 
 Safetensors only, no remote code; weights are cast to the dtype asked for, whatever they were saved in.
 """
@@ -15,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,21 +26,33 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from calig.errors import InputError
+from calig.models.families import family_of
 from calig.models.heads import class_names, find_head
-from calig.records import Head
+from calig.models.mae import missing_weights
+from calig.records import Head, Modality
 
+_SEQUENCES, _IMAGES = "ForSequenceClassification", "ForImageClassification"
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model ready to explain (eval mode, parameters frozen), its tokenizer, its classes in index order, its head."""
+    """A model ready to explain (eval mode, parameters frozen), its classes in index order, its head.
+
+    A model of texts has a tokenizer, one of images an image processor.
+    """
 
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | None
     classes: tuple[str, ...]
     revision: str | None
     head: Head = "single_label"
+    processor: Any = None
+
+    @property
+    def modality(self) -> Modality:
+        """What the model reads."""
+        return "text" if self.processor is None else "image"
 
 
 def resolve_device(device: str) -> torch.device:
@@ -62,7 +77,7 @@ def load_pretrained(
     dtype: str = "float32",
     head: str | None = None,
 ) -> Pretrained:
-    """Load a sequence classifier and its tokenizer.
+    """Load a classifier of sequences and its tokenizer, or one of images and its image processor.
 
     Parameters
     ----------
@@ -81,17 +96,19 @@ def load_pretrained(
     ------
     InputError
         There is no such model, it has no classification head or cannot have the one asked for, its weights are not
-        safetensors, or its tokenizer has no character offsets.
+        safetensors, or its tokenizer has no character offsets, or it has no image processor.
     """
     if dtype not in DTYPES:
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
     found = find_head(config, head)
+    modality = modality_of(config)
+    auto = AutoModelForSequenceClassification if modality == "text" else AutoModelForImageClassification
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        loaded, info = AutoModelForSequenceClassification.from_pretrained(
+        loaded, info = auto.from_pretrained(
             model_id,
             revision=revision,
             config=config,
@@ -99,6 +116,7 @@ def load_pretrained(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **({"attn_implementation": "eager"} if family_of(config).eager else {}),
         )
     except SafetensorError as error:
         raise InputError(
@@ -120,16 +138,38 @@ def load_pretrained(
             f"model.id: {model_id} lacks the weights {', '.join(missing[:3])}{'…' if len(missing) > 3 else ''}: "
             "it was saved without a trained classification head; fine-tune it or name the fine-tuned model"
         )
-    tokenizer = _load_tokenizer(model_id, revision)
-    rows = loaded.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"model.id: {model_id}: its tokenizer has {len(tokenizer)} tokens and the model embeds {rows}; "
-            "save the tokenizer that the model was trained with beside it"
-        )
+    tokenizer = processor = None
+    if modality == "text":
+        tokenizer = _load_tokenizer(model_id, revision)
+        rows = loaded.get_input_embeddings().num_embeddings
+        if len(tokenizer) > rows:
+            raise InputError(
+                f"model.id: {model_id}: its tokenizer has {len(tokenizer)} tokens and the model embeds {rows}; "
+                "save the tokenizer that the model was trained with beside it"
+            )
+    else:
+        processor = _load_processor(model_id, revision)
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
     classes = class_names(config, found)
-    return Pretrained(model, tokenizer, classes, getattr(config, "_commit_hash", None), found)
+    return Pretrained(model, tokenizer, classes, getattr(config, "_commit_hash", None), found, processor)
+
+
+def modality_of(config: Any) -> Modality:
+    """What a model of this configuration reads: images, if its architecture classifies images."""
+    return "image" if any(_IMAGES in kind for kind in config.architectures or []) else "text"
+
+
+def _load_processor(model_id: str, revision: str | None) -> Any:
+    """The image processor that needs Pillow alone: torchvision's gives other pixels, by rounding."""
+    try:
+        return AutoImageProcessor.from_pretrained(
+            model_id, revision=revision, trust_remote_code=False, backend="pil"
+        )
+    except Exception as error:  # whatever a configuration of strangers leads it to
+        raise InputError(
+            f"model.id: {model_id} has no usable image processor ({_first_line(error)}); save it beside the model "
+            "with save_pretrained(), which writes preprocessor_config.json"
+        ) from error
 
 
 def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerBase:
@@ -154,7 +194,7 @@ def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerB
 
 
 def read_config(model_id: str, revision: str | None = None) -> Any:
-    """Read and check the configuration alone: it must be there, and be that of a sequence classifier."""
+    """Read and check the configuration alone: it must be there, and be that of a classifier that can be explained."""
     folder = Path(model_id)
     looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
     if looks_like_path:
@@ -180,16 +220,24 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
     kinds = config.architectures or []
-    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+    if config.model_type == "vit_mae":
+        missing = missing_weights(model_id, revision)
         raise InputError(
-            f"model.id: {model_id} is a {', '.join(kinds) or config.model_type} without a sequence-classification "
-            "head; fine-tune it as …ForSequenceClassification first"
+            f"model.id: {model_id} is a masked autoencoder, pre-trained and no more: as ViTForImageClassification its "
+            f"encoder is whole, but {' and '.join(missing)} are missing; fine-tune what "
+            "calig.models.mae.classifier_of() makes of it, and name the model you save"
         )
+    if not any(kind.endswith(_SEQUENCES) or _IMAGES in kind for kind in kinds):
+        raise InputError(
+            f"model.id: {model_id} is a {', '.join(kinds) or config.model_type} without a classification "
+            f"head; fine-tune it as …{_SEQUENCES} or …{_IMAGES} first"
+        )
+    family_of(config)
     return config
 
 
 def fingerprint(pretrained: Pretrained) -> str:
-    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer, dtype, head."""
+    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer or processor, dtype, head."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pretrained.model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -198,15 +246,21 @@ def fingerprint(pretrained: Pretrained) -> str:
     for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(volatile, None)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    tokenizer = pretrained.tokenizer
+    if pretrained.processor is not None:
+        digest.update(json.dumps(pretrained.processor.to_dict(), sort_keys=True, default=str).encode())
+    if pretrained.tokenizer is not None:
+        _digest_tokenizer(digest, pretrained.tokenizer)
+    if pretrained.head != find_head(pretrained.model.config):
+        digest.update(pretrained.head.encode())
+    return digest.hexdigest()
+
+
+def _digest_tokenizer(digest: Any, tokenizer: Any) -> None:
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for last_call in ("truncation", "padding"):  # set by every call, whatever the files say
         rules.pop(last_call, None)
     digest.update(json.dumps(rules, sort_keys=True).encode())
     digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
-    if pretrained.head != find_head(pretrained.model.config):
-        digest.update(pretrained.head.encode())
-    return digest.hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

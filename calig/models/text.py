@@ -8,6 +8,8 @@ last token, by that id.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -18,56 +20,31 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from calig.errors import InputError
-from calig.records import Bool, Int
+from calig.models.inputs import Batch, Encoded
+from calig.records import Document, Failure, Int
 
 TextOrPair: TypeAlias = str | tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedText:
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class EncodedText(Encoded):
     """One text, or pair of texts, as T tokens.
 
-    ids, types (T,): as the tokenizer gives them; tokens: T strings; segments (T,): 0 in the first text, 1 in the
-    second, −1 special; word_ids (T,): unique over the pair, −1 special; char_spans (T, 2): in the token's own text.
+    ids, types (T,): as the tokenizer gives them; segments (T,): 0 in the first text, 1 in the second, −1 special;
+    word_ids (T,): unique over the pair, −1 special; char_spans (T, 2): in the token's own text.
     """
 
     ids: Int
     types: Int
-    tokens: list[str]
-    segments: Int
-    word_ids: Int
-    char_spans: Int
-    is_special: Bool
-    truncated: bool
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """B texts padded on the right to T tokens; every tensor is (B, T). `content` marks what a baseline replaces.
-
-    `pad_id` is the padding id, where the model's configuration names none: an id that occurs nowhere in the batch.
-    """
-
-    inputs: dict[str, Tensor]
-    content: Tensor
-    pad_id: int | None = None
-
-    @property
-    def mask(self) -> Tensor:
-        """(B, T) 1 for tokens, 0 for padding."""
-        return self.inputs["attention_mask"]
-
-    def rows(self, index: Tensor, length: int) -> Batch:
-        """The batch whose row r is this one's row index[r], cut to its first `length` tokens."""
-        inputs = {name: value[index, :length] for name, value in self.inputs.items()}
-        return Batch(inputs, self.content[index, :length], self.pad_id)
 
 
 class TextEncoder:
     """Encodes texts for one model; knows its longest input and its padding."""
+
+    window = sys.maxsize
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
@@ -84,6 +61,20 @@ class TextEncoder:
         self._uses_types = "token_type_ids" in tokenizer.model_input_names
         self._pad_id = padding_id(model)
         self._vocabulary = embedded_ids(model)
+
+    def read(self, documents: Sequence[Document]) -> list[EncodedText | Failure]:
+        """Encode documents, in order; one that is not made of characters, or has no token, becomes a `Failure`."""
+        broken = {i: failure for i, d in enumerate(documents) if (failure := _undecodable(d))}
+        readable = [d for i, d in enumerate(documents) if i not in broken]
+        encoded = iter(self.encode([d.text if d.pair is None else (d.text, d.pair) for d in readable]))
+        found: list[EncodedText | Failure] = []
+        for i, document in enumerate(documents):
+            if i in broken:
+                found.append(broken[i])
+                continue
+            text = next(encoded)
+            found.append(_empty(document) if text.is_special.all() else text)
+        return found
 
     def encode(self, texts: Sequence[TextOrPair]) -> list[EncodedText]:
         """Tokenize texts and pairs, cutting those above the model's limit (marked `truncated`), pairs longest first.
@@ -141,6 +132,21 @@ class TextEncoder:
             return_offsets_mapping=True,
             return_special_tokens_mask=True,
         ).encodings
+
+
+def _undecodable(document: Document) -> Failure | None:
+    if not _SURROGATE.search(document.text + "\n" + (document.pair or "")):
+        return None
+    noun = "the text" if document.pair is None else "one of the texts"
+    return Failure(
+        document.key, "undecodable", f"{noun} holds half a surrogate pair, which is no character"
+    )
+
+
+def _empty(document: Document) -> Failure:
+    blank = not (document.text + (document.pair or "")).strip()
+    detail = "the text is empty" if document.pair is None else "both texts are empty"
+    return Failure(document.key, "empty", detail if blank else "the tokenizer finds no token in it")
 
 
 def padding_id(model: PreTrainedModel) -> int | None:

@@ -1,9 +1,10 @@
 """A model is verified before it is explained: read as blocks, it must give its own answers, to rounding.
 
-Verified on two made-up rows of a few tokens, the second padded: (1) the watched run equals the model's own forward;
+Verified on two made-up rows of a few tokens, the second padded, or two made-up images: (1) the watched run equals the model's own forward;
 (2) entering at each depth with the states of *another* input gives that other input's answer, so nothing of the input
 reaches the head beside the entered state; (3) the pass that keeps attention probabilities gives the same answer, and
-one map (B, heads, T, T) a block, tied to it. (2) is enough for Σ LIG = Δy at every depth.
+one map (B, heads, T, T) a block, tied to it. (2) is enough for Σ LIG = Δy at every depth. Of images also (4):
+a patch of pixels makes one token, after the special ones, row by row.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from torch import Tensor
 
 from calig.errors import InputError
 from calig.models.families import how_to_declare
-from calig.models.text import Batch, embedded_ids, free_id, padding_id
+from calig.models.images import Geometry
+from calig.models.inputs import Batch
+from calig.models.text import embedded_ids, free_id, padding_id
 
 if TYPE_CHECKING:
-    from calig.models.classifier import Classifier
+    from calig.models.classifier import Baseline, Classifier
 
 _TOKENS = 6
 
 
-def verify(classifier: Classifier) -> tuple[str, int]:
-    """Verify a classifier; returns where its attention probabilities are found, and the number of heads.
+def verify(classifier: Classifier) -> tuple[str, int, tuple[str, ...]]:
+    """Verify a classifier; returns where its attention probabilities are found, the number of heads, and special tokens.
+
+    Special tokens are named of images only: those before the patches.
 
     Where its answers are not finite there is nothing to compare, and only shapes are verified.
 
@@ -35,15 +40,21 @@ def verify(classifier: Classifier) -> tuple[str, int]:
         Something does not hold; the message says what.
     """
     kind, hint = type(classifier.model).__name__, how_to_declare(classifier.family.model_type)
-    batch, other = _example(classifier)
+    special: tuple[str, ...] = ()
+    batch: Batch
+    other: Baseline
     with torch.enable_grad():
+        if classifier.modality == "image":
+            special, batch, other = _images(classifier, kind)
+        else:
+            batch, other = _example(classifier)
         with torch.no_grad():
             own = classifier.answer(batch)
             clean = classifier.run(batch)
         depths = {tuple(state.shape[:2]) for state in clean.states}
         if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
             raise InputError(
-                f"model.id: the blocks of {kind} do not see {_TOKENS} tokens of a text of {_TOKENS}, each block once "
+                f"model.id: the blocks of {kind} do not see all {batch.mask.shape[1]} tokens of an input, each block once "
                 f"(seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes {sorted(depths)}): it pads, "
                 f"pools or skips inside; {hint}"
             )
@@ -57,7 +68,7 @@ def verify(classifier: Classifier) -> tuple[str, int]:
                         f"model.id: {kind} entered at depth {depth} does not give its own answer: what it does above "
                         f"that depth depends on more than the hidden state there; {hint}"
                     )
-        return _attention(classifier, batch, clean.logits, kind, hint)
+        return *_attention(classifier, batch, clean.logits, kind, hint), special
 
 
 def _attention(
@@ -87,6 +98,45 @@ def _attention(
         f"model.id: cannot find the attention probabilities (heads × tokens × tokens) of {kind} "
         f"({'; '.join(reasons)}); {hint}"
     )
+
+
+def _images(classifier: Classifier, kind: str) -> tuple[tuple[str, ...], Batch, Baseline]:
+    """Names of the special tokens; two images, and what makes another pair of them.
+
+    One patch of one image is changed, and the tokens that change with it, at depth 0, tell where patches are.
+    """
+    own = Geometry.of(classifier.model.config)
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, own.channels, *own.image)
+    pixels, others = (
+        torch.randn(shape, generator=generator).to(classifier.device, classifier.model.dtype) for _ in range(2)
+    )
+    rows, columns = own.grid(pixels)
+    row, column = rows // 2, columns - 1
+    spot = (
+        slice(row * own.patch[0], (row + 1) * own.patch[0]),
+        slice(column * own.patch[1], (column + 1) * own.patch[1]),
+    )
+    changed = pixels.clone()
+    changed[(..., *spot)] = others[(..., *spot)]
+    nothing = torch.zeros((2, 0), dtype=torch.bool, device=classifier.device)
+    with torch.no_grad():
+        before, after = (
+            classifier.run(Batch({"pixel_values": images}, nothing)).states[0] for images in (pixels, changed)
+        )
+    first = before.shape[1] - rows * columns
+    moved = (before != after).any(dim=-1).any(dim=0).nonzero().flatten().tolist()
+    finite = bool(before.isfinite().all())
+    if first < 0 or (finite and moved != [first + row * columns + column]):
+        raise InputError(
+            f"model.id: {kind} does not make one token of each of {rows} × {columns} patches, row by row, after its "
+            f"special tokens ({before.shape[1]} tokens; one changed patch moves {len(moved)} of them): patches "
+            f"overlap, or are merged or sorted; {how_to_declare(classifier.family.model_type)}"
+        )
+    usual = ("[CLS]", *(f"[REG{i}]" for i in range(1, first)))
+    special = (classifier.family.special or usual)[:first]
+    content = torch.arange(before.shape[1], device=classifier.device) >= first
+    return special, Batch({"pixel_values": pixels}, content.expand(2, -1)), lambda _: others
 
 
 def _same(found: Tensor, expected: Tensor) -> bool:

@@ -12,7 +12,7 @@ import torch
 from calig.attribution.explainer import Explainer
 from calig.errors import DocumentError
 from calig.models.classifier import Classifier
-from calig.models.text import Batch
+from calig.models.inputs import Batch
 from calig.records import Attribution, Document, Failure, document_key
 from tests.calig import zoo
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from calig.errors import InputError
 from calig.models.classifier import Classifier
-from calig.models.text import Batch, TextEncoder
+from calig.models.inputs import Batch
+from calig.models.text import TextEncoder
 from tests.calig import zoo
 
 FAMILIES = list(zoo.FAMILIES)

@@ -18,7 +18,7 @@ from calig import Family, declare_family
 from calig.errors import InputError
 from calig.models import families
 from calig.models.classifier import Classifier
-from calig.models.text import Batch
+from calig.models.inputs import Batch
 from tests.calig import zoo
 from tests.calig.models.own import own_model
 from tests.calig.models.test_models_classifier import condition
