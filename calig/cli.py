@@ -29,6 +29,7 @@ from rich.text import Text
 from calig.errors import DocumentError, GateError, InputError
 
 if TYPE_CHECKING:
+    from calig.attribution.explainer import Explainer
     from calig.config import AuditConfig
     from calig.warehouse.query import QueryResult
 
@@ -102,10 +103,16 @@ def audit(
 
 @app.command()
 def explain(
-    text: Annotated[str, typer.Option(help="The text.")],
     model: Annotated[str, typer.Option(help="Model folder or hub id.")],
+    text: Annotated[str | None, typer.Option(help="The text, for a model of texts.")] = None,
+    image: Annotated[Path | None, typer.Option(help="The image file, for a model of images.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", help="PNG file that an image's strip of depths goes to.")
+    ] = None,
     target: Annotated[str, typer.Option(help="predicted, runner-up, a class index or name.")] = "predicted",
-    baseline: Annotated[str, typer.Option(help="pad, mask, zero or token:<text>.")] = "pad",
+    baseline: Annotated[
+        str, typer.Option(help="Texts: pad, mask, zero, token:<text>; images: zero, mean, blur, mask.")
+    ] = "auto",
     tolerance: Annotated[float, typer.Option(help="Bound on the relative error.")] = 1e-2,
     weight: Annotated[float, typer.Option(help="Weight of the attention gradients.", min=0, max=1)] = 0.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
@@ -115,13 +122,14 @@ def explain(
         str, typer.Option(help="auto, single_label, multi_label, binary (one logit) or regression.")
     ] = "auto",
 ) -> None:
-    """Explain one text, or pair of texts, in the terminal, in colour, depth by depth."""
+    """Explain one text or pair in the terminal, in colour, depth by depth; or one image, as a strip in a PNG file."""
+    if (text is None) == (image is None):
+        raise InputError("calig explain takes --text or --image, one of them")
     if not 0 < tolerance < 1:
         raise InputError(f"--tolerance: {tolerance} is not between 0 and 1; the usual value is 0.01")
     _quiet()
     with err.status("loading …"):
         from calig import Explainer
-        from calig.terminal import render_explanation
 
         explainer = Explainer.from_pretrained(
             model,
@@ -134,9 +142,44 @@ def explain(
         )
     with err.status("explaining …"):
         chosen = int(target) if target.isdecimal() else target
+        if image is not None:
+            _explain_image(explainer, image, chosen, output)
+            return
+        assert text is not None
+        if explainer.modality != "text":
+            raise InputError("--text: this is a model of images; give it --image FILE")
         document = text if pair is None else (text, pair)
         attribution = explainer.explain([document], chosen)[0]
+    from calig.terminal import render_explanation
+
     render_explanation(attribution, document, explainer.classes, out)
+
+
+def _explain_image(explainer: Explainer, path: Path, target: str | int, output: Path | None) -> None:
+    """Write the strip, and say where it is and what it shows."""
+    from calig.files import write_atomic
+    from calig.records import Attribution, Document, image_key
+    from calig.strip import png, summary
+
+    if explainer.modality != "image":
+        raise InputError("--image: this is a model of texts; give it --text")
+    if output is not None and output.suffix.lower() != ".png":
+        raise InputError(f"--out: {output} is no PNG file's name; end it in .png")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"--image: {path} cannot be read: {error.strerror}") from error
+    (found,) = explainer.attribute([Document(image_key(data), image=data)], [target])
+    if not isinstance(found, Attribution):
+        raise DocumentError(found.reason, f"{path}: {found.detail}")
+    place = output or Path(f"{path.stem}-explained.png")
+    try:
+        write_atomic(place, png(found, explainer.classes))
+    except OSError as error:
+        raise InputError(f"--out: {place} cannot be written: {error.strerror}") from error
+    for line in summary(found, explainer.classes):
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(f"strip of depths: {place}", markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -35,7 +35,9 @@ def baseline_name(name: str, modality: Modality) -> str:
         return name
     if modality == "image" and name.startswith("blur:") and _sigma(name) > 0:
         return name
-    raise InputError(f"method.baseline: {name!r} is not one of {_NAMES[modality]}, for a model of {modality}s")
+    raise InputError(
+        f"method.baseline: {name!r} is not one of {_NAMES[modality]}, for a model of {modality}s"
+    )
 
 
 def baseline_of(name: str, pretrained: Pretrained, classifier: Classifier) -> Baseline:
@@ -78,9 +80,7 @@ def _token(name: str, pretrained: Pretrained) -> int | None:
         return token_id
     ids = tokenizer(name.removeprefix("token:"), add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
-        raise InputError(
-            f"method.baseline: {name!r} is {len(ids)} tokens for this tokenizer; name one token"
-        )
+        raise InputError(f"method.baseline: {name!r} is {len(ids)} tokens for this tokenizer; name one token")
     return int(ids[0])
 
 

@@ -108,9 +108,7 @@ class Engine:
         if group:
             yield group
 
-    def explain(
-        self, texts: Sequence[Encoded], choose: Callable[[int, Float64], int]
-    ) -> list[TextResult]:
+    def explain(self, texts: Sequence[Encoded], choose: Callable[[int, Float64], int]) -> list[TextResult]:
         """Explain one packed group. `choose(i, logits)` gives text i's target.
 
         A text whose outputs are not finite gets a result whose `finite` is false, and does not disturb the others.

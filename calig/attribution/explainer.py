@@ -160,7 +160,9 @@ class Explainer:
         if target is not None:
             targets = [target] * len(inputs) if isinstance(target, (str, int)) else target
             if len(targets) != len(inputs):
-                raise InputError(f"{len(targets)} targets for {len(inputs)} {noun}s: give one, or one per {noun}")
+                raise InputError(
+                    f"{len(targets)} targets for {len(inputs)} {noun}s: give one, or one per {noun}"
+                )
         make = _text if noun == "text" else _image
         documents = [make(index, item) for index, item in enumerate(inputs)]
         results = self.attribute(documents, targets)
@@ -333,7 +335,10 @@ def _image(index: int, item: object) -> Document:
                 f"image {index} is a tensor of {item.dtype} and shape {tuple(item.shape)}: give (channels, height, "
                 "width), of bytes (uint8) or of pixel values (floats)"
             )
-        values, kind = item.detach().cpu().to(torch.float64 if item.is_floating_point() else item.dtype).numpy(), ""
+        values, kind = (
+            item.detach().cpu().to(torch.float64 if item.is_floating_point() else item.dtype).numpy(),
+            "",
+        )
     else:
         hint = "open it with PIL.Image.open" if isinstance(item, str) else "give a PIL image or a tensor"
         raise InputError(f"image {index} is a {type(item).__name__}: {hint}")

@@ -139,7 +139,9 @@ class Classifier:
         options = dict(self._options)
         pixels = batch.inputs.get("pixel_values")
         if pixels is not None and self._interpolates:
-            options["interpolate_pos_encoding"] = tuple(pixels.shape[-2:]) != Geometry.of(self.model.config).image
+            options["interpolate_pos_encoding"] = (
+                tuple(pixels.shape[-2:]) != Geometry.of(self.model.config).image
+            )
         with self._padding(batch.pad_id):
             logits: Tensor = self.model(**batch.inputs, **options).logits
         return torch.cat([torch.zeros_like(logits), logits], dim=1) if self.head == "binary" else logits

@@ -139,7 +139,16 @@ _REFUSED = {
         *("swiftformer", "efficientformer"),
     ),
     _CONVOLUTIONAL: (
-        *("bit", "convnext", "convnextv2", "efficientnet", "hgnet_v2", "mobilenet_v1", "mobilenet_v2", "pp_lcnet"),
+        *(
+            "bit",
+            "convnext",
+            "convnextv2",
+            "efficientnet",
+            "hgnet_v2",
+            "mobilenet_v1",
+            "mobilenet_v2",
+            "pp_lcnet",
+        ),
         *("regnet", "resnet", "textnet", "van"),
     ),
     "their latent tokens are no pieces of the input": ("perceiver",),

@@ -194,11 +194,13 @@ class ImageEncoder:
         own = self.geometry
         if pixels.ndim != 3 or len(pixels) != own.channels:
             raise DocumentError(
-                "shape", f"its shape is {tuple(pixels.shape)}; the model takes ({own.channels}, height, width)"
+                "shape",
+                f"its shape is {tuple(pixels.shape)}; the model takes ({own.channels}, height, width)",
             )
         if height % own.patch[0] or width % own.patch[1]:
             raise DocumentError(
-                "shape", f"{height} × {width} pixels do not divide into patches of {own.patch[0]} × {own.patch[1]}"
+                "shape",
+                f"{height} × {width} pixels do not divide into patches of {own.patch[0]} × {own.patch[1]}",
             )
         if (height, width) != own.image and not self._resizes:
             raise DocumentError(
@@ -239,7 +241,11 @@ class ImageEncoder:
             return {"size": square}
         crop = self._settings.get("crop_size") if self._settings.get("do_center_crop") else None
         ratio = size / (crop or {}).get("height", shortest)
-        return {"size": {"shortest_edge": round(shortest * ratio)}, "crop_size": square, "do_center_crop": True}
+        return {
+            "size": {"shortest_edge": round(shortest * ratio)},
+            "crop_size": square,
+            "do_center_crop": True,
+        }
 
     def _check_room(self, picture: Image.Image) -> None:
         size = self._options.get("size") or self._settings.get("size") or {}

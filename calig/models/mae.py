@@ -1,3 +1,5 @@
 """stub until merged"""
+
+
 def missing_weights(model_id, revision=None):
-    return ["classifier.bias","classifier.weight"]
+    return ["classifier.bias", "classifier.weight"]

@@ -69,7 +69,8 @@ def _opened(data: bytes) -> Image.Image:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DocumentError(
-                    "too-large", f"{image.width} × {image.height} pixels are above the limit of {MAX_PIXELS:,}"
+                    "too-large",
+                    f"{image.width} × {image.height} pixels are above the limit of {MAX_PIXELS:,}",
                 )
             image.load()
             return image.copy() if getattr(image, "n_frames", 1) > 1 else image
@@ -79,7 +80,9 @@ def _opened(data: bytes) -> Image.Image:
         raise DocumentError("too-large", f"more pixels than the limit of {MAX_PIXELS:,}") from error
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
         reason = " ".join(str(error).split()).replace(" <_io.BytesIO object", " the file").split(" at 0x")[0]
-        raise DocumentError("undecodable", f"not a readable image: {reason or type(error).__name__}") from error
+        raise DocumentError(
+            "undecodable", f"not a readable image: {reason or type(error).__name__}"
+        ) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

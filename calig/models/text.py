@@ -138,9 +138,7 @@ def _undecodable(document: Document) -> Failure | None:
     if not _SURROGATE.search(document.text + "\n" + (document.pair or "")):
         return None
     noun = "the text" if document.pair is None else "one of the texts"
-    return Failure(
-        document.key, "undecodable", f"{noun} holds half a surrogate pair, which is no character"
-    )
+    return Failure(document.key, "undecodable", f"{noun} holds half a surrogate pair, which is no character")
 
 
 def _empty(document: Document) -> Failure:

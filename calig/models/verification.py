@@ -109,7 +109,8 @@ def _images(classifier: Classifier, kind: str) -> tuple[tuple[str, ...], Batch, 
     generator = torch.Generator().manual_seed(0)
     shape = (2, own.channels, *own.image)
     pixels, others = (
-        torch.randn(shape, generator=generator).to(classifier.device, classifier.model.dtype) for _ in range(2)
+        torch.randn(shape, generator=generator).to(classifier.device, classifier.model.dtype)
+        for _ in range(2)
     )
     rows, columns = own.grid(pixels)
     row, column = rows // 2, columns - 1

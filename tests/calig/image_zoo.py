@@ -35,13 +35,14 @@ class Family:
     special
         Tokens before the patches.
     embeddings, block
-        Paths of the modules whose outputs are the hidden states at depth 0 and depth l ({}: block l from 0 on).
+        Paths of the modules whose outputs are the hidden states at depth 0 and depth l ({}: block l from 0 on);
+        `embeddings` None: what block 0 is given.
     mask
         Whether it has a mask token.
     """
 
     model: str
-    embeddings: str
+    embeddings: str | None
     block: str
     special: tuple[str, ...] = ("[CLS]",)
     options: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +66,11 @@ FAMILIES = {
     "vit-mae": Family("ViT", "vit.embeddings", "vit.layers.{}"),
     "deit": Family("DeiT", "deit.embeddings", "deit.layers.{}", ("[CLS]", "[DIST]")),
     "deit-teacher": Family(
-        "DeiT", "deit.embeddings", "deit.layers.{}", ("[CLS]", "[DIST]"), head="ForImageClassificationWithTeacher"
+        "DeiT",
+        "deit.embeddings",
+        "deit.layers.{}",
+        ("[CLS]", "[DIST]"),
+        head="ForImageClassificationWithTeacher",
     ),
     "beit": Family(
         "Beit",
@@ -85,11 +90,11 @@ FAMILIES = {
             "layer_scale_init_value": 0.5,
         },
     ),
-    "dinov2": Family("Dinov2", "dinov2.embeddings", "dinov2.layers.{}", mask=True),
+    "dinov2": Family("Dinov2", "dinov2.embeddings", "dinov2.encoder.layer.{}", mask=True),
     "dinov2-registers": Family(
         "Dinov2WithRegisters",
         "dinov2_with_registers.embeddings",
-        "dinov2_with_registers.layers.{}",
+        "dinov2_with_registers.encoder.layer.{}",
         ("[CLS]", "[REG1]", "[REG2]"),
         options={"num_register_tokens": 2},
         mask=True,
@@ -100,9 +105,9 @@ FAMILIES = {
     "clip": Family(
         "CLIP", "vision_model.pre_layrnorm", "vision_model.encoder.layers.{}", config=_vision("CLIP")
     ),
-    "vit-msn": Family("ViTMSN", "vit.embeddings", "vit.layers.{}", mask=True),
+    "vit-msn": Family("ViTMSN", "vit.embeddings", "vit.layers.{}"),
     "ijepa": Family("IJepa", "ijepa.embeddings", "ijepa.layers.{}", ()),
-    "data2vec": Family("Data2VecVision", "data2vec_vision.embeddings", "data2vec_vision.encoder.layer.{}"),
+    "data2vec": Family("Data2VecVision", None, "data2vec_vision.encoder.layer.{}"),
 }
 _SAVED = tempfile.TemporaryDirectory(prefix="calig-image-zoo-")
 
@@ -163,7 +168,12 @@ def load(name: str, dtype: str = "float64") -> Pretrained:
 
 
 def explainer(
-    name: str, dtype: str = "float64", *, pretrained: Pretrained | None = None, token_budget: int | None = None, **method: Any
+    name: str,
+    dtype: str = "float64",
+    *,
+    pretrained: Pretrained | None = None,
+    token_budget: int | None = None,
+    **method: Any,
 ) -> Explainer:
     """Explain with the family's model."""
     return Explainer(pretrained or load(name, dtype), Method(**method), token_budget=token_budget)
