@@ -57,7 +57,9 @@ class CorpusConfig(_Section):
     path: Text | None = Field(
         default=None,
         title="Files",
-        description="A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz).",
+        description=(
+            "A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz), or of image files."
+        ),
     )
     dataset: Text | None = Field(
         default=None, title="Dataset", description="Hub dataset id, or a local folder laid out like one."
@@ -79,10 +81,15 @@ class CorpusConfig(_Section):
         title="Second text column",
         description="Column of the second texts, for models of text pairs; a null there is an empty text.",
     )
+    image: Text = Field(
+        default="image",
+        title="Image column",
+        description="Column that holds the images, for models of images; not used with image files.",
+    )
     label: Text | None = Field(
         default=None,
         title="Label column",
-        description="Column of class indices or names (multi-label: lists of them; regression: numbers).",
+        description="Column of class indices or names (multi-label: lists; regression: numbers); of image files: label, their folder.",
     )
     id: Text | None = Field(
         default=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,25 +13,30 @@ import pyarrow.types as pat
 
 from calig.config import CorpusConfig
 from calig.corpus.columns import Extra, cast
+from calig.corpus.images import pictures
 from calig.corpus.labels import Labels
 from calig.corpus.source import Batch
 from calig.errors import InputError
-from calig.records import document_key
+from calig.records import Modality, document_key, image_key, missing_image_key
 
 
-def own_columns(paired: bool, label: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    """Return the columns that every part has, `text_pair` only where the documents are pairs."""
+def own_columns(modality: Modality, paired: bool, label: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Return the columns that every part has, `text_pair` only where the documents are pairs.
+
+    Of images: a reference, and the bytes, which are null where the reference is the path of a file.
+    """
+    texts = [("text", pa.string()), *([("text_pair", pa.string())] if paired else [])]
+    images = [("image", pa.string()), ("image_bytes", pa.binary())]
     return [
         ("doc_id", pa.int64()),
         ("source_id", pa.string()),
         ("doc_key", pa.string()),
-        ("text", pa.string()),
-        *([("text_pair", pa.string())] if paired else []),
+        *(images if modality == "image" else texts),
         ("label", label),
     ]
 
 
-_IN_THE_KEY = ("doc_id", "text", "text_pair")
+_IN_THE_KEY = ("doc_id", "text", "text_pair", "image_bytes")
 """Columns that the hash need not cover: their order and `doc_key` say all."""
 
 
@@ -44,7 +50,9 @@ class Content:
         extras: Sequence[Extra],
         labels: Labels,
         label_in_key: bool,
+        modality: Modality = "text",
     ) -> None:
+        self.modality = modality
         self.schema, self.corpus, self.extras = schema, corpus, extras
         self.labels, self.label_in_key = labels, label_in_key
         self.documents = 0
@@ -58,10 +66,6 @@ class Content:
             _check_utf8(batch, name)
         count = table.num_rows
         ordinals = range(self.documents, self.documents + count)
-        texts: list[str] = [text or "" for text in table.column(corpus.text).to_pylist()]
-        pairs: list[str] | list[None] = [None] * count
-        if corpus.text_pair is not None:
-            pairs = [text or "" for text in table.column(corpus.text_pair).to_pylist()]
         labels: Sequence[object] = [None] * count
         if corpus.label is not None:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
@@ -72,10 +76,9 @@ class Content:
         in_key: Sequence[int | None] = [None] * count
         if self.label_in_key:
             in_key = [self.labels.single(label, batch.file, batch.row + i) for i, label in enumerate(labels)]
-        keys = [
-            document_key(text, label, pair) for text, label, pair in zip(texts, in_key, pairs, strict=True)
-        ]
-        own = [ordinals, ids, keys, texts, *([] if corpus.text_pair is None else [pairs]), labels]
+        read = self._images if self.modality == "image" else self._texts
+        keys, content = read(batch, in_key)
+        own = [ordinals, ids, keys, *content, labels]
         arrays = [pa.array(values, self.schema.field(i).type) for i, values in enumerate(own)]
         rows = pa.Table.from_arrays(
             [*arrays, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
@@ -85,6 +88,32 @@ class Content:
         self.documents += count
         self.labelled = self.labelled or any(label is not None for label in labels)
         return rows
+
+    def _texts(self, batch: Batch, labels: Sequence[int | None]) -> tuple[list[str], list[list[Any]]]:
+        """The documents' keys, and their columns of content."""
+        names = [name for name in (self.corpus.text, self.corpus.text_pair) if name is not None]
+        columns = [[text or "" for text in batch.table.column(name).to_pylist()] for name in names]
+        pairs: list[Any] = columns[1] if len(columns) > 1 else [None] * len(labels)
+        keys = [
+            document_key(text, label, pair)
+            for text, label, pair in zip(columns[0], labels, pairs, strict=True)
+        ]
+        return keys, columns
+
+    def _images(self, batch: Batch, labels: Sequence[int | None]) -> tuple[list[str], list[list[Any]]]:
+        keys: list[str] = []
+        references: list[Any] = []
+        held: list[Any] = []
+        for picture, label in zip(
+            pictures(batch.table.column(self.corpus.image), batch), labels, strict=True
+        ):
+            there = picture.data is not None
+            keys.append(
+                image_key(picture.data or b"", label) if there else missing_image_key(picture.reference)
+            )
+            references.append(picture.reference)
+            held.append(picture.data if picture.embedded else None)
+        return keys, [references, held]
 
     def key(self) -> str:
         """Return the hash of all rows taken: 32 hex digits."""

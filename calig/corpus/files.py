@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 
 from calig.config import CorpusConfig
 from calig.corpus import delimited, lines
-from calig.corpus.source import BATCH_ROWS, Batch, Source, conform, merge_schemas
+from calig.corpus.images import SUFFIXES, open_image_files
+from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, Batch, Source, conform, merge_schemas
 from calig.errors import InputError
+from calig.records import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,18 @@ def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table
     row = 1
     with pq.ParquetFile(path) as file:
         names = [name for name in schema.names if name in file.schema_arrow.names]
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+        for batch in file.iter_batches(batch_size=_batch_rows(file, names), columns=names):
             yield row, conform(pa.Table.from_batches([batch]), schema, str(path))
             row += batch.num_rows
+
+
+def _batch_rows(file: pq.ParquetFile, names: Collection[str]) -> int:
+    """How many rows of these columns are about BATCH_BYTES: images may be megabytes each."""
+    size, meta = 0, file.metadata
+    for group in range(meta.num_row_groups):
+        columns = (meta.row_group(group).column(i) for i in range(meta.num_columns))
+        size += sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in names)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * meta.num_rows // max(1, size)))
 
 
 _PARQUET = _Format("Parquet", _parquet_schema, _read_parquet)
@@ -55,9 +66,11 @@ _FORMATS = {
 }
 
 
-def open_files(corpus: CorpusConfig) -> Source:
+def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     """Open the files of `corpus.path`; reads their schemas (CSV and JSONL: a first pass over the rows)."""
-    paths = resolve(corpus)
+    paths = resolve(corpus, modality)
+    if all(_is_image(path) for path in paths):
+        return open_image_files(str(corpus.path), paths)
     formats = {_format(path) for path in paths}
     if len(formats) > 1:
         names = " and ".join(sorted(form.name for form in formats))
@@ -80,10 +93,13 @@ def open_files(corpus: CorpusConfig) -> Source:
     return Source(str(corpus.path), schemas, merged, form.textual, None, read)
 
 
-def resolve(corpus: CorpusConfig) -> list[Path]:
-    """Return the files that `corpus.path` means, sorted; of a folder, all but hidden ones."""
+def resolve(corpus: CorpusConfig, modality: Modality = "text") -> list[Path]:
+    """Return the files that `corpus.path` means, sorted; of a folder, all but hidden ones.
+
+    Where there are image files and others, a corpus of images is the image files.
+    """
     with reading(Path(str(corpus.path))):
-        return _resolve(str(corpus.path))
+        return _resolve(str(corpus.path), modality)
 
 
 def expanded(given: str, field: str) -> Path:
@@ -94,7 +110,7 @@ def expanded(given: str, field: str) -> Path:
         raise InputError(f"{field} {given!r}: {error}; write the path out") from error
 
 
-def _resolve(given: str) -> list[Path]:
+def _resolve(given: str, modality: Modality) -> list[Path]:
     if "://" in given:
         raise InputError(
             f"corpus.path {given!r} is not local: download it, or name a hub dataset in corpus.dataset"
@@ -102,9 +118,12 @@ def _resolve(given: str) -> list[Path]:
     path = expanded(given, "corpus.path")
     if path.is_dir():
         inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-        found = [file for file in inside if _kept(file.relative_to(path)) and _suffix(file) in _FORMATS]
+        kept = [file for file in inside if _kept(file.relative_to(path))]
+        images = [file for file in kept if _is_image(file)] if modality == "image" else []
+        found = images or [file for file in kept if _suffix(file) in _FORMATS]
         if not found:
-            raise InputError(f"corpus.path {given!r} has no {', '.join(_FORMATS)} file in it")
+            known = (*(SUFFIXES if modality == "image" else ()), *_FORMATS)
+            raise InputError(f"corpus.path {given!r} has no {', '.join(known)} file in it")
         return found
     if path.exists():
         found = [path]
@@ -115,9 +134,15 @@ def _resolve(given: str) -> list[Path]:
             raise InputError(f"corpus.path {given!r} matches no file")
     else:
         raise InputError(f"corpus.path {given!r}: no such file or folder (from {Path.cwd()})")
+    if modality == "image" and all(_is_image(file) for file in found):
+        return found
     for file in found:
         _format(file)
     return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _kept(relative: Path) -> bool:
@@ -132,6 +157,11 @@ def _format(path: Path) -> _Format:
     suffix = _suffix(path)
     if suffix in _FORMATS:
         return _FORMATS[suffix]
+    if suffix in SUFFIXES:
+        raise InputError(
+            f"{path}: is an image, and the corpus's others are not, or the model reads texts; known are "
+            f"{', '.join(_FORMATS)}"
+        )
     hint = (
         "one JSON object per line, as .jsonl: jq -c '.[]'"
         if suffix == ".json"

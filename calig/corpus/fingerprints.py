@@ -9,12 +9,13 @@ from pathlib import Path
 from calig.config import CorpusConfig
 from calig.corpus.files import resolve
 from calig.corpus.hub import local_folder
+from calig.records import Modality
 
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 """Bumped when ingest makes other parts of the same source."""
 
 
-def fingerprint(corpus: CorpusConfig) -> str:
+def fingerprint(corpus: CorpusConfig, modality: Modality = "text") -> str:
     """Hash what decides the corpus without reading it: the configuration, and the state of the source.
 
     The state is every file's resolved path, size and time of change; for a hub dataset the commit that its
@@ -33,14 +34,14 @@ def fingerprint(corpus: CorpusConfig) -> str:
     """
     state: object
     if corpus.path is not None:
-        state = _stamps(resolve(corpus))
+        state = _stamps(resolve(corpus, modality))
     else:
         folder = local_folder(str(corpus.dataset))
         if folder is not None:
             state = _stamps(sorted(file for file in folder.rglob("*") if file.is_file()))
         else:
             state = _commit(str(corpus.dataset), corpus.revision)
-    content = json.dumps([INGEST_VERSION, corpus.model_dump(mode="json"), state], sort_keys=True)
+    content = json.dumps([INGEST_VERSION, modality, corpus.model_dump(mode="json"), state], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 

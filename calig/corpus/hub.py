@@ -15,6 +15,9 @@ from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
 from calig.errors import InputError
 
 
+_IMAGE_ROWS = 32
+
+
 def open_dataset(corpus: CorpusConfig) -> Source:
     """Open `corpus.dataset`: streamed if it is local or limited, else through the cache."""
     import datasets
@@ -28,10 +31,11 @@ def open_dataset(corpus: CorpusConfig) -> Source:
     feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
     names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     schema = features.arrow_schema.remove_metadata()
+    rows = _IMAGE_ROWS if any(isinstance(f, datasets.Image) for f in features.values()) else BATCH_ROWS
 
     def read(wanted: pa.Schema) -> Iterator[Batch]:
         row = 1
-        tables = data.select_columns(wanted.names).with_format("arrow").iter(BATCH_ROWS)
+        tables = data.select_columns(wanted.names).with_format("arrow").iter(rows)
         while True:
             try:
                 table = next(tables, None)

@@ -42,6 +42,8 @@ class Source:
         Names of the label column's class indices, where the source declares them.
     read
         Gives the batches; asked for a schema of some of the columns, it may leave the others unread.
+    id, image
+        Of image files: the columns that name the documents, where the user names none, and hold the images.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Source:
     textual: bool
     label_names: Sequence[str] | None
     read: Callable[[pa.Schema], Iterator[Batch]]
+    id: str | None = None
+    image: str | None = None
 
 
 def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]], textual: bool = False) -> pa.Schema:
