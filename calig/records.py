@@ -61,6 +61,11 @@ def image_key(data: bytes, label: int | None = None) -> str:
     return digest.hexdigest()
 
 
+def missing_image_key(path: str) -> str:
+    """Key of a document whose image file was not there when the corpus was brought in."""
+    return image_key(b"missing:" + path.encode())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """The explanation of one document. All relevance is signed and, but for `relevance` and `scores`, in logits.

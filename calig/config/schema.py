@@ -57,7 +57,10 @@ class CorpusConfig(_Section):
     path: Text | None = Field(
         default=None,
         title="Files",
-        description="A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz).",
+        description=(
+            "A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz), or of image files "
+            "for models of images."
+        ),
     )
     dataset: Text | None = Field(
         default=None, title="Dataset", description="Hub dataset id, or a local folder laid out like one."
@@ -79,15 +82,23 @@ class CorpusConfig(_Section):
         title="Second text column",
         description="Column of the second texts, for models of text pairs; a null there is an empty text.",
     )
+    image: Text = Field(
+        default="image",
+        title="Image column",
+        description="Column of the images or their paths, for models of images; not used with image files.",
+    )
     label: Text | None = Field(
         default=None,
         title="Label column",
-        description="Column of class indices or names (multi-label: lists of them; regression: numbers).",
+        description=(
+            "Column of class indices or names (multi-label: lists of them; regression: numbers); label is, of image "
+            "files, the folder that each lies in."
+        ),
     )
     id: Text | None = Field(
         default=None,
         title="Id column",
-        description="Column that names the documents; empty: their row numbers, from 0.",
+        description="Column that names the documents; empty: their row numbers, from 0; of image files, their paths.",
     )
     limit: Integer | None = Field(
         default=None, ge=1, title="Limit", description="Take only the first so many rows."

@@ -10,7 +10,17 @@ import pyarrow.types as pat
 
 from calig.errors import InputError
 
-_OF_THE_CORPUS = ("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "label")
+_OF_THE_CORPUS = (
+    "run_id",
+    "doc_id",
+    "source_id",
+    "doc_key",
+    "text",
+    "text_pair",
+    "image",
+    "image_bytes",
+    "label",
+)
 _OF_THE_RESULT = (
     *(
         "label_id",
@@ -34,6 +44,8 @@ _OF_THE_RESULT = (
         "nodes",
         "block_passes",
         "tokens",
+        "grid_rows",
+        "grid_columns",
     ),
     *("truncated", "seconds", "settling_depth", "failure", "failure_detail"),
 )

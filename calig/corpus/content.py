@@ -12,20 +12,25 @@ import pyarrow.types as pat
 
 from calig.config import CorpusConfig
 from calig.corpus.columns import Extra, cast
+from calig.corpus.images import take_images
 from calig.corpus.labels import Labels
 from calig.corpus.source import Batch
 from calig.errors import InputError
-from calig.records import document_key
+from calig.records import Modality, document_key
 
 
-def own_columns(paired: bool, label: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    """Return the columns that every part has, `text_pair` only where the documents are pairs."""
+def own_columns(modality: Modality, paired: bool, label: pa.DataType) -> list[tuple[str, pa.DataType]]:
+    """Return the columns that every part has, `text_pair` only where the documents are pairs.
+
+    Of images: a reference, and the bytes, which are null where the reference is the path of a file.
+    """
+    texts = [("text", pa.string()), *([("text_pair", pa.string())] if paired else [])]
+    images = [("image", pa.string()), ("image_bytes", pa.binary())]
     return [
         ("doc_id", pa.int64()),
         ("source_id", pa.string()),
         ("doc_key", pa.string()),
-        ("text", pa.string()),
-        *([("text_pair", pa.string())] if paired else []),
+        *(images if modality == "image" else texts),
         ("label", label),
     ]
 
@@ -44,8 +49,10 @@ class Content:
         extras: Sequence[Extra],
         labels: Labels,
         label_in_key: bool,
+        modality: Modality = "text",
     ) -> None:
         self.schema, self.corpus, self.extras = schema, corpus, extras
+        self.modality = modality
         self.labels, self.label_in_key = labels, label_in_key
         self.documents = 0
         self.labelled = False
@@ -58,10 +65,6 @@ class Content:
             _check_utf8(batch, name)
         count = table.num_rows
         ordinals = range(self.documents, self.documents + count)
-        texts: list[str] = [text or "" for text in table.column(corpus.text).to_pylist()]
-        pairs: list[str] | list[None] = [None] * count
-        if corpus.text_pair is not None:
-            pairs = [text or "" for text in table.column(corpus.text_pair).to_pylist()]
         labels: Sequence[object] = [None] * count
         if corpus.label is not None:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
@@ -72,10 +75,7 @@ class Content:
         in_key: Sequence[int | None] = [None] * count
         if self.label_in_key:
             in_key = [self.labels.single(label, batch.file, batch.row + i) for i, label in enumerate(labels)]
-        keys = [
-            document_key(text, label, pair) for text, label, pair in zip(texts, in_key, pairs, strict=True)
-        ]
-        own = [ordinals, ids, keys, texts, *([] if corpus.text_pair is None else [pairs]), labels]
+        own = [ordinals, ids, *self._inputs(batch, in_key), labels]
         arrays = [pa.array(values, self.schema.field(i).type) for i, values in enumerate(own)]
         rows = pa.Table.from_arrays(
             [*arrays, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
@@ -85,6 +85,20 @@ class Content:
         self.documents += count
         self.labelled = self.labelled or any(label is not None for label in labels)
         return rows
+
+    def _inputs(self, batch: Batch, labels: Sequence[int | None]) -> Sequence[Sequence[object]]:
+        """Return the columns from `doc_key` up to the label, whose keys cover `labels`."""
+        if self.modality == "image":
+            return take_images(batch, self.corpus.image, labels)
+        table = batch.table
+        names = [name for name in (self.corpus.text, self.corpus.text_pair) if name is not None]
+        texts = [[text or "" for text in table.column(name).to_pylist()] for name in names]
+        seconds: Sequence[str | None] = texts[1] if len(texts) > 1 else [None] * table.num_rows
+        keys = [
+            document_key(text, label, second)
+            for text, label, second in zip(texts[0], labels, seconds, strict=True)
+        ]
+        return [keys, *texts]
 
     def key(self) -> str:
         """Return the hash of all rows taken: 32 hex digits."""
@@ -96,7 +110,12 @@ class Content:
 
 
 def _plain(column: pa.ChunkedArray) -> list[object]:
-    """Return values for JSON; times as whole numbers, since Python's are coarser and end sooner."""
+    """Return values for JSON; times as whole numbers, since Python's are coarser and end sooner.
+
+    Of bytes, whether there are any: `doc_key` says which.
+    """
+    if pat.is_binary(column.type):
+        column = pc.is_valid(column)
     if pat.is_temporal(column.type):
         column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
     values: list[object] = column.to_pylist()

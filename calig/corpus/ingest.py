@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +18,14 @@ from calig.corpus.columns import Extra, is_text, plan_extras
 from calig.corpus.content import Content, own_columns
 from calig.corpus.files import open_files
 from calig.corpus.hub import open_dataset
+from calig.corpus.images import check_image_type
 from calig.corpus.labels import check_label_type, labels_of
 from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpus
 from calig.corpus.parts import Parts
-from calig.corpus.source import Batch, Source
+from calig.corpus.source import Source, first_rows
 from calig.errors import InputError
 from calig.files import sync
-from calig.records import Head
+from calig.records import Head, Modality
 
 ABANDONED_SECONDS = 24 * 3600
 
@@ -36,6 +37,7 @@ def ingest(
     label_in_key: bool = False,
     progress: Callable[[int], None] | None = None,
     head: Head = "single_label",
+    modality: Modality = "text",
 ) -> CorpusManifest:
     """Bring the corpus into the warehouse, in memory bounded by a batch.
 
@@ -56,24 +58,29 @@ def ingest(
         Called after every batch with the documents read so far.
     head
         What the model's outputs are, and with it what a label is: a class, a set of classes, or a number.
+    modality
+        What the model reads: the text column, or the image column.
 
     Raises
     ------
     InputError
         On anything wrong with the source; the line names the file, row or column and what to do.
     """
-    source = open_files(corpus) if corpus.path is not None else open_dataset(corpus)
-    _check_columns(source, corpus, head)
-    roles = (corpus.text, corpus.text_pair, corpus.label, corpus.id)
-    used = [name for name in roles if name is not None]
+    if modality == "image" and corpus.text_pair is not None:
+        raise InputError("corpus.text_pair: the model reads images, which have no second text; remove it")
+    source = open_files(corpus, modality) if corpus.path is not None else open_dataset(corpus, modality)
+    corpus = corpus.model_copy(update={"id": corpus.id or source.id, "image": source.image or corpus.image})
+    content_roles = _content_roles(corpus, modality)
+    _check_columns(source, corpus, content_roles, head)
+    used = [name for name in (*content_roles.values(), corpus.label, corpus.id) if name is not None]
     labels = labels_of(head, classes, source.label_names)
     extras, left_out = plan_extras(source.schema, used)
-    own = own_columns(corpus.text_pair is not None, labels.type)
+    own = own_columns(modality, corpus.text_pair is not None, labels.type)
     schema = pa.schema([*own, *((extra.name, extra.type) for extra in extras)])
-    content = Content(schema, corpus, extras, labels, label_in_key)
+    content = Content(schema, corpus, extras, labels, label_in_key, modality)
     with _temporary_folder(Path(root) / "corpora") as folder:
         parts = Parts(folder, schema)
-        for batch in _first_rows(source.read(_wanted(source, corpus, extras)), corpus.limit):
+        for batch in first_rows(source.read(_wanted(source, corpus, extras, modality)), corpus.limit):
             parts.write(content.take(batch))
             if progress is not None:
                 progress(content.documents)
@@ -92,21 +99,29 @@ def ingest(
         return _put(folder, manifest, Path(root))
 
 
-def _check_columns(source: Source, corpus: CorpusConfig, head: Head) -> None:
+def _content_roles(corpus: CorpusConfig, modality: Modality) -> dict[str, str]:
+    """Role in the configuration → name of the column that the model reads."""
+    if modality == "image":
+        return {"image": corpus.image}
+    return {"text": corpus.text, **({"text_pair": corpus.text_pair} if corpus.text_pair is not None else {})}
+
+
+def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, str], head: Head) -> None:
     """Raise an InputError if a column is not in every file, or is not of a type it can be used as."""
     if not source.schema.names:  # JSON Lines without a line
         raise InputError(_no_rows(source))
-    texts = [("text", corpus.text), ("text_pair", corpus.text_pair)]
-    for role, name in (*texts, ("label", corpus.label), ("id", corpus.id)):
+    for role, name in (*content.items(), ("label", corpus.label), ("id", corpus.id)):
         for file, schema in source.schemas:
             # JSON Lines without a line has no columns, beside files that have
             columns = (schema if schema.names else source.schema).names
             if name is not None and name not in columns:
                 present = ", ".join(columns) or "no columns"
                 raise InputError(f"{file} has no column {name!r} for corpus.{role}; it has {present}")
-    for role, name in texts:
-        kind = source.schema.field(name).type if name is not None else pa.string()
-        if not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
+    for role, name in content.items():
+        kind = source.schema.field(name).type
+        if role == "image":
+            check_image_type(source, name)
+        elif not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
             other = [field.name for field in source.schema if is_text(field.type)]
             hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
             raise InputError(
@@ -130,23 +145,15 @@ def _numeric(kind: pa.DataType) -> bool:
     return bool(pat.is_integer(kind) or pat.is_floating(kind))
 
 
-def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) -> pa.Schema:
+def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra], modality: Modality) -> pa.Schema:
     """Return the columns to read; in a format without types, those with a role of their own as written."""
-    fields = {name: pa.string() for name in (corpus.text, corpus.text_pair) if name is not None}
-    for name in (corpus.label, corpus.id):
-        if name is not None:
-            fields.setdefault(name, pa.string() if source.textual else source.schema.field(name).type)
+    fields: dict[str, pa.DataType] = {}
+    if modality == "text":
+        fields |= dict.fromkeys(_content_roles(corpus, modality).values(), pa.string())
+    for given in (corpus.image if modality == "image" else None, corpus.label, corpus.id):
+        if given is not None:
+            fields.setdefault(given, pa.string() if source.textual else source.schema.field(given).type)
     return pa.schema([*fields.items(), *((extra.source, extra.type) for extra in extras)])
-
-
-def _first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
-    left = limit
-    for batch in batches:
-        yield batch if left is None else Batch(batch.table.slice(0, left), batch.file, batch.row)
-        if left is not None:
-            left -= batch.table.num_rows
-            if left <= 0:
-                return
 
 
 @contextmanager
