@@ -58,7 +58,8 @@ class CorpusConfig(_Section):
         default=None,
         title="Files",
         description=(
-            "A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz), or of image files."
+            "A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz), or of image files "
+            "for models of images."
         ),
     )
     dataset: Text | None = Field(
@@ -84,17 +85,20 @@ class CorpusConfig(_Section):
     image: Text = Field(
         default="image",
         title="Image column",
-        description="Column that holds the images, for models of images; not used with image files.",
+        description="Column of the images or their paths, for models of images; not used with image files.",
     )
     label: Text | None = Field(
         default=None,
         title="Label column",
-        description="Column of class indices or names (multi-label: lists; regression: numbers); of image files: label, their folder.",
+        description=(
+            "Column of class indices or names (multi-label: lists of them; regression: numbers); label is, of image "
+            "files, the folder that each lies in."
+        ),
     )
     id: Text | None = Field(
         default=None,
         title="Id column",
-        description="Column that names the documents; empty: their row numbers, from 0.",
+        description="Column that names the documents; empty: their row numbers, from 0; of image files, their paths.",
     )
     limit: Integer | None = Field(
         default=None, ge=1, title="Limit", description="Take only the first so many rows."

@@ -13,11 +13,11 @@ import pyarrow.types as pat
 
 from calig.config import CorpusConfig
 from calig.corpus.columns import Extra, cast
-from calig.corpus.images import pictures
+from calig.corpus.images import take_images
 from calig.corpus.labels import Labels
 from calig.corpus.source import Batch
 from calig.errors import InputError
-from calig.records import Modality, document_key, image_key, missing_image_key
+from calig.records import Modality, document_key
 
 
 def own_columns(modality: Modality, paired: bool, label: pa.DataType) -> list[tuple[str, pa.DataType]]:
@@ -54,6 +54,7 @@ class Content:
     ) -> None:
         self.modality = modality
         self.schema, self.corpus, self.extras = schema, corpus, extras
+        self.modality = modality
         self.labels, self.label_in_key = labels, label_in_key
         self.documents = 0
         self.labelled = False
@@ -76,9 +77,7 @@ class Content:
         in_key: Sequence[int | None] = [None] * count
         if self.label_in_key:
             in_key = [self.labels.single(label, batch.file, batch.row + i) for i, label in enumerate(labels)]
-        read = self._images if self.modality == "image" else self._texts
-        keys, content = read(batch, in_key)
-        own = [ordinals, ids, keys, *content, labels]
+        own = [ordinals, ids, *self._inputs(batch, in_key), labels]
         arrays = [pa.array(values, self.schema.field(i).type) for i, values in enumerate(own)]
         rows = pa.Table.from_arrays(
             [*arrays, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
@@ -89,31 +88,19 @@ class Content:
         self.labelled = self.labelled or any(label is not None for label in labels)
         return rows
 
-    def _texts(self, batch: Batch, labels: Sequence[int | None]) -> tuple[list[str], list[list[Any]]]:
-        """The documents' keys, and their columns of content."""
+    def _inputs(self, batch: Batch, labels: Sequence[int | None]) -> Sequence[Sequence[object]]:
+        """Return the columns from `doc_key` up to the label, whose keys cover `labels`."""
+        if self.modality == "image":
+            return take_images(batch, self.corpus.image, labels)
+        table = batch.table
         names = [name for name in (self.corpus.text, self.corpus.text_pair) if name is not None]
-        columns = [[text or "" for text in batch.table.column(name).to_pylist()] for name in names]
-        pairs: list[Any] = columns[1] if len(columns) > 1 else [None] * len(labels)
+        texts = [[text or "" for text in table.column(name).to_pylist()] for name in names]
+        seconds: Sequence[str | None] = texts[1] if len(texts) > 1 else [None] * table.num_rows
         keys = [
-            document_key(text, label, pair)
-            for text, label, pair in zip(columns[0], labels, pairs, strict=True)
+            document_key(text, label, second)
+            for text, label, second in zip(texts[0], labels, seconds, strict=True)
         ]
-        return keys, columns
-
-    def _images(self, batch: Batch, labels: Sequence[int | None]) -> tuple[list[str], list[list[Any]]]:
-        keys: list[str] = []
-        references: list[Any] = []
-        held: list[Any] = []
-        for picture, label in zip(
-            pictures(batch.table.column(self.corpus.image), batch), labels, strict=True
-        ):
-            there = picture.data is not None
-            keys.append(
-                image_key(picture.data or b"", label) if there else missing_image_key(picture.reference)
-            )
-            references.append(picture.reference)
-            held.append(picture.data if picture.embedded else None)
-        return keys, [references, held]
+        return [keys, *texts]
 
     def key(self) -> str:
         """Return the hash of all rows taken: 32 hex digits."""
@@ -125,7 +112,12 @@ class Content:
 
 
 def _plain(column: pa.ChunkedArray) -> list[object]:
-    """Return values for JSON; times as whole numbers, since Python's are coarser and end sooner."""
+    """Return values for JSON; times as whole numbers, since Python's are coarser and end sooner.
+
+    Of bytes, whether there are any: `doc_key` says which.
+    """
+    if pat.is_binary(column.type):
+        column = pc.is_valid(column)
     if pat.is_temporal(column.type):
         column = column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32())
     values: list[object] = column.to_pylist()

@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 from calig.config import CorpusConfig
-from calig.corpus.files import resolve
+from calig.corpus.files import open_files
 from calig.corpus.hub import local_folder
+from calig.corpus.images import named_files
+from calig.corpus.paths import is_image, resolve
 from calig.records import Modality
 
 INGEST_VERSION = 3
@@ -18,9 +20,9 @@ INGEST_VERSION = 3
 def fingerprint(corpus: CorpusConfig, modality: Modality = "text") -> str:
     """Hash what decides the corpus without reading it: the configuration, and the state of the source.
 
-    The state is every file's resolved path, size and time of change; for a hub dataset the commit that its
-    revision means now, asked of the hub (offline: only the name). Not in it: what else ingest is
-    told, the classes and whether the label is in the key.
+    The state is every file's resolved path, size and time of change, those of images that a table names among them;
+    for a hub dataset the commit that its revision means now, asked of the hub (offline: only the name). Not in it: what
+    else ingest is told, the classes and whether the label is in the key.
 
     Returns
     -------
@@ -34,7 +36,11 @@ def fingerprint(corpus: CorpusConfig, modality: Modality = "text") -> str:
     """
     state: object
     if corpus.path is not None:
-        state = _stamps(resolve(corpus, modality))
+        files = resolve(corpus, modality)
+        if modality == "image" and not is_image(files[0]):
+            source = open_files(corpus, modality)
+            files = [*files, *named_files(source, corpus.image, corpus.limit)]
+        state = _stamps(files)
     else:
         folder = local_folder(str(corpus.dataset))
         if folder is not None:
@@ -46,8 +52,15 @@ def fingerprint(corpus: CorpusConfig, modality: Modality = "text") -> str:
 
 
 def _stamps(files: list[Path]) -> list[tuple[str, int, int]]:
-    stats = [(str(file.resolve()), file.stat()) for file in files]
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return [_stamp(file) for file in files]
+
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    try:
+        stat = file.stat()
+        return str(file.resolve()), stat.st_size, stat.st_mtime_ns
+    except (OSError, RuntimeError):  # not there, or a link to itself
+        return str(file), -1, -1
 
 
 def _commit(dataset: str, revision: str | None) -> str | None:

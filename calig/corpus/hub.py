@@ -10,28 +10,33 @@ from typing import Any
 import pyarrow as pa
 
 from calig.config import CorpusConfig
-from calig.corpus.files import expanded
+from calig.corpus.paths import expanded
 from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
 from calig.errors import InputError
+from calig.records import Modality
+
+IMAGE_ROWS = 32
+"""Images read at a time: nothing says beforehand how large they are."""
 
 
-_IMAGE_ROWS = 32
+def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
+    """Open `corpus.dataset`: streamed if it is local or limited, else through the cache.
 
-
-def open_dataset(corpus: CorpusConfig) -> Source:
-    """Open `corpus.dataset`: streamed if it is local or limited, else through the cache."""
+    Images are not decoded. Those that are no files of a local folder, but on the hub or in an archive, are fetched.
+    """
     import datasets
 
     given = str(corpus.dataset)
-    location = local_folder(given) or given
+    folder = local_folder(given)
     name = f"{given} ({', '.join(filter(None, (corpus.config, corpus.split, corpus.revision)))})"
-    data = _load(corpus, str(location))
+    data = _load(corpus, str(folder or given))
     features: datasets.Features = data.features
     feature = features.get(corpus.label) if corpus.label is not None else None
     feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
     names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     schema = features.arrow_schema.remove_metadata()
-    rows = _IMAGE_ROWS if any(isinstance(f, datasets.Image) for f in features.values()) else BATCH_ROWS
+    rows = IMAGE_ROWS if modality == "image" else BATCH_ROWS
+    images = modality == "image" and isinstance(features.get(corpus.image), datasets.Image)
 
     def read(wanted: pa.Schema) -> Iterator[Batch]:
         row = 1
@@ -39,14 +44,45 @@ def open_dataset(corpus: CorpusConfig) -> Source:
         while True:
             try:
                 table = next(tables, None)
-            except (datasets.exceptions.DatasetsError, pa.ArrowException, UnicodeDecodeError) as error:
+                if table is not None and images:
+                    table = _fetched(table, corpus.image, folder is None)
+            except (
+                datasets.exceptions.DatasetsError,
+                pa.ArrowException,
+                ValueError,
+                FileNotFoundError,
+            ) as error:
                 raise InputError(f"corpus.dataset {name}, after row {row - 1}: {_reason(error)}") from error
             if table is None:
                 return
-            yield Batch(conform(table, wanted, name), name, row)
+            yield Batch(conform(table, wanted, name), name, row, folder and folder.absolute())
             row += table.num_rows
 
     return Source(name, [(name, schema)], schema, False, names, read)
+
+
+def _fetched(table: pa.Table, column: str, files: bool) -> pa.Table:
+    """Return the table with the bytes of the images that lie on the hub or in archives; with `files`, of all images."""
+    import datasets
+
+    images: list[dict[str, Any]] = [image or {} for image in table.column(column).to_pylist()]
+    absent = [image for image in images if image.get("bytes") is None and image.get("path")]
+    apart = [image for image in absent if _is_fetched(image["path"], files)]
+    if not apart:
+        return table
+    kind = table.schema.field(column).type
+    fetched = datasets.Image().embed_storage(pa.array(apart, kind)).field("bytes")
+    for image, data in zip(apart, fetched.to_pylist(), strict=True):
+        image["bytes"] = data
+    return table.set_column(table.column_names.index(column), column, pa.array(images, kind))
+
+
+def _is_fetched(path: str, files: bool) -> bool:
+    """Whether an image is in an archive that is here, or on the hub; or any file, if those are asked for."""
+    *inside, place = path.split("::")
+    if "://" in place:
+        return place.startswith("hf://")
+    return bool(inside) or files
 
 
 def local_folder(dataset: str) -> Path | None:

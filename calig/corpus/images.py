@@ -1,106 +1,165 @@
-"""Corpora of images: folders of image files, and columns that hold images or say where they are.
+"""Corpora of images: files, and columns that hold images or name their files.
 
-A column of images is what `datasets` writes (a struct of `bytes` and `path`), bytes, or paths, relative to the file that
-names them. Embedded images are kept in the corpus's parts; files are only referred to, and read again when they are
-explained. Nothing is decoded here.
+Such a column is what `datasets` writes (a struct of `bytes` and `path`), bytes, or paths, from the folder of the file
+that names them. Images that are in a table are kept in the corpus's parts; files are referred to, and read again when
+they are explained. Nothing is decoded here, and an image that is empty or not there is a document: one that fails.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import os
+import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.types as pat
 
 from calig.corpus.columns import is_text
-from calig.corpus.source import BATCH_ROWS, Batch, Source
+from calig.corpus.paths import folder_of, reading
+from calig.corpus.source import Batch, Source, first_rows
 from calig.errors import InputError
+from calig.records import image_key, missing_image_key
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+BATCH_FILES = 256
 _SCHEMA = pa.schema([("image", pa.string()), ("label", pa.string()), ("file", pa.string())])
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image of a corpus: a reference that a reader can find it by, its bytes, and whether those must be kept.
-
-    `data` is None where the reference is the path of a file that is not there.
-    """
-
-    reference: str
-    data: bytes | None
-    embedded: bool
-
-
-def open_image_files(given: str, paths: Sequence[Path]) -> Source:
-    """A row for each file: `image` is its path, `label` the folder it lies in, `file` (the id) its place in the corpus."""
-    folder = Path(given).expanduser()
-    root = folder.resolve() if folder.is_dir() else None
+def open_images(given: str, paths: Sequence[Path]) -> Source:
+    """Open image files, a row each: `image` is the path, `label` the folder it lies in, `file` its path in `given`."""
+    folder = folder_of(given)
 
     def read(schema: pa.Schema) -> Iterator[Batch]:
-        for first in range(0, len(paths), BATCH_ROWS):
-            files = [path.absolute() for path in paths[first : first + BATCH_ROWS]]
-            rows = {
-                "image": [str(file) for file in files],
-                "label": [file.parent.name for file in files],
-                "file": [
-                    str(file.resolve().relative_to(root)) if root and _inside(file, root) else file.name
-                    for file in files
-                ],
+        for first in range(0, len(paths), BATCH_FILES):
+            files = paths[first : first + BATCH_FILES]
+            for file in files:
+                _check_name(file)
+            columns = {
+                "image": [str(file.absolute()) for file in files],
+                "label": [file.absolute().parent.name for file in files],
+                "file": [file.relative_to(folder).as_posix() for file in files],
             }
-            yield Batch(pa.table({name: rows[name] for name in schema.names}, schema), given, first + 1)
+            table = pa.table([columns[name] for name in schema.names], schema=schema)
+            yield Batch(table, given, first + 1, Path.cwd())
 
     return Source(given, [(given, _SCHEMA)], _SCHEMA, False, None, read, id="file", image="image")
 
 
-def check_image_type(kind: pa.DataType, column: str, source: str) -> None:
-    """Raise an InputError if a column of this type cannot hold images."""
-    held = {field.name for field in kind} if pat.is_struct(kind) else set()
-    if is_text(kind) or pat.is_null(kind) or _is_bytes(kind) or held & {"bytes", "path"}:
+def check_image_type(source: Source, column: str) -> None:
+    """Raise an InputError if the column cannot hold images."""
+    kind = source.schema.field(column).type
+    fields = {field.name: field.type for field in kind} if pat.is_struct(kind) else {}
+    held, named = fields.get("bytes", pa.null()), fields.get("path", pa.null())
+    if _is_bytes(kind) or is_text(kind) or pat.is_null(kind) or source.textual:
+        return
+    if fields.keys() & {"bytes", "path"} and _is_bytes(held) and (is_text(named) or pat.is_null(named)):
         return
     raise InputError(
-        f"{source}: column {column!r} is {kind}, not images (bytes, paths, or a struct of both): choose another "
-        "corpus.image"
+        f"{source.name}: column {column!r} is {kind}, not images: choose another corpus.image; it needs bytes, paths, "
+        "or a struct of bytes and path"
     )
 
 
-def pictures(column: pa.ChunkedArray, batch: Batch) -> Iterator[Picture]:
-    """The images of a column, one by one; those that are not there, or null, too.
+def take_images(
+    batch: Batch, column: str, labels: Sequence[int | None]
+) -> tuple[list[str], list[str], list[bytes | None]]:
+    """Return the keys of a batch's images, their references, and the bytes of those that are no files.
+
+    Parameters
+    ----------
+    batch
+        Rows of a corpus.
+    column
+        The column of images.
+    labels
+        The labels that belong to the keys.
 
     Raises
     ------
     InputError
-        A path is a URL, or a file may not be read.
+        An image is on the net, or may not be read.
     """
-    folder = Path(batch.file).parent if Path(batch.file).is_file() else Path.cwd()
-    for offset, scalar in enumerate(column):
-        value = scalar.as_py()
-        if isinstance(value, dict):
-            data, path = value.get("bytes"), value.get("path")
-        else:
-            data, path = (value, None) if isinstance(value, bytes) else (None, value)
-        row = batch.row + offset
-        if data is not None or path is None:
-            yield Picture(path or f"{Path(batch.file).name}#{row}", data or b"", embedded=True)
-            continue
-        if "://" in path:
-            raise InputError(f"{batch.file}, row {row}: {path!r} is not local: download the images first")
-        file = folder / Path(path).expanduser()
+    keys: list[str] = []
+    references: list[str] = []
+    held: list[bytes | None] = []
+    for row, (value, label) in enumerate(
+        zip(batch.table.column(column), labels, strict=True), start=batch.row
+    ):
+        data, path = _bytes_and_path(value.as_py())
+        file = _file(path, batch, row) if path and data is None else None
+        keys.append(image_key(data or b"", label) if file is None else _file_key(file, label))
+        references.append(str(file) if file is not None else path or f"{Path(batch.file).name}#{row}")
+        held.append(None if file is not None else data or b"")
+    return keys, references, held
+
+
+def named_files(source: Source, column: str, limit: int | None) -> Iterator[Path]:
+    """Give the files that a table's first rows name as images; bytes that it holds stay unread."""
+    kind = source.schema.field(column).type if column in source.schema.names else pa.null()
+    if source.textual:
+        kind = pa.string()
+    if pat.is_struct(kind):
+        kind = pa.struct([field for field in kind if field.name == "path"])
+    if not is_text(kind) and not pat.is_struct(kind):
+        return
+    for batch in first_rows(source.read(pa.schema([(column, kind)])), limit):
+        for row, value in enumerate(batch.table.column(column), start=batch.row):
+            _, path = _bytes_and_path(value.as_py())
+            if path and "\0" not in path and not _is_url(path):
+                yield _file(path, batch, row)
+
+
+def _bytes_and_path(value: object) -> tuple[bytes | None, str | None]:
+    if isinstance(value, dict):
+        return value.get("bytes"), value.get("path")
+    return (value, None) if isinstance(value, bytes) else (None, value if isinstance(value, str) else None)
+
+
+def _file(path: str, batch: Batch, row: int) -> Path:
+    """Return where the file is that a row names."""
+    shown = repr(path if len(path) <= 80 else f"{path[:79]}…")
+    if _is_url(path):
+        raise InputError(f"{batch.file}, row {row}: image {shown} is not local: download the images first")
+    if batch.folder is None:
+        raise InputError(
+            f"{batch.file}, row {row}: image {shown} is only the name of a file: download the dataset and give its "
+            "folder, or choose another corpus.image"
+        )
+    return batch.folder / path
+
+
+def _is_url(path: str) -> bool:
+    return "://" in path or path.startswith("data:")
+
+
+def _file_key(file: Path, label: int | None) -> str:
+    """Return what `image_key` says of the file's bytes, without holding them; devices and pipes are not read."""
+    with reading(file):
         try:
-            yield Picture(str(file), file.read_bytes(), embedded=False)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            yield Picture(str(file), None, embedded=False)
-        except PermissionError as error:
-            raise InputError(
-                f"{file} is not readable: permission denied; chmod u+r or ask its owner"
-            ) from error
+            if not stat.S_ISREG(file.stat().st_mode):
+                return missing_image_key(str(file))
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256")
+        except ValueError:  # a NUL in the path
+            return missing_image_key(str(file))
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
+            return missing_image_key(str(file))
+    if label is not None:
+        digest.update(f"\0label={label}".encode())
+    return digest.hexdigest()
 
 
-def _inside(file: Path, root: Path) -> bool:
-    return file.resolve().is_relative_to(root)
+def _check_name(file: Path) -> None:
+    try:
+        str(file).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{os.fsencode(file)!r}: the file's name is not UTF-8: rename it") from error
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_fixed_size_binary(kind))
+    return any(test(kind) for test in (pat.is_binary, pat.is_large_binary, pat.is_binary_view, pat.is_null))

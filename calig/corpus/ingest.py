@@ -22,7 +22,7 @@ from calig.corpus.images import check_image_type
 from calig.corpus.labels import check_label_type, labels_of
 from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpus
 from calig.corpus.parts import Parts
-from calig.corpus.source import Batch, Source
+from calig.corpus.source import Source, first_rows
 from calig.errors import InputError
 from calig.files import sync
 from calig.records import Head, Modality
@@ -68,7 +68,7 @@ def ingest(
     """
     if modality == "image" and corpus.text_pair is not None:
         raise InputError("corpus.text_pair: the model reads images, which have no second text; remove it")
-    source = open_files(corpus, modality) if corpus.path is not None else open_dataset(corpus)
+    source = open_files(corpus, modality) if corpus.path is not None else open_dataset(corpus, modality)
     corpus = corpus.model_copy(update={"id": corpus.id or source.id, "image": source.image or corpus.image})
     content_roles = _content_roles(corpus, modality)
     _check_columns(source, corpus, content_roles, head)
@@ -80,7 +80,7 @@ def ingest(
     content = Content(schema, corpus, extras, labels, label_in_key, modality)
     with _temporary_folder(Path(root) / "corpora") as folder:
         parts = Parts(folder, schema)
-        for batch in _first_rows(source.read(_wanted(source, corpus, extras, modality)), corpus.limit):
+        for batch in first_rows(source.read(_wanted(source, corpus, extras, modality)), corpus.limit):
             parts.write(content.take(batch))
             if progress is not None:
                 progress(content.documents)
@@ -120,7 +120,7 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
     for role, name in content.items():
         kind = source.schema.field(name).type
         if role == "image":
-            check_image_type(kind, name, source.name)
+            check_image_type(source, name)
         elif not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
             other = [field.name for field in source.schema if is_text(field.type)]
             hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
@@ -148,22 +148,12 @@ def _numeric(kind: pa.DataType) -> bool:
 def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra], modality: Modality) -> pa.Schema:
     """Return the columns to read; in a format without types, those with a role of their own as written."""
     fields: dict[str, pa.DataType] = {}
-    for role, name in _content_roles(corpus, modality).items():
-        fields[name] = source.schema.field(name).type if role == "image" else pa.string()
-    for name in (corpus.label, corpus.id):
-        if name is not None:
-            fields.setdefault(name, pa.string() if source.textual else source.schema.field(name).type)
+    if modality == "text":
+        fields |= dict.fromkeys(_content_roles(corpus, modality).values(), pa.string())
+    for given in (corpus.image if modality == "image" else None, corpus.label, corpus.id):
+        if given is not None:
+            fields.setdefault(given, pa.string() if source.textual else source.schema.field(given).type)
     return pa.schema([*fields.items(), *((extra.source, extra.type) for extra in extras)])
-
-
-def _first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
-    left = limit
-    for batch in batches:
-        yield batch if left is None else Batch(batch.table.slice(0, left), batch.file, batch.row)
-        if left is not None:
-            left -= batch.table.num_rows
-            if left <= 0:
-                return
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.types as pat
@@ -17,11 +18,15 @@ BATCH_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Successive rows of one file; `row` is the number of the first, counted from 1 in that file."""
+    """Successive rows of one file; `row` is the number of the first, counted from 1 in that file.
+
+    `folder` is where the paths in it start, None if it is not on this machine.
+    """
 
     table: pa.Table
     file: str
     row: int
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +59,17 @@ class Source:
     read: Callable[[pa.Schema], Iterator[Batch]]
     id: str | None = None
     image: str | None = None
+
+
+def first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
+    """Give the batches up to `limit` rows."""
+    left = limit
+    for batch in batches:
+        yield batch if left is None else replace(batch, table=batch.table.slice(0, left))
+        if left is not None:
+            left -= batch.table.num_rows
+            if left <= 0:
+                return
 
 
 def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]], textual: bool = False) -> pa.Schema:
