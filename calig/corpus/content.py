@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +35,7 @@ def own_columns(modality: Modality, paired: bool, label: pa.DataType) -> list[tu
     ]
 
 
-_IN_THE_KEY = ("doc_id", "text", "text_pair", "image_bytes")
+_IN_THE_KEY = ("doc_id", "text", "text_pair")
 """Columns that the hash need not cover: their order and `doc_key` say all."""
 
 
@@ -52,7 +51,6 @@ class Content:
         label_in_key: bool,
         modality: Modality = "text",
     ) -> None:
-        self.modality = modality
         self.schema, self.corpus, self.extras = schema, corpus, extras
         self.modality = modality
         self.labels, self.label_in_key = labels, label_in_key
