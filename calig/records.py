@@ -20,6 +20,10 @@ Head: TypeAlias = Literal["single_label", "multi_label", "binary", "regression"]
 """What a model's outputs are: logits under one softmax, under a sigmoid each, the one logit of two classes, values."""
 HEADS: tuple[Head, ...] = get_args(Head)
 
+Modality: TypeAlias = Literal["text", "image"]
+"""What a model reads, and a corpus holds."""
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

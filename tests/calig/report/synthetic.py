@@ -162,7 +162,10 @@ def _views(con: duckdb.DuckDBPyConnection, scene: Scene) -> None:
             sum(t.logit_effect) AS logit_effect, sum(t.score) AS score
         FROM tokens t JOIN documents d USING (run_id, doc_id)
         WHERE NOT is_special
-        GROUP BY t.run_id, t.doc_id, t.word_id
+        GROUP BY t.run_id, t.doc_id, t.word_id;
+        CREATE TEMP VIEW patches AS
+        SELECT run_id, doc_id, NULL::SMALLINT AS patch_row, NULL::SMALLINT AS patch_column, logit_effect
+        FROM tokens WHERE false
         """
     )
 
