@@ -23,11 +23,11 @@ class Terms:
     quality: str
     document: str = "document"
     item: str = "word"
+    items: str = "words"
     vector: str = "word vector"
     effective: str = "Effective tokens"
     carriers: str = "tokens"
     evidence: str = "Words"
-    truth: str = "text"
 
 
 _CLASSES = Terms(
@@ -66,9 +66,9 @@ def terms(head: Head, modality: Modality = "text") -> Terms:
         signs=found.signs.replace("words", "patches").replace("orange ones", "orange striped ones"),
         document="image",
         item="patch",
+        items="patches",
         vector="patch vector",
         effective="Effective patches",
-        carriers="tokens, nearly all of them patches,",
+        carriers="patches or special tokens",
         evidence="Regions",
-        truth="image",
     )
