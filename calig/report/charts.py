@@ -72,7 +72,7 @@ def profile(
     """The layer profile's line charts; rank agreement carries the threshold and median of settling."""
 
     def chart(title: str, note: str, value: Callable[[LayerRow], float | None], **options: Any) -> Chart:
-        return _lines(rows, classes, depths, title, note, value, **options)
+        return _lines(rows, classes, depths, called, title, note, value, **options)
 
     agreement = chart(
         "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, rule=0.8
@@ -111,14 +111,14 @@ def profile(
     ]
 
 
-def places(rows: Sequence[PlaceRow], classes: Sequence[str], depths: int) -> list[Chart]:
+def places(rows: Sequence[PlaceRow], classes: Sequence[str], depths: int, called: Terms) -> list[Chart]:
     """Of images, line charts of where the patches' relevance sits: the border's share, and the centre of mass."""
     whole = [row for row in rows if row.label == ALL_CLASSES]
     area = next((row.border_area for row in whole if row.border_area is not None), None)
     final = next((row.border_share for row in whole if row.depth is None), None)
 
     def chart(title: str, note: str, value: Callable[[PlaceRow], float | None], **options: Any) -> Chart:
-        return _lines(rows, classes, depths, title, note, value, share=True, **options)
+        return _lines(rows, classes, depths, called, title, note, value, share=True, **options)
 
     return [
         chart(
@@ -150,6 +150,7 @@ def _lines(
     rows: Sequence[AnyRow],
     classes: Sequence[str],
     depths: int,
+    called: Terms,
     title: str,
     note: str,
     value: Callable[[AnyRow], float | None],
@@ -177,14 +178,14 @@ def _lines(
             (_x(depth, depths), _y(known, first, last)) for own, depth, known in found if own == label
         )
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
-        shown = "all documents" if label == ALL_CLASSES else label
+        shown = f"all {called.document}s" if label == ALL_CLASSES else label
         lines.append(Line(shown, line_style(label, classes), path, points))
     write = percent if share else number
     whole = [value(row) for row, depth in placed if row.label == ALL_CLASSES and depth is not None] or [None]
     return Chart(
         title=title,
         note=note,
-        summary=f"{title}, all documents: {write(whole[0])} at depth 0, {write(whole[-1])} at the last.",
+        summary=f"{title}, all {called.document}s: {write(whole[0])} at depth 0, {write(whole[-1])} at the last.",
         xs=_depth_ticks(depths),
         ys=tuple(Tick(_y(step, first, last), _label(step, share)) for step in steps),
         lines=tuple(lines),
@@ -193,7 +194,7 @@ def _lines(
     )
 
 
-def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
+def settling(counts: Sequence[tuple[int | None, int]], depths: int, called: Terms) -> Chart:
     """How many documents settle at each depth, as bars; those that never do at the right."""
     total = sum(count for _, count in counts) or 1
     places = [*range(depths - 1), None]
@@ -214,8 +215,8 @@ def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
     spoken = ", ".join(f"{'never' if d is None else d}: {count}" for d, count in counts)
     return Chart(
         title="Settling depth",
-        note="share of documents, by the depth they settle at",
-        summary=f"Documents per settling depth: {spoken}.",
+        note=f"share of {called.document}s, by the depth they settle at",
+        summary=f"{called.document.capitalize()}s per settling depth: {spoken}.",
         xs=tuple(ticks),
         ys=tuple(Tick(_y(step, 0.0, steps[-1]), _label(step, True)) for step in steps),
         bars=tuple(bars),

@@ -193,13 +193,18 @@
     course.replaceChildren(heading, svg, steps, element("p", "",
       `Per depth, in ${data.unit}. Logit effect (mean of depths 0–${values.length - 2}) ${written(effect(doc, place))}; final score ${written(doc.final[place])}.`));
     course.hidden = false;
-    const box = view.units[place].getClientRects()[0] || view.units[place].getBoundingClientRect();
+    const unit = view.units[place];
+    const box = unit.getClientRects()[0] || unit.getBoundingClientRect();
+    const edge = document.documentElement.clientWidth - course.offsetWidth - 12;
+    let left = Math.min(Math.max(8, box.left), edge);
+    let top = box.bottom + course.offsetHeight + 12 < window.innerHeight ? box.bottom + 8 : box.top - course.offsetHeight - 8;
+    if (view.near && view.near.getBoundingClientRect().right + 12 < edge) {
+      left = view.near.getBoundingClientRect().right + 12;
+      top = view.near.getBoundingClientRect().top;
+    }
     const frame = explorer.getBoundingClientRect();
-    const { top, bottom } = view.near ? view.near.getBoundingClientRect() : box;
-    const below = bottom + course.offsetHeight + 12 < window.innerHeight;
-    const left = Math.min(Math.max(8, box.left), document.documentElement.clientWidth - course.offsetWidth - 12);
     course.style.left = `${left - frame.left}px`;
-    course.style.top = `${(below ? bottom + 8 : top - course.offsetHeight - 8) - frame.top}px`;
+    course.style.top = `${top - frame.top}px`;
   }
 
   function hideCourse() {

@@ -1,7 +1,7 @@
 /* The body of an image's card: the picture, its patches over it, and what they say. Between page.js and explorer.js. */
 
 const body = (() => {
-  const LISTED = 4;
+  const LISTED = 4, SIDE = 232;
   const ACROSS = ["left", "", "right"], DOWN = ["top", "", "bottom"];
   const third = (place, count) => Math.floor(((place + 0.5) / count) * 3);
   const regionName = (down, across) => [DOWN[down], ACROSS[across]].filter(Boolean).join(" ") || "centre";
@@ -13,7 +13,7 @@ const body = (() => {
       const row = Math.floor(index / columns), column = index % columns;
       const down = third(row, rows), across = third(column, columns);
       const border = row === 0 || column === 0 || row === rows - 1 || column === columns - 1;
-      return { place: first + index, row, column, region: 3 * down + across, border, name: `row ${row}, column ${column}` };
+      return { place: first + index, row, column, region: 3 * down + across, border, name: `row ${row}, column ${column}`, short: `row ${row}, col ${column}` };
     });
     doc.units.push(...doc.patches.map((patch) => patch.name));
     doc.haystack = [doc.id, doc.label, doc.predicted, doc.target].join("\n").toLowerCase();
@@ -32,7 +32,7 @@ const body = (() => {
     const [rows, columns] = doc.grid;
     const made = element("div", "frame");
     made.style.aspectRatio = `${columns} / ${rows}`;
-    made.style.setProperty("--fit", Math.min(1, columns / rows));
+    made.style.width = `${columns * Math.max(1, Math.floor(SIDE / Math.max(rows, columns)))}px`; // whole pixels a patch
     if (doc.picture) {
       const image = element("img");
       image.alt = alt;
@@ -81,7 +81,9 @@ const body = (() => {
 
   function block(title, content) {
     const made = element("div", "block");
-    made.append(element("h4", "", title), content);
+    const heading = element("h4");
+    heading.append(element("span", "", title), element("small"));
+    made.append(heading, content);
     return made;
   }
 
@@ -135,13 +137,14 @@ const body = (() => {
     for (const chip of parts.specials) chip.querySelector("b").textContent = written(values[chip.dataset.place]);
     for (const found of view.units) found.classList.remove("listed");
     parts.lists.forEach((list, side) => {
+      list.previousSibling.lastChild.textContent = last ? `score\u2002${shown.unit}` : shown.unit;
       const strength = (patch) => (side ? -1 : 1) * values[patch.place];
       const strongest = patches.filter((patch) => strength(patch) > 0).sort((one, other) => strength(other) - strength(one)).slice(0, LISTED);
       list.replaceChildren(...strongest.map((patch) => {
         view.units[patch.place].classList.add("listed");
         const item = element("li");
-        item.append(element("span", "", patch.name), element("b", "", written(values[patch.place])));
-        if (last) item.append(element("small", "", `${written(shown.effect(patch.place))} ${shown.unit}`));
+        item.append(element("span", "", patch.short), element("b", "", written(values[patch.place])));
+        if (last) item.append(element("small", "", written(shown.effect(patch.place))));
         return item;
       }));
       if (!strongest.length) list.append(element("li", "", "none"));

@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class DrawnMap:
-    """A class's map: `pooled` × `pooled` patches are one cell of it."""
+    """A class's map: `pooled` × `pooled` patches are one cell of it, its colours span −`end`..`end` logits."""
 
     rows: int
     columns: int
@@ -44,6 +44,7 @@ class DrawnMap:
     pooled: int
     documents: int
     others: int
+    end: float
     cells: tuple[Cell, ...]
     summary: str
 
@@ -62,22 +63,23 @@ class RegionPanel:
 
 
 def panels(data: ReportData, classes: Sequence[ClassRow], unit: str) -> list[RegionPanel]:
-    """The panels of these classes, in their order; maps share one scale, and so do bars."""
-    scale, end = scale_of(data.regions), map_scale(data.maps)
-    drawn = {found.label: draw(found, end, unit) for found in data.maps}
+    """The panels of these classes, in their order; all bars share one scale, every map has its own."""
+    scale = bar_scale(data.regions)
+    drawn = {found.label: draw(found, unit) for found in data.maps}
     return [_panel(data, row, scale, drawn.get(row.label)) for row in classes]
 
 
-def map_scale(maps: Sequence[MeanMap]) -> float:
-    """The end of the maps' colour scale in logits: the largest mean effect of a cell of any class."""
-    return max((float(np.abs(_pooled(found.effects)).max(initial=0.0)) for found in maps), default=0.0) or 1.0
+def bar_scale(regions: Sequence[RegionEffect]) -> float:
+    """The end of the bars' scale in logits; the border, which overlaps the other regions, has no bar."""
+    return scale_of([region for region in regions if region.region != BORDER])
 
 
-def draw(found: MeanMap, end: float, unit: str) -> DrawnMap:
-    """A class's map on a scale of −`end`..`end`; of a fine grid, neighbouring patches are summed."""
+def draw(found: MeanMap, unit: str) -> DrawnMap:
+    """A class's map, its colours ending at its largest effect; of a fine grid, neighbouring patches are summed."""
     size = pooling(found.effects.shape)
     effects, shares = _pooled(found.effects), _pooled(found.shares)
     rows, columns = effects.shape
+    end = float(np.abs(effects).max(initial=0.0)) or 1.0
     cells = []
     for row, column in np.ndindex(rows, columns):
         effect = float(effects[row, column])
@@ -92,6 +94,7 @@ def draw(found: MeanMap, end: float, unit: str) -> DrawnMap:
         pooled=size,
         documents=found.documents,
         others=found.others,
+        end=end,
         cells=tuple(cells),
         summary=f"Mean relevance map of {found.label}. Strongest: {strongest.title}.",
     )
@@ -118,7 +121,7 @@ def _span(name: str, place: int, size: int, found: MeanMap) -> str:
 
 def _panel(data: ReportData, row: ClassRow, scale: float, drawn: DrawnMap | None) -> RegionPanel:
     own = [region for region in data.regions if region.label == row.label]
-    bars = [(region, bar(region, scale)) for region in own]
+    bars = [(region, bar(region, scale)) for region in own if region.region != BORDER]
     return RegionPanel(
         label=row.label,
         documents=row.explained,

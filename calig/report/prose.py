@@ -14,6 +14,8 @@ from calig.report.terms import terms
 BORDER = "border"
 BORDER_LIFT = 1.25
 REGIONS_NAMED = 3
+PATCH_SHARE = 0.08
+PATCH_LIFT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def pointers(data: ReportData) -> list[Pointer]:
         found.append(Pointer("Errors", _errors(run), "documents"))
     if strongest := _strongest_regions(data) if run.modality == "image" else _strongest(data):
         found.append(Pointer(called.evidence, strongest, called.evidence.lower()))
+    if patch := _single_patch(data):
+        found.append(Pointer("Single patch", patch, called.evidence.lower()))
     if border := _border(data):
         found.append(Pointer("Border", border, called.evidence.lower()))
     found += _layer_pointers(data)
@@ -183,6 +187,21 @@ def _strongest_regions(data: ReportData) -> str:
         verb = "raises" if data.run.head == "regression" else "for"
         shown.append(f"“{region.region}” {verb} {clip(region.label, 30)} ({where}{lift})")
     return f"Strongest evidence: {', '.join(shown)}." if shown else ""
+
+
+def _single_patch(data: ReportData) -> str:
+    """The class of which one patch, in the mean over its images, holds far more than its area."""
+    found = [(float(one.shares.max(initial=0.0)), one) for one in data.maps]
+    found = [(share, one) for share, one in found if share >= max(PATCH_SHARE, PATCH_LIFT / one.shares.size)]
+    if not found:
+        return ""
+    share, strongest = max(found, key=lambda pair: pair[0])
+    row, column = divmod(int(strongest.shares.argmax()), strongest.shares.shape[1])
+    lift = number(share * strongest.shares.size, 2)
+    return (
+        f"The patch in row {row}, column {column} holds {percent(share)} of {clip(strongest.label, 30)}’s relevance, "
+        f"{lift} × its area: a mark that gives the class away?"
+    )
 
 
 def _border(data: ReportData) -> str:

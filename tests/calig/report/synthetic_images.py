@@ -54,7 +54,12 @@ def connect(scene: ImageScene) -> duckdb.DuckDBPyConnection:
         rows = [] if failed else _tokens(rng, scene, doc_id, pixels, target, grid)
         tokens += rows
         row = synthetic._document(rng, texts, doc_id, "", target, rows, failed)
-        row |= {"text": None, "source_id": f"test/{doc_id:05d}.png", "image": f"/data/test/{doc_id:05d}.png"}
+        row |= {
+            "text": None,
+            "truncated": None if failed else False,
+            "source_id": f"test/{doc_id:05d}.png",
+            "image": f"/data/test/{doc_id:05d}.png",
+        }
         documents.append(
             row | {"grid_rows": None if failed else grid[0], "grid_columns": None if failed else grid[1]}
         )
@@ -76,13 +81,15 @@ def connect(scene: ImageScene) -> duckdb.DuckDBPyConnection:
     )
     con.execute("CREATE TABLE thumbnails AS FROM thumbnails_in")
     con.execute(
-        "CREATE TABLE words (run_id VARCHAR, doc_id BIGINT, word_id INT, word VARCHAR, logit_effect DOUBLE, score DOUBLE)"
+        "CREATE TABLE words "
+        "(run_id VARCHAR, doc_id BIGINT, word_id INT, word VARCHAR, logit_effect DOUBLE, score DOUBLE)"
     )
     con.execute(PATCHES)
     synthetic._aggregates(con, texts, rng)
     con.execute("ALTER TABLE runs ADD COLUMN modality VARCHAR; UPDATE runs SET modality = 'image'")
     con.execute(
-        "UPDATE runs SET name = 'digits nightly', model_id = 'acme/vit-digits', corpus_source = 'corpora/digits', baseline = 'zero'"
+        "UPDATE runs SET name = 'digits nightly', model_id = 'acme/vit-digits', corpus_source = 'corpora/digits', "
+        "baseline = 'zero'"
     )
     con.execute("UPDATE failures SET reason = 'unreadable image', detail = 'image file is truncated'")
     con.execute(AGGREGATES)
@@ -102,7 +109,7 @@ def _pictures(scene: ImageScene, rng: np.random.Generator) -> Iterator[tuple[np.
                 grey[:4, :4] = 235
             yield np.repeat(grey[..., None], 3, axis=2).astype(np.uint8), int(label)
     photos = [datasets.load_sample_image(name) for name in ("flower.jpg", "china.jpg")]
-    boxes = [(150, 90, 300, 300), (0, 60, 540, 330)]
+    boxes = [(150, 90, 420, 330), (0, 60, 400, 330)]
     while True:
         target = int(rng.integers(2))
         left, top, right, bottom = boxes[target]
@@ -130,19 +137,20 @@ def _tokens(
     target: int,
     grid: tuple[int, int],
 ) -> list[dict[str, object]]:
-    """Bright strokes or saturated colour speak for the class, the ground a little against it; depth by depth clearer."""
+    """Strokes or saturated colour speak for the class, the ground a little against it; deeper is clearer."""
     rows, columns = grid
     small = (
         np.asarray(Image.fromarray(pixels).resize((columns, rows), Image.Resampling.BOX), dtype=float) / 255
     )
     value = small.max(axis=2) if scene.pictures == "digits" else small.max(axis=2) - small.min(axis=2)
-    final = 0.5 * (value - value.mean() * 1.15) / (value.std() + 1e-6) * 6 / np.sqrt(rows * columns)
+    final = (value - value.mean()) / (value.std() + 1e-6) * 3 / np.sqrt(rows * columns)
+    final = np.where(final > 0, final, 0.3 * final)
     if scene.pictures == "digits" and scene.classes[target] == PLANTED:
         final[0, 0] = 2.6
     final *= rng.uniform(0.6, 1.2)
     blurred = np.asarray(Image.fromarray(final.astype(np.float32)).resize((3, 3)).resize((columns, rows)))
     x = np.linspace(0, 1, scene.blocks + 1)[:, None, None]
-    noise = rng.normal(0, 0.5 * final.std(), (scene.blocks + 1, rows, columns))
+    noise = rng.normal(0, 0.5 * np.median(np.abs(final)), (scene.blocks + 1, rows, columns))
     fields = (final * (0.35 + 0.65 * x) + blurred * (1 - x) + noise * (1 - x)) * (1 - x**5)
     made = []
     for position in range(len(scene.specials) + rows * columns):
