@@ -50,7 +50,6 @@ class Chart:
     rule: float | None = None
     marker: float | None = None
     marker_label: str = ""
-    rule_label: str = ""
 
 
 def line_style(label: str, classes: Sequence[str]) -> str:
@@ -123,11 +122,10 @@ def places(rows: Sequence[PlaceRow], classes: Sequence[str], depths: int, called
     return [
         chart(
             "Border share",
-            f"of the patches' Σ|IG|; in the final score {percent(final)}",
+            f"of patches' Σ|IG|; final {percent(final)}; dashed: its area, {percent(area)}",
             lambda row: row.border_share,
             high=1.0,
             rule=area,
-            rule_label="" if area is None else f"the border's area, {percent(area)}",
         ),
         chart(
             "Centre of mass, height",
@@ -159,7 +157,6 @@ def _lines(
     high: float = 1e-9,
     share: bool = False,
     rule: float | None = None,
-    rule_label: str = "",
 ) -> Chart:
     """One line a class over depth, the line of all documents last; the axis covers `low`..`high` at least."""
     placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
@@ -190,7 +187,6 @@ def _lines(
         ys=tuple(Tick(_y(step, first, last), _label(step, share)) for step in steps),
         lines=tuple(lines),
         rule=None if rule is None else _y(rule, first, last),
-        rule_label=rule_label,
     )
 
 

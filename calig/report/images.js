@@ -133,7 +133,7 @@ const body = (() => {
   function paint(view, shown, parts) {
     const { values, last } = shown;
     const { patches } = view.doc;
-    parts.caption.textContent = shown.name;
+    parts.caption.textContent = last ? shown.name : `Depth ${shown.name}`;
     for (const chip of parts.specials) chip.querySelector("b").textContent = written(values[chip.dataset.place]);
     for (const found of view.units) found.classList.remove("listed");
     parts.lists.forEach((list, side) => {

@@ -146,7 +146,7 @@ def _tokens(
     final = (value - value.mean()) / (value.std() + 1e-6) * 3 / np.sqrt(rows * columns)
     final = np.where(final > 0, final, 0.3 * final)
     if scene.pictures == "digits" and scene.classes[target] == PLANTED:
-        final[0, 0] = 2.6
+        final[0, 0] = 3.4
     final *= rng.uniform(0.6, 1.2)
     blurred = np.asarray(Image.fromarray(final.astype(np.float32)).resize((3, 3)).resize((columns, rows)))
     x = np.linspace(0, 1, scene.blocks + 1)[:, None, None]
@@ -199,7 +199,7 @@ WITH placed AS (
     SELECT doc_id, region, logit_effect FROM patches
     UNION ALL SELECT doc_id, 'border', logit_effect FROM patches WHERE border
 ),
-totals AS (SELECT doc_id, sum(abs(logit_effect)) AS gross, count(*) AS n FROM patches GROUP BY doc_id),
+totals AS (SELECT doc_id, nullif(sum(abs(logit_effect)), 0) AS gross, count(*) AS n FROM patches GROUP BY doc_id),
 each AS (
     SELECT doc_id, region, sum(logit_effect) AS effect, sum(abs(logit_effect)) / any_value(gross) AS share,
         count(*) / any_value(n) AS area
@@ -216,7 +216,7 @@ SELECT '{RUN}' AS run_id, target AS class, grid_rows, grid_columns, patch_row, p
     avg(logit_effect) AS effect, avg(abs(logit_effect) / gross) AS share
 FROM patches
 JOIN documents USING (run_id, doc_id)
-JOIN (SELECT doc_id, sum(abs(logit_effect)) AS gross FROM patches GROUP BY doc_id) USING (doc_id)
+JOIN (SELECT doc_id, nullif(sum(abs(logit_effect)), 0) AS gross FROM patches GROUP BY doc_id) USING (doc_id)
 GROUP BY target, grid_rows, grid_columns, patch_row, patch_column;
 CREATE TABLE document_maps (
     run_id VARCHAR, doc_id BIGINT, depth INTEGER, border_share DOUBLE, border_lift DOUBLE, centre_row DOUBLE,
@@ -226,10 +226,10 @@ CREATE TABLE document_maps (
 MAPS = """
 INSERT INTO document_maps
 SELECT p.run_id, p.doc_id, {depth},
-    sum(abs({value})) FILTER (WHERE border) / sum(abs({value})),
-    sum(abs({value})) FILTER (WHERE border) / sum(abs({value})) / (count(*) FILTER (WHERE border) / count(*)),
-    sum(abs({value}) * (p.patch_row + 0.5) / grid_rows) / sum(abs({value})),
-    sum(abs({value}) * (p.patch_column + 0.5) / grid_columns) / sum(abs({value}))
+    sum(abs({value})) FILTER (WHERE border) / nullif(sum(abs({value})), 0),
+    sum(abs({value})) FILTER (WHERE border) / nullif(sum(abs({value})), 0) / (count(*) FILTER (WHERE border) / count(*)),
+    sum(abs({value}) * (p.patch_row + 0.5) / grid_rows) / nullif(sum(abs({value})), 0),
+    sum(abs({value}) * (p.patch_column + 0.5) / grid_columns) / nullif(sum(abs({value})), 0)
 FROM (SELECT * EXCLUDE (score) FROM patches) AS p
 JOIN (SELECT doc_id, grid_rows, grid_columns FROM documents) USING (doc_id)
 JOIN (SELECT doc_id, position, COLUMNS('^(ig_|score)') FROM tokens) USING (doc_id, position)
