@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +27,16 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One input: `key` names its content, `label` is a class index where one is known, `pair` a second text."""
+    """One input: `key` names its content, `label` is a class index where one is known, `pair` a second text.
+
+    `image`: the bytes of an image file, the path of one, a PIL image, or a (C, H, W) tensor; None for texts.
+    """
 
     key: str
-    text: str
+    text: str = ""
     label: int | None = None
     pair: str | None = None
+    image: Any = None
 
 
 def document_key(text: str, label: int | None = None, pair: str | None = None) -> str:
@@ -49,6 +53,14 @@ def document_key(text: str, label: int | None = None, pair: str | None = None) -
     return digest.hexdigest()
 
 
+def image_key(data: bytes, label: int | None = None) -> str:
+    """SHA-256 (hex) of an image file's bytes; then the label, where the target is the label."""
+    digest = hashlib.sha256(data)
+    if label is not None:
+        digest.update(f"\0label={label}".encode())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """The explanation of one document. All relevance is signed and, but for `relevance` and `scores`, in logits.
@@ -58,15 +70,16 @@ class Attribution:
     key
         The document's key.
     tokens
-        T token strings, special tokens included.
+        T token strings, special tokens included; an image's patch is "row,column".
     word_ids
-        (T,) index of the word a token belongs to, −1 for special tokens.
+        (T,) index of the word a token belongs to, −1 for special tokens and patches.
     char_spans
-        (T, 2) start and end of each token in its own text, in characters; equal for special tokens.
+        (T, 2) start and end of each token in its own text, in characters; equal for special tokens and patches.
     segments
-        (T,) the text a token belongs to: 0 the first or only one, 1 the second of a pair, −1 for special tokens.
+        (T,) the text a token belongs to: 0 the first or only one, 1 the second of a pair, −1 for special tokens and
+        patches.
     is_special
-        (T,) true for the tokens that the tokenizer added.
+        (T,) true for the tokens that the tokenizer, or an image model, added.
     layer_ig
         (L+1, T) layer-wise integrated gradients, summed over the hidden dimension, depth 0 first.
     context
@@ -99,6 +112,12 @@ class Attribution:
         Whether the text was longer than the model takes.
     head
         What the logits are.
+    patches
+        (T, 2) row and column of each patch in the image, −1 for special tokens; None for texts.
+    grid
+        Rows and columns of patches; None for texts.
+    thumbnail
+        PNG or JPEG of an image as the model saw it, its longest side 128 pixels at most; None for texts.
     """
 
     key: str
@@ -125,6 +144,9 @@ class Attribution:
     seconds: float
     truncated: bool
     head: Head = "single_label"
+    patches: Int | None = None
+    grid: tuple[int, int] | None = None
+    thumbnail: bytes | None = None
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:

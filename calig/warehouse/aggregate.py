@@ -160,6 +160,7 @@ def _manifest_table(run: RunFiles) -> pa.Table:
         "finished": utc(manifest.finished) if manifest.finished else None,
         **{f"model_{key}": manifest.model.get(key) for key in ("id", "revision", "hash")},
         "head": manifest.head,
+        "modality": manifest.modality,
         **{f"corpus_{key}": manifest.corpus.get(key) for key in ("source", "key")},
         "attribution_key": manifest.attribution_key,
         **{key: str(manifest.method[key]) for key in ("target", "output", "baseline", "fusion")},

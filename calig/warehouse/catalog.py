@@ -14,11 +14,14 @@ TABLES = (
     "settling",
     "token_stats",
     "word_stats",
+    "document_maps",
+    "region_stats",
+    "patch_stats",
     "class_stats",
     "completeness",
     "failures",
 )
-VIEWS = ("tokens", "words", "documents", "relevance_long")
+VIEWS = ("tokens", "words", "documents", "relevance_long", "patches", "thumbnails")
 
 
 def read_sql(name: str) -> str:

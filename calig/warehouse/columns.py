@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from calig.records import Attribution, Failure, Int
+from calig.records import Attribution, Failure, Modality
 
 TOKEN_COLUMNS = pa.schema(
     [
@@ -22,6 +22,14 @@ TOKEN_COLUMNS = pa.schema(
         ("char_end", pa.int32()),
         ("is_special", pa.bool_()),
         ("segment", pa.int8()),
+    ]
+)
+
+IMAGE_TOKEN_COLUMNS = pa.schema(
+    [
+        *(TOKEN_COLUMNS.field(name) for name in ("doc_key", "position", "token", "is_special")),
+        ("patch_row", pa.int16()),
+        ("patch_column", pa.int16()),
     ]
 )
 
@@ -49,6 +57,15 @@ DOCUMENT_COLUMNS = pa.schema(
     ]
 )
 
+IMAGE_DOCUMENT_COLUMNS = pa.schema(
+    [
+        *DOCUMENT_COLUMNS,
+        ("grid_rows", pa.int16()),
+        ("grid_columns", pa.int16()),
+        ("thumbnail", pa.binary()),
+    ]
+)
+
 
 def ig_columns(depths: int) -> list[str]:
     """Name the columns of layer-wise IG for `depths` = L+1 depths: ``ig_00`` … ``ig_LL``."""
@@ -60,46 +77,53 @@ def context_columns(depths: int) -> list[str]:
     return [f"ctx_{block:02d}" for block in range(1, depths)]
 
 
-def token_schema(depths: int) -> pa.Schema:
+def token_schema(depths: int, modality: Modality = "text") -> pa.Schema:
     """Return the schema of a tokens file of a model with `depths` = L+1 depths."""
+    own = IMAGE_TOKEN_COLUMNS if modality == "image" else TOKEN_COLUMNS
     floats = [*ig_columns(depths), *context_columns(depths)]
-    return pa.schema([*TOKEN_COLUMNS, *(pa.field(name, pa.float32()) for name in floats)])
+    return pa.schema([*own, *(pa.field(name, pa.float32()) for name in floats)])
 
 
-def token_table(attributions: Sequence[Attribution]) -> pa.Table:
+def document_schema(modality: Modality = "text") -> pa.Schema:
+    """Return the schema of a documents file."""
+    return IMAGE_DOCUMENT_COLUMNS if modality == "image" else DOCUMENT_COLUMNS
+
+
+def token_table(attributions: Sequence[Attribution], modality: Modality = "text") -> pa.Table:
     """Lay out attributions, of one model and at least one, as rows of `token_schema`, a row per token.
 
     Raises
     ------
     ValueError
-        If the attributions differ in their number of blocks.
+        If the attributions differ in their number of blocks, or one of an image has no patches.
     """
     depths = len(attributions[0].layer_ig)
     if any(len(a.layer_ig) != depths or len(a.context) != depths - 1 for a in attributions):
         raise ValueError("attributions of one shard must come from one model: their numbers of blocks differ")
     lengths = [len(a.tokens) for a in attributions]
     keys = pa.array([a.key for a in attributions], pa.string())
-    spans = np.concatenate([a.char_spans for a in attributions])
-    columns: list[object] = [
-        keys.take(pa.array(np.repeat(np.arange(len(lengths)), lengths))),
-        np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
-        pa.array([token for a in attributions for token in a.tokens], pa.string()).dictionary_encode(),
-        np.concatenate([a.word_ids for a in attributions]),
-        spans[:, 0],
-        spans[:, 1],
-        np.concatenate([a.is_special for a in attributions]),
-        _segments(np.concatenate([a.segments for a in attributions])),
-    ]
-    floats = [*np.concatenate([a.layer_ig for a in attributions], axis=1)]
-    floats += [*np.concatenate([a.context for a in attributions], axis=1)]
-    schema = token_schema(depths)
-    arrays = [pa.array(column, schema.field(i).type) for i, column in enumerate([*columns, *floats])]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    columns: dict[str, object] = {
+        "doc_key": keys.take(pa.array(np.repeat(np.arange(len(lengths)), lengths))),
+        "position": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "token": pa.array(
+            [token for a in attributions for token in a.tokens], pa.string()
+        ).dictionary_encode(),
+        "is_special": np.concatenate([a.is_special for a in attributions]),
+        **(_patches(attributions) if modality == "image" else _words(attributions)),
+        **dict(zip(ig_columns(depths), np.concatenate([a.layer_ig for a in attributions], 1), strict=True)),
+        **dict(
+            zip(context_columns(depths), np.concatenate([a.context for a in attributions], 1), strict=True)
+        ),
+    }
+    schema = token_schema(depths, modality)
+    return pa.Table.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in schema], schema=schema
+    )
 
 
-def document_table(items: Sequence[Attribution | Failure]) -> pa.Table:
-    """Lay out attributions and failures as rows of `DOCUMENT_COLUMNS`, a row per document."""
-    return pa.Table.from_pylist([_document_row(item) for item in items], schema=DOCUMENT_COLUMNS)
+def document_table(items: Sequence[Attribution | Failure], modality: Modality = "text") -> pa.Table:
+    """Lay out attributions and failures as rows of `document_schema`, a row per document."""
+    return pa.Table.from_pylist([_document_row(item) for item in items], schema=document_schema(modality))
 
 
 def _document_row(item: Attribution | Failure) -> dict[str, object]:
@@ -123,6 +147,8 @@ def _document_row(item: Attribution | Failure) -> dict[str, object]:
         "tokens": len(item.tokens),
         "truncated": bool(item.truncated),
         "seconds": item.seconds,
+        **({} if item.grid is None else {"grid_rows": item.grid[0], "grid_columns": item.grid[1]}),
+        "thumbnail": item.thumbnail,
     }
 
 
@@ -132,6 +158,25 @@ def _probability(item: Attribution) -> float | None:
     return None if probabilities is None else float(probabilities[item.target])
 
 
-def _segments(segments: Int) -> pa.Array:
-    """Lay out segments as bytes, null for special tokens, which belong to no text."""
-    return pa.array(segments.astype(np.int8), mask=segments < 0)
+def _words(attributions: Sequence[Attribution]) -> dict[str, object]:
+    """Lay out which words the tokens of texts belong to; segments as bytes, null for special tokens."""
+    spans = np.concatenate([a.char_spans for a in attributions])
+    segments = np.concatenate([a.segments for a in attributions])
+    return {
+        "word_id": np.concatenate([a.word_ids for a in attributions]),
+        "char_start": spans[:, 0],
+        "char_end": spans[:, 1],
+        "segment": pa.array(segments.astype(np.int8), mask=segments < 0),
+    }
+
+
+def _patches(attributions: Sequence[Attribution]) -> dict[str, object]:
+    """Lay out the rows and columns of the patches of images, null for special tokens."""
+    found = [a.patches for a in attributions if a.patches is not None and a.grid is not None]
+    if len(found) < len(attributions):
+        raise ValueError("attributions of a shard of images need their patches and grid")
+    patches = np.concatenate(found).astype(np.int16)
+    return {
+        "patch_row": pa.array(patches[:, 0], mask=patches[:, 0] < 0),
+        "patch_column": pa.array(patches[:, 1], mask=patches[:, 1] < 0),
+    }

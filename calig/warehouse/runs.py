@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calig.errors import InputError
-from calig.records import HEADS, Head
+from calig.records import HEADS, MODALITIES, Head, Modality
 from calig.warehouse.layout import Warehouse
 
 
@@ -25,7 +25,7 @@ class RunManifest:
     started, finished
         ISO 8601 times; `finished` is None while it runs.
     model
-        Keys id, revision, hash, classes (names by class index) and head (missing in old runs).
+        Keys id, revision, hash, classes (names by class index), head and modality (the last two missing in old runs).
     corpus
         Keys key, source and documents.
     attribution_key
@@ -65,6 +65,11 @@ class RunManifest:
     def head(self) -> Head:
         """What the model's outputs are; runs of before there were several say nothing, and are single-label."""
         return next((head for head in HEADS if head == self.model.get("head")), "single_label")
+
+    @property
+    def modality(self) -> Modality:
+        """What the model reads; runs of before there were several say nothing, and are of texts."""
+        return next((one for one in MODALITIES if one == self.model.get("modality")), "text")
 
     @property
     def weight(self) -> float:

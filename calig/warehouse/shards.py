@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.files import PART_SUFFIX, part_path, sha256_file, swap_in, write_json
-from calig.records import Attribution, Failure
+from calig.records import Attribution, Failure, Modality
 from calig.warehouse.columns import document_table, token_table
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,9 @@ def manifest_path(folder: Path, shard: str) -> Path:
     return folder / f"manifest-{shard}.json"
 
 
-def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: float) -> ShardManifest:
+def write_shard(
+    folder: Path, items: Sequence[Attribution | Failure], seconds: float, modality: Modality = "text"
+) -> ShardManifest:
     """Write the results for some documents as one shard.
 
     Parameters
@@ -116,6 +118,8 @@ def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: f
         One result per document, in any order, all of one model; no key twice.
     seconds
         Wall-clock time the shard took.
+    modality
+        What the documents are, which the columns follow.
 
     Returns
     -------
@@ -125,7 +129,8 @@ def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: f
     Raises
     ------
     ValueError
-        If there are no items, a key comes twice, or the attributions differ in their number of blocks.
+        If there are no items, a key comes twice, the attributions differ in their number of blocks, or one of an image
+        has no patches.
     """
     ordered = sorted(items, key=lambda item: item.key)
     keys = [item.key for item in ordered]
@@ -134,9 +139,9 @@ def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: f
     folder.mkdir(parents=True, exist_ok=True)
     shard = shard_name(keys)
     attributions = [item for item in ordered if isinstance(item, Attribution)]
-    tables = {f"documents-{shard}.parquet": document_table(ordered)}
+    tables = {f"documents-{shard}.parquet": document_table(ordered, modality)}
     if attributions:
-        tables[f"tokens-{shard}.parquet"] = token_table(attributions)
+        tables[f"tokens-{shard}.parquet"] = token_table(attributions, modality)
     manifest = ShardManifest(
         shard=shard,
         documents=len(ordered),
@@ -151,13 +156,14 @@ def write_shard(folder: Path, items: Sequence[Attribution | Failure], seconds: f
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet file for writing: zstd, BYTE_STREAM_SPLIT for float columns, else dictionaries."""
+    """Open a Parquet file for writing: zstd, floats in BYTE_STREAM_SPLIT, thumbnails plain, else dictionaries."""
     floats = [field.name for field in schema if field.type == pa.float32()]
+    plain = {*floats, *(field.name for field in schema if field.type == pa.binary())}
     return pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
-        use_dictionary=[field.name for field in schema if field.name not in floats],
+        use_dictionary=[field.name for field in schema if field.name not in plain],
         column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
     )
 

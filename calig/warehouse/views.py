@@ -1,4 +1,4 @@
-"""The views `tokens`, `words`, `documents` and `relevance_long` of one run, or of several united by name.
+"""The views of one run, or of several united by name, which may be of texts and of images.
 
 They are TEMP views with absolute paths, made when a connection opens: the warehouse's folder may move.
 """
@@ -11,23 +11,31 @@ from pathlib import Path
 from string import Template
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
 from calig.records import Head
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
-from calig.warehouse.columns import DOCUMENT_COLUMNS, TOKEN_COLUMNS, context_columns, ig_columns
+from calig.warehouse.columns import (
+    IMAGE_TOKEN_COLUMNS,
+    TOKEN_COLUMNS,
+    context_columns,
+    document_schema,
+    ig_columns,
+    token_schema,
+)
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest, read_run
 from calig.warehouse.shards import completed
 
 RUN_COLUMNS = ("run_id", "doc_id", "source_id", "doc_key", "label")
 DOCUMENT_VIEW = (
-    *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "label", "label_id", "labels"),
-    *("label_value", "predicted", "predicted_id", "predicted_labels"),
+    *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "image", "label"),
+    *("label_id", "labels", "label_value", "predicted", "predicted_id", "predicted_labels"),
     *("target", "target_id", "correct", "probability", "logits", "logit", "baseline_logit", "error_estimate"),
-    *("completeness_error", "converged", "nodes", "block_passes", "tokens", "truncated", "seconds"),
-    *("settling_depth", "failure"),
+    *("completeness_error", "converged", "nodes", "block_passes", "tokens", "grid_rows", "grid_columns"),
+    *("truncated", "seconds", "settling_depth", "failure"),
 )
 LABELS: dict[Head, str] = {
     "single_label": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
@@ -118,14 +126,16 @@ def _scan(paths: Sequence[Path], by_name: bool = False) -> str:
     return f"read_parquet([{files}]{', union_by_name = true' if by_name else ''})"
 
 
-def _shard_scan(run: RunFiles, kind: int, empty: str) -> str:
-    """Select from all shards' documents (`kind` 0) or tokens (1), less what is superseded."""
+def _shard_scan(run: RunFiles, kind: int, schema: pa.Schema, columns: str = "*") -> str:
+    """Select `columns` of all shards' documents (`kind` 0) or tokens (1), less what is superseded."""
     paths = [shard[kind] for shard in run.shards]
     present = [path for path in paths if path]
     if not present:
-        return empty
-    lacking = [path for path in present if kind and "segment" not in pq.read_schema(path).names]
-    columns = "*, NULL::TINYINT AS segment" if lacking == present else "*"
+        return f"SELECT {columns} FROM ({_empty(schema)})"
+    segments = kind and run.manifest.modality == "text"
+    lacking = [path for path in present if segments and "segment" not in pq.read_schema(path).names]
+    if lacking == present:
+        columns += ", NULL::TINYINT AS segment"
     by_name = 0 < len(lacking) < len(present)  # which opens every file
     rows = f"SELECT {columns} FROM {_scan(present, by_name)}"
     skipped = [(key, paths[number]) for key, number in run.superseded if paths[number]]
@@ -135,14 +145,18 @@ def _shard_scan(run: RunFiles, kind: int, empty: str) -> str:
     return f"{rows} WHERE (doc_key, filename) NOT IN (VALUES {pairs})"
 
 
-def _empty(columns: Sequence[tuple[str, str]]) -> str:
-    return "SELECT " + ", ".join(f"NULL::{kind} AS {column}" for column, kind in columns) + " WHERE false"
+def _empty(schema: pa.Schema) -> str:
+    return f"SELECT {', '.join(_null(field) for field in schema)} WHERE false"
 
 
-def _sql_type(kind: object) -> str:
+def _null(field: pa.Field) -> str:
+    return f"NULL::{_sql_type(field.type)} AS {field.name}"
+
+
+def _sql_type(kind: pa.DataType) -> str:
     """Return the DuckDB name of an Arrow type of the shards' schemas."""
     names = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "bool": "BOOLEAN", "float": "FLOAT"}
-    names["int8"] = "TINYINT"
+    names |= {"int8": "TINYINT", "int16": "SMALLINT", "binary": "BLOB"}
     text = str(kind)
     if text.startswith("dictionary"):
         return "VARCHAR"
@@ -158,7 +172,9 @@ def _fill(view: str, **values: object) -> str:
 def _tokens(run: RunFiles) -> str:
     depths, weight = run.manifest.depths, run.manifest.weight
     ig, ctx = ig_columns(depths), context_columns(depths)
-    fixed = [(field.name, _sql_type(field.type)) for field in TOKEN_COLUMNS]
+    schema = token_schema(depths, run.manifest.modality)
+    either = [*TOKEN_COLUMNS, *(field for field in IMAGE_TOKEN_COLUMNS if field not in TOKEN_COLUMNS)]
+    own = [f"t.{field.name}" if field.name in schema.names else _null(field) for field in either[3:]]
     scales, terms = [], []
     for block in range(1, depths):  # the block reads depth block - 1; lists count from 1
         for column, norm, share in (
@@ -171,24 +187,27 @@ def _tokens(run: RunFiles) -> str:
     return _fill(
         "tokens",
         run_id=quote(run.manifest.run_id),
+        own=", ".join(own),
         columns=", ".join(f"t.{column}" for column in (*ig, *ctx)),
         effect=f"({sums}) / {depths - 1}",
         score=" + ".join(terms),
         scales=", ".join(scales),
-        tokens=_shard_scan(run, 1, _empty([*fixed, *((column, "FLOAT") for column in (*ig, *ctx))])),
+        tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
         run_documents=_scan([run.documents]),
     )
 
 
 def document_scan(run: RunFiles) -> str:
-    """Return the SELECT of all rows of the documents files of the run's attributions."""
-    return _shard_scan(run, 0, _empty([(field.name, _sql_type(field.type)) for field in DOCUMENT_COLUMNS]))
+    """Return the SELECT of all rows of the documents files of the run's attributions, less the thumbnails."""
+    columns = "* EXCLUDE (thumbnail)" if run.manifest.modality == "image" else "*"
+    return _shard_scan(run, 0, document_schema(run.manifest.modality), columns)
 
 
 def _documents(run: RunFiles) -> str:
     taken = set(DOCUMENT_VIEW)
     extra = []
+    image = run.manifest.modality == "image"
     columns = pq.read_schema(run.documents).names
     for column in columns:
         if column in RUN_COLUMNS:
@@ -203,7 +222,12 @@ def _documents(run: RunFiles) -> str:
         run_id=quote(run.manifest.run_id),
         classes=f"[{', '.join(quote(label) for label in run.manifest.classes)}]::VARCHAR[]",
         extra="".join(extra),
-        text_pair="c.text_pair" if _paired(run, columns) else "NULL::VARCHAR",
+        text="NULL::VARCHAR" if image else "c.text",
+        text_pair="c.text_pair" if not image and _paired(run, columns) else "NULL::VARCHAR",
+        image="c.image" if image else "NULL::VARCHAR",
+        grid=", ".join(
+            f"{'a.' if image else 'NULL::SMALLINT AS '}grid_{side}" for side in ("rows", "columns")
+        ),
         head=quote(run.manifest.head),
         labels=LABELS[run.manifest.head],
         run_documents=_scan([run.documents]),
@@ -215,6 +239,16 @@ def _documents(run: RunFiles) -> str:
 def _paired(run: RunFiles, columns: Sequence[str]) -> bool:
     """Whether the corpus is one of pairs; an older corpus may have a column of that name of its own, as the run has."""
     return "text_pair" in pq.read_schema(run.corpus[0]).names and "text_pair" not in columns
+
+
+def _thumbnails(run: RunFiles) -> str:
+    columns = "doc_key, thumbnail" if run.manifest.modality == "image" else "doc_key, NULL::BLOB AS thumbnail"
+    return _fill(
+        "thumbnails",
+        run_id=quote(run.manifest.run_id),
+        thumbnails=_shard_scan(run, 0, document_schema(run.manifest.modality), columns),
+        run_documents=_scan([run.documents]),
+    )
 
 
 def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:
@@ -234,8 +268,10 @@ def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:
             ig=", ".join(ig_columns(depths)),
             ctx=", ".join(context_columns(depths)),
         ),
+        "patches": _fill("patches"),
+        "thumbnails": united.join(_thumbnails(run) for run in runs),
     }
-    return {view: queries[view] for view in ("tokens", "documents", "words", "relevance_long")}
+    return {view: queries[view] for view in ("tokens", "documents", *VIEWS)}
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:

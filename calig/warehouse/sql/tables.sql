@@ -2,9 +2,9 @@
 
 CREATE TABLE runs (
     run_id VARCHAR, name VARCHAR, status VARCHAR, started TIMESTAMP, finished TIMESTAMP,
-    model_id VARCHAR, model_revision VARCHAR, model_hash VARCHAR, head VARCHAR, corpus_source VARCHAR, corpus_key VARCHAR,
-    attribution_key VARCHAR, target VARCHAR, output VARCHAR, baseline VARCHAR, tolerance DOUBLE,
-    fusion VARCHAR, weight DOUBLE, depths INTEGER, classes VARCHAR[],
+    model_id VARCHAR, model_revision VARCHAR, model_hash VARCHAR, head VARCHAR, modality VARCHAR,
+    corpus_source VARCHAR, corpus_key VARCHAR, attribution_key VARCHAR, target VARCHAR, output VARCHAR,
+    baseline VARCHAR, tolerance DOUBLE, fusion VARCHAR, weight DOUBLE, depths INTEGER, classes VARCHAR[],
     documents BIGINT, attributed BIGINT, reused BIGINT, failures BIGINT, truncated BIGINT,
     accuracy DOUBLE, mean_absolute_error DOUBLE, correlation DOUBLE, converged_share DOUBLE, worst_completeness_error DOUBLE, worst_error_estimate DOUBLE,
     block_passes BIGINT, attribution_seconds DOUBLE, config VARCHAR, versions VARCHAR, timings VARCHAR
@@ -31,6 +31,21 @@ CREATE TABLE token_stats (
 CREATE TABLE word_stats (
     run_id VARCHAR, class VARCHAR, word VARCHAR, documents BIGINT, occurrences BIGINT, effect DOUBLE,
     effect_low DOUBLE, effect_high DOUBLE, score DOUBLE, same_sign_share DOUBLE
+);
+
+CREATE TABLE document_maps (
+    run_id VARCHAR, doc_id BIGINT, depth INTEGER, border_share DOUBLE, border_lift DOUBLE,
+    centre_row DOUBLE, centre_column DOUBLE
+);
+
+CREATE TABLE region_stats (
+    run_id VARCHAR, class VARCHAR, region VARCHAR, documents BIGINT, effect DOUBLE,
+    effect_low DOUBLE, effect_high DOUBLE, share DOUBLE, area DOUBLE, lift DOUBLE, same_sign_share DOUBLE
+);
+
+CREATE TABLE patch_stats (
+    run_id VARCHAR, class VARCHAR, grid_rows SMALLINT, grid_columns SMALLINT,
+    patch_row SMALLINT, patch_column SMALLINT, documents BIGINT, effect DOUBLE, share DOUBLE
 );
 
 CREATE TABLE class_stats (

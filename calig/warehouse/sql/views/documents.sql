@@ -1,5 +1,6 @@
 SELECT
-    $run_id AS run_id, d.doc_id, d.source_id, d.doc_key, c.text, $text_pair AS text_pair,
+    $run_id AS run_id, d.doc_id, d.source_id, d.doc_key, $text AS text, $text_pair AS text_pair,
+    $image AS image,
     coalesce(($classes)[d.label_id + 1], d.label_id::VARCHAR, array_to_string(d.labels, ', '), d.label_value::VARCHAR)
         AS label,
     d.label_id, d.labels, d.label_value,
@@ -12,7 +13,7 @@ SELECT
     list_max(a.completeness_error) AS completeness_error,
     list_bool_and(a.converged) AS converged,
     list_sum(a.nodes)::BIGINT AS nodes,
-    a.block_passes, a.tokens, a.truncated, a.seconds, s.settling_depth,
+    a.block_passes, a.tokens, $grid, a.truncated, a.seconds, s.settling_depth,
     CASE WHEN a.doc_key IS NULL THEN 'missing' ELSE a.failure END AS failure
     $extra
 FROM (

@@ -1,6 +1,6 @@
 SELECT
-    $run_id AS run_id, d.doc_id, d.doc_key, t.position, t.token::VARCHAR AS token, t.word_id,
-    t.char_start, t.char_end, t.is_special, t.segment,
+    $run_id AS run_id, d.doc_id, d.doc_key, t.position, t.token::VARCHAR AS token,
+    $own,
     $columns,
     $effect AS logit_effect,
     $score AS score
