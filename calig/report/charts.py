@@ -160,7 +160,7 @@ def _lines(
 ) -> Chart:
     """One line a class over depth, the line of all documents last; the axis covers `low`..`high` at least."""
     placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
-    found = [
+    found: list[tuple[str, int, float]] = [
         (row.label, depth, known)
         for row, depth in placed
         if depth is not None and (known := value(row)) is not None and math.isfinite(known)

@@ -45,7 +45,7 @@ def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
     Parameters
     ----------
     con
-        A connection with the aggregate tables, and the views `tokens`, `words` and `documents` of this run.
+        A connection with the aggregate tables, and the views of this run.
     run_id
         The full id of the run.
 
@@ -95,7 +95,7 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         model_revision=row["model_revision"] or "",
         model_hash=row["model_hash"] or "",
         head=next((head for head in HEADS if head == row["head"]), "single_label"),
-        modality=next((found for found in MODALITIES if found == row.get("modality")), "text"),
+        modality=next((found for found in MODALITIES if found == row["modality"]), "text"),
         corpus=row["corpus_source"],
         corpus_key=row["corpus_key"] or "",
         attribution_key=row["attribution_key"] or "",

@@ -15,6 +15,7 @@ BORDER = "border"
 BORDER_LIFT = 1.25
 REGIONS_NAMED = 3
 PATCH_SHARE = 0.08
+FEWEST_IMAGES = 5
 PATCH_LIFT = 4
 
 
@@ -178,7 +179,7 @@ def _strongest_regions(data: ReportData) -> str:
     called = terms(data.run.head, data.run.modality)
     best: dict[str, RegionEffect] = {}
     for region in data.regions:
-        if region.region != BORDER and region.supports and region.clear:
+        if region.region != BORDER and region.supports and region.clear and region.documents >= FEWEST_IMAGES:
             best.setdefault(region.label, region)
     shown = []
     for region in sorted(best.values(), key=lambda found: -found.effect)[:REGIONS_NAMED]:
@@ -191,7 +192,7 @@ def _strongest_regions(data: ReportData) -> str:
 
 def _single_patch(data: ReportData) -> str:
     """The class of which one patch, in the mean over its images, holds far more than its area."""
-    found = [(float(one.shares.max(initial=0.0)), one) for one in data.maps]
+    found = [(float(one.shares.max(initial=0.0)), one) for one in data.maps if one.documents >= FEWEST_IMAGES]
     found = [(share, one) for share, one in found if share >= max(PATCH_SHARE, PATCH_LIFT / one.shares.size)]
     if not found:
         return ""
@@ -207,7 +208,9 @@ def _single_patch(data: ReportData) -> str:
 def _border(data: ReportData) -> str:
     """The class whose border patches hold most for their area, if that is much: a classic shortcut."""
     found = [
-        region for region in data.regions if region.region == BORDER and (region.lift or 0) >= BORDER_LIFT
+        region
+        for region in data.regions
+        if region.region == BORDER and region.documents >= FEWEST_IMAGES and (region.lift or 0) >= BORDER_LIFT
     ]
     if not found:
         return ""

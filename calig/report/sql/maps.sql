@@ -2,7 +2,7 @@
 WITH grids AS (
     SELECT class, grid_rows, grid_columns, max(documents) AS documents
     FROM patch_stats
-    WHERE run_id = $run
+    WHERE run_id = $run AND class <> '*'
     GROUP BY class, grid_rows, grid_columns
 ),
 ranked AS (

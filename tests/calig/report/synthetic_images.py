@@ -86,7 +86,7 @@ def connect(scene: ImageScene) -> duckdb.DuckDBPyConnection:
     )
     con.execute(PATCHES)
     synthetic._aggregates(con, texts, rng)
-    con.execute("ALTER TABLE runs ADD COLUMN modality VARCHAR; UPDATE runs SET modality = 'image'")
+    con.execute("UPDATE runs SET modality = 'image'")
     con.execute(
         "UPDATE runs SET name = 'digits nightly', model_id = 'acme/vit-digits', corpus_source = 'corpora/digits', "
         "baseline = 'zero'"
@@ -227,7 +227,8 @@ MAPS = """
 INSERT INTO document_maps
 SELECT p.run_id, p.doc_id, {depth},
     sum(abs({value})) FILTER (WHERE border) / nullif(sum(abs({value})), 0),
-    sum(abs({value})) FILTER (WHERE border) / nullif(sum(abs({value})), 0) / (count(*) FILTER (WHERE border) / count(*)),
+    sum(abs({value})) FILTER (WHERE border) / nullif(sum(abs({value})), 0)
+        / (count(*) FILTER (WHERE border) / count(*)),
     sum(abs({value}) * (p.patch_row + 0.5) / grid_rows) / nullif(sum(abs({value})), 0),
     sum(abs({value}) * (p.patch_column + 0.5) / grid_columns) / nullif(sum(abs({value})), 0)
 FROM (SELECT * EXCLUDE (score) FROM patches) AS p

@@ -60,7 +60,8 @@ def test_the_mean_map_is_the_mean_over_the_images_of_a_class(digits: ReportData)
     rows = (
         connect(SCENES["digits"])
         .execute(
-            "SELECT target, list(logit_effect ORDER BY position) FROM patches JOIN documents USING (doc_id) GROUP BY doc_id, target"
+            "SELECT target, list(logit_effect ORDER BY position) "
+            "FROM patches JOIN documents USING (doc_id) GROUP BY doc_id, target"
         )
         .fetchall()
     )
@@ -138,7 +139,10 @@ def test_nothing_on_the_page_is_called_a_document_or_a_word(digits: ReportData) 
     assert "evidence" not in titles
     html = render(digits)
     text = re.sub(
-        r"<style>.*?</style>|<[^>]+>", " ", html[: html.index('<script type="application/json"')], flags=re.S
+        r"<style>.*?</style>|<pre.*?</pre>|<[^>]+>",
+        " ",
+        html[: html.index('<script type="application/json"')],
+        flags=re.S,
     )
     for word in ("documents worth", "a word", "every word", "words ", " documents", "word vector"):
         assert word not in text.replace("in words", "").replace("What the words mean", "")
