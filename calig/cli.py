@@ -112,7 +112,7 @@ def explain(
     target: Annotated[str, typer.Option(help="predicted, runner-up, a class index or name.")] = "predicted",
     baseline: Annotated[
         str, typer.Option(help="Texts: pad, mask, zero, token:<text>; images: zero, mean, blur, mask.")
-    ] = "auto",
+    ] = "pad",
     tolerance: Annotated[float, typer.Option(help="Bound on the relative error.")] = 1e-2,
     weight: Annotated[float, typer.Option(help="Weight of the attention gradients.", min=0, max=1)] = 0.5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",

@@ -117,17 +117,15 @@ def overlay(picture: Image.Image, relevance: Float) -> Image.Image:
     for row in range(rows):
         for column in range(columns):
             share = float(relevance[row, column]) / largest
-            box = (
-                *map(int, (edges_x[column], edges_y[row])),
-                *map(int, (edges_x[column + 1], edges_y[row + 1])),
-            )
+            left, top = int(edges_x[column]), int(edges_y[row])
+            box = (left, top, int(edges_x[column + 1]), int(edges_y[row + 1]))
             colour = FOR if share > 0 else AGAINST
             patch = shown.crop(box)
             shown.paste(
                 Image.blend(patch, Image.new("RGB", patch.size, colour), abs(share) * STRONGEST), box[:2]
             )
             if abs(share) >= 0.5:
-                pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=colour)
+                pen.rectangle((left, top, box[2] - 1, box[3] - 1), outline=colour)
     return shown
 
 

@@ -17,27 +17,24 @@ _NAMES: dict[Modality, str] = {
     "text": "pad, mask, zero, token:<text>",
     "image": "zero, mean, blur, blur:<sigma in pixels>, mask",
 }
-_USUAL: dict[Modality, str] = {"text": "pad", "image": "zero"}
 
 
 def baseline_name(name: str, modality: Modality) -> str:
-    """The baseline's name, `auto` replaced by what it means.
+    """The baseline's name; an image is padded with zeros, so `pad` is another name of `zero`.
 
     Raises
     ------
     InputError
         The modality has no such baseline.
     """
-    if name == "auto":
-        return _USUAL[modality]
+    if name == "pad" and modality == "image":
+        return "zero"
     known = {"text": ("pad", "mask", "zero"), "image": ("zero", "mean", "blur", "mask")}[modality]
     if name in known or (modality == "text" and name.startswith("token:")):
         return name
     if modality == "image" and name.startswith("blur:") and _sigma(name) > 0:
         return name
-    raise InputError(
-        f"method.baseline: {name!r} is not one of {_NAMES[modality]}, for a model of {modality}s"
-    )
+    raise InputError(f"method.baseline: {name!r} is not one of {_NAMES[modality]}")
 
 
 def baseline_of(name: str, pretrained: Pretrained, classifier: Classifier) -> Baseline:

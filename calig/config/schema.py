@@ -136,11 +136,11 @@ class MethodConfig(_Section):
         description="The class's logit, or its margin over the strongest other; a regression's value: logit.",
     )
     baseline: str = Field(
-        default="auto",
-        pattern=r"^(auto|pad|mask|zero|token:[\s\S]+|mean|blur(:[0-9.]+)?)$",
+        default="pad",
+        pattern=r"^(pad|mask|zero|token:[\s\S]+|mean|blur(:[0-9.]+)?)$",
         title="Baseline",
         description=(
-            "What replaces the content: of texts pad (auto), mask, zero or token:<text>; of images zero (auto), mean, "
+            "What replaces the content: of texts pad, mask, zero or token:<text>; of images zero (or pad), mean, "
             "blur, blur:<sigma in pixels> or mask."
         ),
     )

@@ -256,12 +256,12 @@ class ImageEncoder:
         if shortest * shortest * high / low > _RESIZED_PIXELS:
             raise DocumentError(
                 "too-large",
-                f"{picture.width} × {picture.height} pixels: with its short side at {shortest}, its long one is too long",
+                f"{picture.width} × {picture.height} pixels: with {shortest} for the short side, too many in all",
             )
 
 
 def blurred(pixels: Tensor, sigma: float | None = None) -> Tensor:
-    """Images (B, C, H, W) under a Gaussian blur, edges repeated; `sigma` in pixels, else an eighth of the short side."""
+    """Images (B, C, H, W) under a Gaussian blur, edges repeated; `sigma` in pixels, or an eighth of a side."""
     sigma = sigma or min(pixels.shape[-2:]) / 8
     for axis in (-2, -1):
         radius = min(int(3 * sigma + 0.5), 4 * pixels.shape[axis])

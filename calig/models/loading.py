@@ -237,7 +237,7 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
 
 
 def fingerprint(pretrained: Pretrained) -> str:
-    """SHA-256 (hex) of what decides the model's answers: weights, configuration, tokenizer or processor, dtype, head."""
+    """SHA-256 (hex) of what decides the model's answers: weights, configuration, preprocessing, dtype, head."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pretrained.model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())

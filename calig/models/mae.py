@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, ViTConfig, ViTForImageClassification
 from transformers.utils import logging as hf_logging
@@ -52,9 +53,10 @@ def classifier_of(
         id2label=dict(enumerate(classes)),
         label2id={label: index for index, label in enumerate(classes)},
     )
+    load: Any = ViTForImageClassification.from_pretrained
     try:
         with _silently():
-            model, info = ViTForImageClassification.from_pretrained(
+            model, info = load(
                 name,
                 revision=revision,
                 config=config,
@@ -84,11 +86,11 @@ _SHARED = (
 def _silently() -> Iterator[None]:
     """Without the library's report of the decoder's weights, which are not wanted, and its progress bar."""
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         hf_logging.set_verbosity(level)
         if bars:
-            hf_logging.enable_progress_bar()
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ Pillow's own conversion would clip; CMYK and palettes to RGB.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,8 @@ def _opened(data: bytes) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
+    with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing
         image = ImageOps.exif_transpose(image)
-    except Exception:  # EXIF that cannot be read turns nothing
-        pass
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _of_wide(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

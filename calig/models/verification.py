@@ -1,10 +1,10 @@
 """A model is verified before it is explained: read as blocks, it must give its own answers, to rounding.
 
-Verified on two made-up rows of a few tokens, the second padded, or two made-up images: (1) the watched run equals the model's own forward;
-(2) entering at each depth with the states of *another* input gives that other input's answer, so nothing of the input
-reaches the head beside the entered state; (3) the pass that keeps attention probabilities gives the same answer, and
-one map (B, heads, T, T) a block, tied to it. (2) is enough for Σ LIG = Δy at every depth. Of images also (4):
-a patch of pixels makes one token, after the special ones, row by row.
+Verified on two made-up rows of a few tokens, the second padded, or on two made-up images: (1) the watched run equals
+the model's own forward; (2) entering at each depth with the states of *another* input gives that other input's answer,
+so nothing of the input reaches the head beside the entered state; (3) the pass that keeps attention probabilities gives
+the same answer, and one map (B, heads, T, T) a block, tied to it. (2) is enough for Σ LIG = Δy at every depth. Of
+images also (4): a patch of pixels makes one token, after the special ones, row by row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TOKENS = 6
 
 
 def verify(classifier: Classifier) -> tuple[str, int, tuple[str, ...]]:
-    """Verify a classifier; returns where its attention probabilities are found, the number of heads, and special tokens.
+    """Verify a classifier; returns where its attention probabilities are, the number of heads, and special tokens.
 
     Special tokens are named of images only: those before the patches.
 
@@ -51,11 +51,12 @@ def verify(classifier: Classifier) -> tuple[str, int, tuple[str, ...]]:
         with torch.no_grad():
             own = classifier.answer(batch)
             clean = classifier.run(batch)
+        length = batch.mask.shape[1]
         depths = {tuple(state.shape[:2]) for state in clean.states}
         if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
             raise InputError(
-                f"model.id: the blocks of {kind} do not see {batch.mask.shape[1]} tokens of an input of as many, each once "
-                f"(seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes {sorted(depths)}): it pads, "
+                f"model.id: the blocks of {kind} do not see {length} tokens of a {classifier.modality} of "
+                f"{length}, each block once (seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes {sorted(depths)}): it pads, "
                 f"pools or skips inside; {hint}"
             )
         if not _same(clean.logits, own):

@@ -30,12 +30,12 @@ SPILL = ".spill-"
 BATCH = 4_000_000  # (word, document) pairs held at once for the bootstrap
 STEPS = (
     *("document_depths", "settling", "layer_stats", "token_stats", "word_stats", "class_stats"),
-    *("completeness", "failures", "runs"),
+    *("document_maps", "region_stats", "patch_stats", "completeness", "failures", "runs"),
 )
 INTERVALS = pa.schema(
     [
         ("class", pa.string()),
-        ("word", pa.string()),
+        ("item", pa.string()),
         ("effect", pa.float64()),
         ("effect_low", pa.float64()),
         ("effect_high", pa.float64()),
@@ -139,7 +139,8 @@ def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
         create_views(connection, [run])
         connection.register("manifest", _manifest_table(run))
         _execute(connection, "prepare", values)
-        connection.register("intervals", _intervals(connection))
+        connection.register("word_intervals", _intervals(connection, "word"))
+        connection.register("region_intervals", _intervals(connection, "region"))
         for table in STEPS:
             _execute(connection, table, values)
         connection.execute("COMMIT")
@@ -176,25 +177,27 @@ def _manifest_table(run: RunFiles) -> pa.Table:
     return pa.table({key: pa.array([value], times.get(key)) for key, value in row.items()})
 
 
-def _intervals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Return class, word, mean effect and its 95 % interval over documents for all of `word_documents`.
+def _intervals(connection: duckdb.DuckDBPyConnection, item: str) -> pa.Table:
+    """Return class, item (a word or region), mean effect and its 95 % interval over documents.
 
-    Words in equally many documents go through the bootstrap together, about BATCH values at a time.
+    Those of `<item>_documents` in equally many documents go through the bootstrap together, about BATCH values at a
+    time.
     """
+    table = f"{item}_documents"
     sizes = connection.execute(
-        "SELECT documents, count(*) FROM word_documents GROUP BY documents ORDER BY documents"
+        f"SELECT documents, count(*) FROM {table} GROUP BY documents ORDER BY documents"
     ).fetchall()
     tables = [INTERVALS.empty_table()]
     for group in _batches(sizes):
         bounds = [group[0][0], group[-1][0]]
-        words = connection.execute(
-            "SELECT class, word FROM word_documents WHERE documents BETWEEN ? AND ? "
-            "GROUP BY documents, class, word ORDER BY documents, class, word",
+        items = connection.execute(
+            f"SELECT class, {item} FROM {table} WHERE documents BETWEEN ? AND ? "
+            f"GROUP BY documents, class, {item} ORDER BY documents, class, {item}",
             bounds,
         ).fetchnumpy()
         effects = connection.execute(
-            "SELECT effect FROM word_documents WHERE documents BETWEEN ? AND ? "
-            "ORDER BY documents, class, word, doc_id",
+            f"SELECT effect FROM {table} WHERE documents BETWEEN ? AND ? "
+            f"ORDER BY documents, class, {item}, doc_id",
             bounds,
         ).fetchnumpy()["effect"]
         ends = np.cumsum([rows for _, rows in group])[:-1]
@@ -203,7 +206,7 @@ def _intervals(connection: duckdb.DuckDBPyConnection) -> pa.Table:
         ]
         low, high = np.concatenate([mean_intervals(sample) for sample in samples]).T
         means = np.concatenate([sample.mean(axis=1) for sample in samples])
-        columns = [words["class"], words["word"], means, low, high]
+        columns = [items["class"], items[item], means, low, high]
         tables.append(pa.Table.from_arrays([pa.array(column) for column in columns], schema=INTERVALS))
     return pa.concat_tables(tables)
 

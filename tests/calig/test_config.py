@@ -46,6 +46,7 @@ def test_defaults_are_the_documented_ones(audit):
         "rule": "auto",
         "steps": None,
         "max_length": None,
+        "image_size": None,
         "fusion": "column",
         "weight": 0.5,
     }

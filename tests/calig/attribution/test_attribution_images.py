@@ -11,6 +11,7 @@ import pytest
 import torch
 from captum.attr import LayerIntegratedGradients
 from PIL import Image
+from transformers.models.vit import modeling_vit
 
 from calig.attribution.engine import TextResult
 from calig.attribution.explainer import Explainer
@@ -134,14 +135,14 @@ def test_what_converged_agrees_with_captum_s_converged_integral() -> None:
     assert np.mean(np.array(errors) > 1e-2) <= 0.02
 
 
-@pytest.mark.parametrize("baseline", ["zero", "mean", "blur", "blur:2.5"])
+@pytest.mark.parametrize("baseline", ["pad", "zero", "mean", "blur", "blur:2.5"])
 def test_baselines_are_images(baseline: str) -> None:
     """Σ LIG is the change of the logit from a baseline image made here, with loops."""
     pretrained = zoo.load("vit")
     picture = zoo.pictures(1)[0]
     pixels = zoo.pixels([picture])
     (a,) = zoo.explainer("vit", pretrained=pretrained, baseline=baseline, tolerance=1e-3).explain([picture])
-    if baseline == "zero":
+    if baseline in ("pad", "zero"):
         other = torch.zeros_like(pixels)
     elif baseline == "mean":
         other = torch.stack([torch.full_like(channel, channel.mean()) for channel in pixels[0]])[None]
@@ -250,14 +251,12 @@ def test_attention_gradients_are_finite_differences() -> None:
     (a,) = zoo.explainer("vit", pretrained=pretrained, steps=6).explain([picture])
     model, pixels = pretrained.model, zoo.pixels([picture])
     model.set_attn_implementation("eager")
-    from transformers.models.vit import modeling_vit
-
+    own = modeling_vit.eager_attention_forward
     for block in range(zoo.BLOCKS):
         for token in (0, 4):
             ends = []
             for epsilon in (1e-4, -1e-4):
                 calls = iter(range(zoo.BLOCKS))
-                own = modeling_vit.eager_attention_forward
 
                 def scaled(
                     module: Any, query: Any, key: Any, value: Any, mask: Any, *args: Any, calls: Any = calls,
@@ -314,7 +313,7 @@ def test_one_image_is_no_list_of_images() -> None:
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        ({"baseline": "pad"}, "'pad' is not one of zero, mean, blur"),
+        ({"baseline": "token:a"}, "'token:a' is not one of zero, mean, blur"),
         ({"baseline": "blur:0"}, "'blur:0' is not one of"),
         ({"baseline": "blur:x"}, "'blur:x' is not one of"),
         ({"baseline": "mask"}, "ViTForImageClassification has no mask token"),

@@ -1,7 +1,8 @@
-"""Image files of every kind, damaged ones too; what a model's image processor makes of them; which models are refused."""
+"""Image files of every kind, damaged ones too; what a model's image processor makes of them; models refused."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -156,10 +157,8 @@ def test_any_flipped_byte_is_a_picture_or_a_reason() -> None:
             bad = bytearray(good)
             for place in rng.integers(0, len(good), 3):
                 bad[place] = int(rng.integers(0, 256))
-            try:
-                picture_of(document(bytes(bad)))
-            except DocumentError as error:
-                assert error.reason in ("undecodable", "too-large")
+            with contextlib.suppress(DocumentError):
+                assert picture_of(document(bytes(bad))).mode == "RGB"
 
 
 def test_a_bomb_is_not_decoded() -> None:

@@ -100,7 +100,7 @@ def test_a_configuration_that_is_not_json(saved: Path) -> None:
 
 def test_an_encoder_without_a_head(saved: Path) -> None:
     configure(saved, architectures=["BertModel"])
-    assert "is a BertModel without a sequence-classification head; fine-tune it" in refusal(saved)
+    assert "is a BertModel without a classification head; fine-tune it" in refusal(saved)
 
 
 def test_a_head_that_is_named_but_was_never_saved(saved: Path) -> None:

@@ -30,3 +30,29 @@ FROM (
     GROUP BY d.target, w.word, w.doc_id
 )
 QUALIFY documents >= 5;
+
+-- A region of an image once per document: the nine that thirds of height and width make, and the border, which overlaps them.
+CREATE TEMP TABLE region_documents AS
+WITH placed AS (
+    SELECT
+        doc_id, region, border, logit_effect,
+        sum(abs(logit_effect)) OVER (PARTITION BY doc_id) AS gross,
+        count(*) OVER (PARTITION BY doc_id) AS patches
+    FROM patches
+),
+regions AS (
+    SELECT doc_id, region, logit_effect, gross, patches FROM placed
+    UNION ALL
+    SELECT doc_id, 'border', logit_effect, gross, patches FROM placed WHERE border
+)
+SELECT *, count(*) OVER (PARTITION BY class, region) AS documents
+FROM (
+    SELECT
+        d.target AS class, r.region, r.doc_id,
+        sum(r.logit_effect) AS effect,
+        sum(abs(r.logit_effect)) / nullif(any_value(r.gross), 0) AS share,
+        count(*) / any_value(r.patches) AS area
+    FROM regions AS r
+    JOIN explained AS d ON d.doc_id = r.doc_id
+    GROUP BY d.target, r.region, r.doc_id
+);

@@ -9,6 +9,6 @@ SELECT
     avg(w.score) AS score,
     avg((sign(w.effect) = sign(i.effect))::INTEGER) AS same_sign_share
 FROM word_documents AS w
-JOIN intervals AS i ON i.class = w.class AND i.word = w.word
+JOIN word_intervals AS i ON i.class = w.class AND i.item = w.word
 GROUP BY w.class, w.word
 ORDER BY w.class, w.word
