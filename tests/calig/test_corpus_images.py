@@ -498,6 +498,26 @@ def test_batches_are_bounded_by_bytes(tmp_path: Path, root: Path, monkeypatch: p
     assert stored["image_bytes"].to_pylist() == data
 
 
+def test_row_groups_are_not_held_whole(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row group of 60 MB goes through in a fraction of that."""
+    monkeypatch.setattr(files, "BATCH_BYTES", 2**20)
+    monkeypatch.setattr(parts, "GROUP_BYTES", 2**20)
+    table = pa.table({"image": embedded(*((os.urandom(2**20), None) for _ in range(60)))})
+    pq.write_table(table, tmp_path / "a.parquet", write_batch_size=1)
+    del table
+    before, held = pa.total_allocated_bytes(), [0]
+    corpus = CorpusConfig(path=str(tmp_path / "a.parquet"))
+    ingest(
+        corpus,
+        CLASSES,
+        root,
+        progress=lambda _: held.append(pa.total_allocated_bytes() - before),
+        modality="image",
+    )
+    assert len(held) == 61
+    assert max(held) < 20 * 2**20
+
+
 def test_columns_that_are_not_read_do_not_count(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
