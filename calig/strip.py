@@ -21,6 +21,8 @@ COLUMNS = 8
 NAMED = 3
 """Patches named on each side of the summary."""
 FOR, AGAINST = (33, 102, 172), (217, 95, 2)
+PALE = 0.35
+"""How far the greyed image is lightened."""
 STRONGEST = 0.8
 """Share of its colour that the strongest patch shows; the image shows through the rest."""
 
@@ -47,7 +49,7 @@ def strip(attribution: Attribution, classes: tuple[str, ...]) -> Image.Image:
     size = (max(1, round(picture.width * enlarged)), max(1, round(picture.height * enlarged)))
     picture = picture.resize(size, Image.Resampling.NEAREST if enlarged > 2 else Image.Resampling.BICUBIC)
     last = len(attribution.layer_ig) - 1
-    panels = [(picture, "the image", f"as the model sees it, {attribution.grid[0]} × {attribution.grid[1]}")]
+    panels = [(picture, "the image", f"as the model sees it, {attribution.grid[0]} by {attribution.grid[1]}")]
     for depth, values in enumerate(attribution.layer_ig):
         name = "embeddings" if depth == 0 else "last block" if depth == last else f"block {depth}"
         panels.append(_panel(picture, attribution, values, f"depth {depth} · {name}", "logits"))
@@ -103,7 +105,8 @@ def _panel(
 
 def overlay(picture: Image.Image, relevance: Float) -> Image.Image:
     """The picture, greyed, under the signed relevance (rows, columns) of its patches."""
-    shown = ImageOps.grayscale(picture).convert("RGB")
+    grey = ImageOps.grayscale(picture).convert("RGB")
+    shown = Image.blend(grey, Image.new("RGB", grey.size, "white"), PALE)
     largest = float(np.abs(relevance).max(initial=0.0))
     if not largest:
         return shown
@@ -114,10 +117,15 @@ def overlay(picture: Image.Image, relevance: Float) -> Image.Image:
     for row in range(rows):
         for column in range(columns):
             share = float(relevance[row, column]) / largest
-            box = (*map(int, (edges_x[column], edges_y[row])), *map(int, (edges_x[column + 1], edges_y[row + 1])))
+            box = (
+                *map(int, (edges_x[column], edges_y[row])),
+                *map(int, (edges_x[column + 1], edges_y[row + 1])),
+            )
             colour = FOR if share > 0 else AGAINST
             patch = shown.crop(box)
-            shown.paste(Image.blend(patch, Image.new("RGB", patch.size, colour), abs(share) * STRONGEST), box[:2])
+            shown.paste(
+                Image.blend(patch, Image.new("RGB", patch.size, colour), abs(share) * STRONGEST), box[:2]
+            )
             if abs(share) >= 0.5:
                 pen.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=colour)
     return shown
@@ -125,8 +133,8 @@ def overlay(picture: Image.Image, relevance: Float) -> Image.Image:
 
 def _laid_out(panels: list[tuple[Image.Image, str, str]], heading: str, size: tuple[int, int]) -> Image.Image:
     title, note = ImageFont.load_default(13), ImageFont.load_default(11)
-    across = min(COLUMNS, len(panels))
-    down = -(-len(panels) // across)
+    down = -(-len(panels) // COLUMNS)
+    across = -(-len(panels) // down)
     width, height = max(size[0], SIDE) + GAP, size[1] + CAPTION + GAP
     page = Image.new("RGB", (across * width + GAP, HEADING + down * height + GAP), "white")
     pen = ImageDraw.Draw(page)

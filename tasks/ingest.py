@@ -27,7 +27,9 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     model: ModelCard = parameters["model"]
     root = Path(config.warehouse).expanduser().resolve()
     labelled = config.method.target == "label"
-    return _digest("corpus", root, fingerprint(config.corpus, model.modality), model.classes, model.head, labelled)
+    return _digest(
+        "corpus", root, fingerprint(config.corpus, model.modality), model.classes, model.head, labelled
+    )
 
 
 def _digest(*parts: object) -> str:

@@ -80,7 +80,7 @@ class Explainer:
         revision: str | None = None,
         device: str = "cpu",
         dtype: str = "float32",
-        baseline: str = "auto",
+        baseline: str = "pad",
         output: str = "logit",
         tolerance: float = 1e-2,
         fusion: str = "column",
@@ -93,7 +93,7 @@ class Explainer:
         token_budget: int | None = None,
         head: str | None = None,
     ) -> Explainer:
-        """Load a classifier of sequences or images and explain with it; parameters as in `Method` and `load_pretrained`.
+        """Load a classifier and explain with it; parameters as in `Method` and `load_pretrained`.
 
         Raises
         ------
@@ -140,8 +140,8 @@ class Explainer:
         Parameters
         ----------
         inputs
-            Texts; for a model of pairs, tuples of two; for a model of images, PIL images or (C, H, W) tensors: of bytes,
-            which pass the model's image processor, or of floats, taken as the pixel values it would give.
+            Texts; for a model of pairs, tuples of two; for a model of images, PIL images or (C, H, W) tensors: of
+            bytes, which pass the model's image processor, or of floats, taken as the pixel values it would give.
         target
             `predicted`, `runner-up`, a class index or name, or one such per input; None: the method's target.
             Of a regression: `predicted` where it has one output, else an output's index or name.
@@ -155,7 +155,8 @@ class Explainer:
         """
         noun = self.modality
         if isinstance(inputs, (str, Image.Image)) or (isinstance(inputs, Tensor) and inputs.ndim == 3):
-            raise InputError(f"explain() takes a list of {noun}s, not one {noun}: explain([{noun}])")
+            one = "string" if isinstance(inputs, str) else "image"
+            raise InputError(f"explain() takes a list of {noun}s, not one {one}: explain([{noun}])")
         targets: Sequence[Target] | None = None
         if target is not None:
             targets = [target] * len(inputs) if isinstance(target, (str, int)) else target
@@ -238,12 +239,12 @@ class Explainer:
     ) -> Iterator[tuple[int, Attribution | Failure, list[DepthResult]]]:
         encoded: dict[int, Encoded] = {}
         failed = 0
-        for i, item in enumerate(engine.encoder.read(documents)):
-            if isinstance(item, Failure):
+        for i, found in enumerate(engine.encoder.read(documents)):
+            if isinstance(found, Failure):
                 failed += 1
-                yield i, item, []
+                yield i, found, []
             else:
-                encoded[i] = item
+                encoded[i] = found
         if progress and failed:
             progress(failed)
         todo = list(encoded)

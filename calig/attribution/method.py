@@ -26,8 +26,8 @@ class Method:
     output
         `logit`: the target's logit; `margin`: the target's logit minus the strongest other.
     baseline
-        What replaces the content. Of texts: `pad` (which `auto` means), `mask`, `zero` (a zero word embedding) or
-        `token:<text>`. Of images: `zero` (pixel values of zero, which `auto` means), `mean` (the image's mean colour),
+        What replaces the content. Of texts: `pad`, `mask`, `zero` (a zero word embedding) or `token:<text>`. Of images:
+        `zero` (pixel values of zero, what padding is, so that `pad` means it too), `mean` (the image's mean colour),
         `blur` or `blur:<sigma in pixels>`, or `mask` (the model's own mask token, where it has one).
     tolerance
         Bound on the relative L2 error of the token vector, per document and depth.
@@ -53,7 +53,7 @@ class Method:
 
     target: str | int = "predicted"
     output: str = "logit"
-    baseline: str = "auto"
+    baseline: str = "pad"
     tolerance: float = 1e-2
     max_nodes: int = 486
     max_length: int | None = None

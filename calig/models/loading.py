@@ -28,7 +28,7 @@ from transformers.utils import logging as hf_logging
 from calig.errors import InputError
 from calig.models.families import family_of
 from calig.models.heads import class_names, find_head
-from calig.models.mae import missing_weights
+from calig.models.mae import classifier_of
 from calig.records import Head, Modality
 
 _SEQUENCES, _IMAGES = "ForSequenceClassification", "ForImageClassification"
@@ -162,7 +162,7 @@ def modality_of(config: Any) -> Modality:
 def _load_processor(model_id: str, revision: str | None) -> Any:
     """The image processor that needs Pillow alone: torchvision's gives other pixels, by rounding."""
     try:
-        return AutoImageProcessor.from_pretrained(
+        return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
             model_id, revision=revision, trust_remote_code=False, backend="pil"
         )
     except Exception as error:  # whatever a configuration of strangers leads it to
@@ -221,7 +221,7 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
         raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
     kinds = config.architectures or []
     if config.model_type == "vit_mae":
-        missing = missing_weights(model_id, revision)
+        _, missing = classifier_of(model_id, list(config.id2label.values()), revision)
         raise InputError(
             f"model.id: {model_id} is a masked autoencoder, pre-trained and no more: as ViTForImageClassification its "
             f"encoder is whole, but {' and '.join(missing)} are missing; fine-tune what "

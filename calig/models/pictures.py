@@ -15,15 +15,10 @@ import torch
 from PIL import Image, ImageOps
 
 from calig.errors import DocumentError, InputError
-from calig.records import Document, image_key
+from calig.records import Document, image_key, missing_image_key
 
 MAX_PIXELS = 2 * 10**8
 """A picture of more pixels is not decoded: it would take gigabytes, and may have been made to."""
-
-
-def missing_key(path: str) -> str:
-    """Key of a document whose file was not there when the corpus was brought in."""
-    return image_key(b"missing:" + path.encode())
 
 
 def picture_of(document: Document, channels: int = 3) -> Image.Image:
@@ -54,7 +49,7 @@ def _bytes(document: Document) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        if document.key == missing_key(str(path)):
+        if document.key == missing_image_key(str(path)):
             raise DocumentError("missing", f"no such file: {path}") from error
         raise InputError(
             f"{path} was there when the corpus was brought in, and is gone; bring it back, or run the audit again"

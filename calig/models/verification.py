@@ -54,7 +54,7 @@ def verify(classifier: Classifier) -> tuple[str, int, tuple[str, ...]]:
         depths = {tuple(state.shape[:2]) for state in clean.states}
         if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
             raise InputError(
-                f"model.id: the blocks of {kind} do not see all {batch.mask.shape[1]} tokens of an input, each block once "
+                f"model.id: the blocks of {kind} do not see {batch.mask.shape[1]} tokens of an input of as many, each once "
                 f"(seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes {sorted(depths)}): it pads, "
                 f"pools or skips inside; {hint}"
             )

@@ -1,9 +1,10 @@
 """One self-contained HTML page per run: what the model relies on, how the evidence forms, what to read.
 
-`build` writes it. Inside, data flows one way: `data` reads the warehouse (SQL in `sql/`) into the plain
-values of `model`; `sample` chooses the documents, `heat` cuts them into words; `prose`, `charts` and
-`payload` say, draw and pack them; `render` puts them on the page (`template.html.j2`, `report.css`,
-`page.js`, `explorer.js`).
+`build` writes it. Inside, data flows one way: `data`, and `pictures` for runs on images, read the warehouse
+(SQL in `sql/`) into the plain values of `model`; `sample` chooses the documents, `heat` cuts texts into words;
+`prose`, `charts`, `maps` and `payload` say, draw and pack them; `terms` has what texts and images, classes and
+outputs are called; `render` puts all on the page: `template.html.j2` with `words.html.j2` or `regions.html.j2`,
+`report.css` with `images.css`, and `page.js`, `texts.js` or `images.js`, `explorer.js`.
 """
 
 from calig.report.build import build

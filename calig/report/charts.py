@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from calig.report.formats import number, percent
-from calig.report.model import ALL_CLASSES, LayerRow, WordEffect
+from calig.report.model import ALL_CLASSES, LayerRow, PlaceRow, RegionEffect, WordEffect
+from calig.report.terms import Terms
 
 WIDTH, HEIGHT = 320, 176
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 10, 26
 PALETTE = 6
+
+AnyRow = TypeVar("AnyRow", LayerRow, PlaceRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,80 +62,135 @@ def line_style(label: str, classes: Sequence[str]) -> str:
 
 
 def profile(
-    rows: Sequence[LayerRow], classes: Sequence[str], depths: int, median_settling: float | None
+    rows: Sequence[LayerRow],
+    classes: Sequence[str],
+    depths: int,
+    median_settling: float | None,
+    called: Terms,
 ) -> list[Chart]:
     """The layer profile's line charts; rank agreement carries the threshold and median of settling."""
-    whole = [row for row in rows if row.label == ALL_CLASSES]
 
-    def chart(
-        title: str, note: str, value: Callable[[LayerRow], float | None], share: bool, floor: float
-    ) -> Chart:
-        drawn = sorted(rows, key=lambda row: row.label == ALL_CLASSES)
-        known = [found for row in drawn if (found := value(row)) is not None and math.isfinite(found)]
-        steps = _nice(min([floor, *known]), 1.0 if share else max([floor + 1e-9, *known]))
-        low, high = steps[0], steps[-1]
+    def chart(title: str, note: str, value: Callable[[LayerRow], float | None], **options: Any) -> Chart:
+        return _lines(rows, classes, depths, called, title, note, value, **options)
 
-        def place(depth: int, found: float) -> tuple[float, float]:
-            return _x(depth, depths), _y(found, low, high)
-
-        lines = []
-        for label in dict.fromkeys(row.label for row in drawn):
-            points = tuple(
-                place(row.depth, found)
-                for row in drawn
-                if row.label == label and (found := value(row)) is not None and math.isfinite(found)
-            )
-            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
-            shown = "all documents" if label == ALL_CLASSES else label
-            lines.append(Line(shown, line_style(label, classes), path, points))
-        write = percent if share else number
-        ends = [value(row) for row in (whole[0], whole[-1])] if whole else [None, None]
-        agreement = title == "Rank agreement"
-        marked = agreement and median_settling is not None
-        return Chart(
-            title=title,
-            note=note,
-            summary=f"{title}, all documents: {write(ends[0])} at depth 0, {write(ends[1])} at the last.",
-            xs=_depth_ticks(depths),
-            ys=tuple(Tick(_y(step, low, high), _label(step, share)) for step in steps),
-            lines=tuple(lines),
-            rule=_y(0.8, low, high) if agreement else None,
-            marker=_x(median_settling, depths) if marked and median_settling is not None else None,
-            marker_label=f"median settling depth {median_settling:g}" if marked else "",
+    agreement = chart(
+        "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, rule=0.8
+    )
+    if median_settling is not None:
+        marker = _x(median_settling, depths)
+        agreement = replace(
+            agreement, marker=marker, marker_label=f"median settling depth {median_settling:g}"
         )
-
     return [
         chart(
-            "Cancellation",
-            "Σ|IG| ÷ |Σ IG|; 1 means nothing cancels",
-            lambda row: row.cancellation,
-            False,
-            1.0,
+            "Cancellation", "Σ|IG| ÷ |Σ IG|; 1 means nothing cancels", lambda row: row.cancellation, low=1.0
         ),
         chart(
-            "Effective tokens",
-            "tokens that would carry it evenly",
+            called.effective,
+            f"{called.carriers} that would carry it evenly",
             lambda row: row.effective_tokens,
-            False,
-            0.0,
         ),
         chart(
             "Special-token share",
-            "of Σ|IG| on [CLS], [SEP] and the like",
+            "of Σ|IG| on [CLS], [SEP] and the like"
+            if called.item == "word"
+            else "of Σ|IG| on [CLS], registers and the like",
             lambda row: row.special_share,
-            True,
-            0.0,
+            high=1.0,
+            share=True,
         ),
+        agreement,
         chart(
-            "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, False, 0.0
-        ),
-        chart(
-            "Sign agreement", "words with the final score's sign", lambda row: row.sign_agreement, True, 0.0
+            "Sign agreement",
+            f"{called.items} with the final score's sign",
+            lambda row: row.sign_agreement,
+            high=1.0,
+            share=True,
         ),
     ]
 
 
-def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
+def places(rows: Sequence[PlaceRow], classes: Sequence[str], depths: int, called: Terms) -> list[Chart]:
+    """Of images, line charts of where the patches' relevance sits: the border's share, and the centre of mass."""
+    whole = [row for row in rows if row.label == ALL_CLASSES]
+    area = next((row.border_area for row in whole if row.border_area is not None), None)
+    final = next((row.border_share for row in whole if row.depth is None), None)
+
+    def chart(title: str, note: str, value: Callable[[PlaceRow], float | None], **options: Any) -> Chart:
+        return _lines(rows, classes, depths, called, title, note, value, share=True, **options)
+
+    return [
+        chart(
+            "Border share",
+            f"of patches' Σ|IG|; final {percent(final)}; dashed: its area, {percent(area)}",
+            lambda row: row.border_share,
+            high=1.0,
+            rule=area,
+        ),
+        chart(
+            "Centre of mass, height",
+            "of the patches' |IG|; 100 % is the top edge",
+            lambda row: None if row.centre_row is None else 1 - row.centre_row,
+            low=0.4,
+            high=0.6,
+        ),
+        chart(
+            "Centre of mass, width",
+            "of the patches' |IG|; 100 % is the right edge",
+            lambda row: row.centre_column,
+            low=0.4,
+            high=0.6,
+        ),
+    ]
+
+
+def _lines(
+    rows: Sequence[AnyRow],
+    classes: Sequence[str],
+    depths: int,
+    called: Terms,
+    title: str,
+    note: str,
+    value: Callable[[AnyRow], float | None],
+    *,
+    low: float = 0.0,
+    high: float = 1e-9,
+    share: bool = False,
+    rule: float | None = None,
+) -> Chart:
+    """One line a class over depth, the line of all documents last; the axis covers `low`..`high` at least."""
+    placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
+    found: list[tuple[str, int, float]] = [
+        (row.label, depth, known)
+        for row, depth in placed
+        if depth is not None and (known := value(row)) is not None and math.isfinite(known)
+    ]
+    steps = _nice(
+        min([low, *(known for *_, known in found)]), max([low + 1e-9, high, *(known for *_, known in found)])
+    )
+    first, last = steps[0], steps[-1]
+    lines = []
+    for label in dict.fromkeys(row.label for row, _ in placed):
+        points = tuple(
+            (_x(depth, depths), _y(known, first, last)) for own, depth, known in found if own == label
+        )
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
+        shown = f"all {called.document}s" if label == ALL_CLASSES else label
+        lines.append(Line(shown, line_style(label, classes), path, points))
+    write = percent if share else number
+    whole = [value(row) for row, depth in placed if row.label == ALL_CLASSES and depth is not None] or [None]
+    return Chart(
+        title=title,
+        note=note,
+        summary=f"{title}, all {called.document}s: {write(whole[0])} at depth 0, {write(whole[-1])} at the last.",
+        xs=_depth_ticks(depths),
+        ys=tuple(Tick(_y(step, first, last), _label(step, share)) for step in steps),
+        lines=tuple(lines),
+        rule=None if rule is None else _y(rule, first, last),
+    )
+
+
+def settling(counts: Sequence[tuple[int | None, int]], depths: int, called: Terms) -> Chart:
     """How many documents settle at each depth, as bars; those that never do at the right."""
     total = sum(count for _, count in counts) or 1
     places = [*range(depths - 1), None]
@@ -152,8 +211,8 @@ def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
     spoken = ", ".join(f"{'never' if d is None else d}: {count}" for d, count in counts)
     return Chart(
         title="Settling depth",
-        note="share of documents, by the depth they settle at",
-        summary=f"Documents per settling depth: {spoken}.",
+        note=f"share of {called.document}s, by the depth they settle at",
+        summary=f"{called.document.capitalize()}s per settling depth: {spoken}.",
         xs=tuple(ticks),
         ys=tuple(Tick(_y(step, 0.0, steps[-1]), _label(step, True)) for step in steps),
         bars=tuple(bars),
@@ -162,24 +221,24 @@ def settling(counts: Sequence[tuple[int | None, int]], depths: int) -> Chart:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A word's bar and interval, in per cent of the common scale."""
+    """The bar and interval of a word or region, in per cent of the common scale."""
 
     width: float
     low: float
     high: float
 
 
-def bar(effect: WordEffect, scale: float) -> Bar:
-    """A word's bar on a scale of 0..`scale` logits; ends beyond it are cut."""
+def bar(effect: WordEffect | RegionEffect, scale: float) -> Bar:
+    """The bar of a word or region on a scale of 0..`scale` logits; ends beyond it are cut."""
     ends = sorted((effect.low, effect.high) if effect.supports else (-effect.low, -effect.high))
     low, high = (min(100.0, max(0.0, 100 * end / scale)) for end in ends)
     return Bar(min(100.0, 100 * abs(effect.effect) / scale), low, high)
 
 
-def scale_of(words: Sequence[WordEffect]) -> float:
+def scale_of(found: Sequence[WordEffect | RegionEffect]) -> float:
     """The end of the bars' scale, in logits: the largest interval end, up to 1.5 × the largest effect."""
-    largest = max((abs(word.effect) for word in words), default=0.0)
-    end = max((max(abs(word.low), abs(word.high)) for word in words), default=0.0)
+    largest = max((abs(effect.effect) for effect in found), default=0.0)
+    end = max((max(abs(effect.low), abs(effect.high)) for effect in found), default=0.0)
     return min(end, 1.5 * largest) or 1.0
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib import resources
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 import duckdb
 
 from calig.errors import InputError
-from calig.records import HEADS
+from calig.records import HEADS, MODALITIES
+from calig.report import pictures
+from calig.report.fetch import Row, fetch
 from calig.report.heat import TokenRow, segment, window
 from calig.report.model import (
     ClassRow,
     DepthRow,
     FailureReason,
+    Heat,
     LayerRow,
+    Picture,
     ReportData,
     RunSummary,
     SampleDocument,
@@ -35,8 +38,6 @@ MAX_UNITS = 250
 PAYLOAD_VALUES = 500_000
 NONE = "none"
 
-Row = dict[str, Any]
-
 
 def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
     """Read one run's report from the warehouse's tables and views.
@@ -44,7 +45,7 @@ def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
     Parameters
     ----------
     con
-        A connection with the aggregate tables, and the views `tokens`, `words` and `documents` of this run.
+        A connection with the aggregate tables, and the views of this run.
     run_id
         The full id of the run.
 
@@ -55,40 +56,33 @@ def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
     """
     run = _run(con, run_id)
     words = _words(con, run)
+    of_images = run.modality == "image"
     return ReportData(
         run=run,
         words=words,
-        layers=tuple(LayerRow(row.pop("class"), **row) for row in _rows(con, "layers", run=run_id)),
-        settling=tuple((row["depth"], row["documents"]) for row in _rows(con, "settling", run=run_id)),
-        classes=tuple(ClassRow(row.pop("class"), **row) for row in _rows(con, "classes", run=run_id)),
+        layers=tuple(LayerRow(row.pop("class"), **row) for row in fetch(con, "layers", run=run_id)),
+        settling=tuple((row["depth"], row["documents"]) for row in fetch(con, "settling", run=run_id)),
+        classes=tuple(ClassRow(row.pop("class"), **row) for row in fetch(con, "classes", run=run_id)),
         confusion={
-            (row["label"], row["predicted"]): row["documents"] for row in _rows(con, "confusion", run=run_id)
+            (row["label"], row["predicted"]): row["documents"] for row in fetch(con, "confusion", run=run_id)
         },
-        convergence=tuple(DepthRow(**row) for row in _rows(con, "completeness", run=run_id)),
+        convergence=tuple(DepthRow(**row) for row in fetch(con, "completeness", run=run_id)),
         failures=_failures(con, run_id),
         documents=_documents(con, run, words),
+        regions=pictures.regions(con, run_id) if of_images else (),
+        maps=pictures.maps(con, run_id) if of_images else (),
+        places=pictures.places(con, run_id) if of_images else (),
     )
 
 
-@cache
-def _sql(name: str) -> str:
-    return resources.files("calig.report").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
-
-
-def _rows(con: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[Row]:
-    result = con.execute(_sql(query), parameters)
-    names = [column[0] for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
-
-
 def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
-    found = _rows(con, "run", run=run_id)
+    found = fetch(con, "run", run=run_id)
     if not found:
         raise InputError(
             f"run {run_id!r}: not in this warehouse's calig.duckdb; run `calig rebuild`, then try again"
         )
     row = found[0]
-    totals = _rows(con, "totals", run=run_id, confident=CONFIDENT)[0]
+    totals = fetch(con, "totals", run=run_id, confident=CONFIDENT)[0]
     config = _parsed(row["config"])
     gates = config.get("gates") or {}
     return RunSummary(
@@ -101,6 +95,7 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         model_revision=row["model_revision"] or "",
         model_hash=row["model_hash"] or "",
         head=next((head for head in HEADS if head == row["head"]), "single_label"),
+        modality=next((found for found in MODALITIES if found == row["modality"]), "text"),
         corpus=row["corpus_source"],
         corpus_key=row["corpus_key"] or "",
         attribution_key=row["attribution_key"] or "",
@@ -156,12 +151,12 @@ def _words(con: duckdb.DuckDBPyConnection, run: RunSummary) -> tuple[WordEffect,
             high=row["effect_high"],
             same_sign_share=row["same_sign_share"],
         )
-        for row in _rows(con, "words", run=run.run_id, per_side=per_side)
+        for row in fetch(con, "words", run=run.run_id, per_side=per_side)
     )
 
 
 def _failures(con: duckdb.DuckDBPyConnection, run_id: str) -> tuple[FailureReason, ...]:
-    rows = _rows(con, "failures", run=run_id, examples=EXAMPLES_PER_REASON)
+    rows = fetch(con, "failures", run=run_id, examples=EXAMPLES_PER_REASON)
     reasons = []
     for reason, group in groupby(rows, key=lambda row: str(row["reason"])):
         members = list(group)
@@ -173,35 +168,76 @@ def _failures(con: duckdb.DuckDBPyConnection, run_id: str) -> tuple[FailureReaso
 def _documents(
     con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect]
 ) -> tuple[SampleDocument, ...]:
-    """The sample, in reading order; windows shrink with the number of depths so that the page stays small."""
-    candidates = _rows(con, "sample", run=run.run_id, limit=MAX_DOCUMENTS)
-    evidence: list[Row] = []
-    if words:
-        listed = {
-            "classes": [word.label for word in words],
-            "words": [word.word for word in words],
-            "supports": [word.supports for word in words],
-        }
-        evidence = _rows(con, "evidence", run=run.run_id, limit=EVIDENCE_PER_WORD, **listed)
-    reasons = choose(
-        [(row["kind"], row["doc_id"], float(row["weight"] or 0.0)) for row in candidates],
-        [(row["class"], row["word"], row["doc_id"]) for row in evidence],
-    )
+    """The sample, in reading order, as large as the page can hold."""
+    candidates = [
+        (row["kind"], row["doc_id"], float(row["weight"] or 0.0))
+        for row in fetch(con, "sample", run=run.run_id, limit=MAX_DOCUMENTS)
+    ]
+    reasons = choose(candidates, _evidence(con, run, words))
     if not reasons:
         return ()
-    docs = list(reasons)
-    rows = {row["doc_id"]: row for row in _rows(con, "sample_documents", run=run.run_id, docs=docs)}
-    tokens = _tokens(_rows(con, "sample_tokens", run=run.run_id, docs=docs))
+    seen: Mapping[int, Picture] = {}
+    if run.modality == "image":
+        seen = pictures.sampled(con, run.run_id, list(reasons))
+        limit = pictures.affordable(list(seen.values()), run.depths, len(reasons))
+        reasons = reasons if limit == len(reasons) else choose(candidates, [], limit)
+        bodies = {doc: Body(heat) for doc, heat in pictures.heats(con, run.run_id, list(reasons)).items()}
+    else:
+        bodies = _texts(con, run, words, list(reasons))
+    found = fetch(con, "sample_documents", run=run.run_id, docs=list(reasons))
+    by_id = {row["doc_id"]: row for row in found}
+    return tuple(
+        _document(by_id[doc_id], bodies[doc_id], why, seen.get(doc_id))
+        for doc_id, why in reasons.items()
+        if doc_id in bodies
+    )
+
+
+def _evidence(
+    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect]
+) -> list[tuple[str, str, int]]:
+    """(class, word, doc_id) where the listed words act strongly in their usual direction."""
+    if not words:
+        return []
+    listed = {
+        "classes": [word.label for word in words],
+        "words": [word.word for word in words],
+        "supports": [word.supports for word in words],
+    }
+    found = fetch(con, "evidence", run=run.run_id, limit=EVIDENCE_PER_WORD, **listed)
+    return [(row["class"], row["word"], row["doc_id"]) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A sampled document's relevance, the window of a long text, and the units of the listed words by word."""
+
+    heat: Heat
+    window: tuple[int, int, int] | None = None
+    words: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+def _texts(
+    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect], docs: list[int]
+) -> dict[int, Body]:
+    """The sampled texts; windows shrink with the number of depths so that the page stays small."""
+    texts = {row["doc_id"]: row for row in fetch(con, "sample_documents", run=run.run_id, docs=docs)}
+    tokens = _tokens(fetch(con, "sample_tokens", run=run.run_id, docs=docs))
     marks: dict[int, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     listed_words = sorted({word.word for word in words})
-    for row in _rows(con, "sample_words", run=run.run_id, docs=docs, words=listed_words):
+    for row in fetch(con, "sample_words", run=run.run_id, docs=docs, words=listed_words):
         marks[row["doc_id"]][row["word"]].add(row["word_id"])
     units = max(20, min(MAX_UNITS, PAYLOAD_VALUES // (MAX_DOCUMENTS * (run.depths + 1))))
-    return tuple(
-        _document(rows[doc_id], tokens[doc_id], found, marks[doc_id], units)
-        for doc_id, found in reasons.items()
-        if tokens.get(doc_id)
-    )
+    found = {}
+    for doc_id, rows in tokens.items():
+        whole = segment(texts[doc_id]["text"] or "", rows, texts[doc_id]["text_pair"])
+        heat, cut = window(whole, units, UNIT_CHARACTERS)
+        places = {
+            word: tuple(index for index, word_id in enumerate(heat.word_ids) if int(word_id) in ids)
+            for word, ids in marks[doc_id].items()
+        }
+        found[doc_id] = Body(heat, cut, places)
+    return found
 
 
 def _tokens(rows: Iterable[Row]) -> dict[int, list[TokenRow]]:
@@ -224,17 +260,8 @@ def _tokens(rows: Iterable[Row]) -> dict[int, list[TokenRow]]:
 
 
 def _document(
-    row: Row,
-    tokens: Sequence[TokenRow],
-    reasons: tuple[tuple[str, float], ...],
-    marks: Mapping[str, set[int]],
-    units: int,
+    row: Row, body: Body, reasons: tuple[tuple[str, float], ...], picture: Picture | None
 ) -> SampleDocument:
-    heat, cut = window(segment(row["text"] or "", tokens, row["text_pair"]), units, UNIT_CHARACTERS)
-    places = {
-        word: tuple(index for index, word_id in enumerate(heat.word_ids) if int(word_id) in ids)
-        for word, ids in marks.items()
-    }
     return SampleDocument(
         doc_id=row["doc_id"],
         source_id=row["source_id"],
@@ -253,9 +280,10 @@ def _document(
         truncated=bool(row["truncated"]),
         settling_depth=row["settling_depth"],
         reasons=reasons,
-        heat=heat,
-        window=cut,
-        words=places,
+        heat=body.heat,
+        window=body.window,
+        words=body.words,
+        picture=picture,
     )
 
 

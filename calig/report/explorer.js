@@ -1,7 +1,10 @@
-/* The document explorer: filters, the slider through the depths, and a word's course. After page.js. */
+/* The document explorer: filters, the slider through the depths, and a word's or patch's course.
+
+   After page.js, and the file that makes a card's `body`, of texts or of images: `prepare(doc)`; `build(doc, data)`, which
+   gives its `main` element, the `units` in it that carry relevance, `facts` for the foot, and perhaps `near`, what a
+   course is shown beside, and `paint`; `walk(view, place, key)`; and the keys `deeper` and `shallower`. */
 
 (() => {
-  const NS = "http://www.w3.org/2000/svg";
   const explorer = byId("explorer");
   if (!explorer) return;
   const data = JSON.parse(byId("data").textContent);
@@ -14,18 +17,6 @@
   const views = [];
   let active = null;
 
-  function drawn(tag, attributes) {
-    const made = document.createElementNS(NS, tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    return made;
-  }
-
-  function written(value, digits = 2) {
-    const size = Math.abs(value);
-    const text = size.toFixed(size >= 100 ? 0 : digits);
-    return (Number(text) === 0 ? "" : value > 0 ? "+" : "−") + text;
-  }
-
   function integers(text) {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
     const view = new DataView(bytes.buffer);
@@ -34,9 +25,7 @@
 
   for (const [index, doc] of data.documents.entries()) {
     doc.index = index;
-    const words = doc.gaps.map((gap, place) =>
-      (place === doc.second ? `${doc.tail}\n` : "") + gap + (doc.special.includes(place) ? "" : doc.units[place] || ""));
-    doc.haystack = `${doc.id}\n${words.join("")}`.toLowerCase();
+    body.prepare(doc);
   }
 
   function decoded(doc) {
@@ -48,6 +37,12 @@
       doc.final = integers(doc.scores).map((value) => value * doc.scoreStep);
     }
     return doc;
+  }
+
+  /* A unit's logit effect: its mean over the depths but the last. */
+  function effect(doc, place) {
+    const before = doc.layers.slice(0, -1);
+    return before.reduce((sum, layer) => sum + layer[place], 0) / Math.max(1, before.length);
   }
 
   function depthName(depth) {
@@ -63,26 +58,10 @@
     return [doc.predicted === doc.target ? "predicted " : `predicted ${doc.predicted}, explained as `, target, `, p = ${doc.probability}`];
   }
 
-  /* The two texts of a pair, one below the other. */
-
-  function opened(text, title) {
-    const part = element("div", "part");
-    part.dir = "auto";
-    part.setAttribute("role", "group");
-    part.setAttribute("aria-label", title);
-    text.append(part);
-    return part;
-  }
-
-  function next(text, part, doc) {
-    part.append(doc.tail);
-    return opened(text, "Second text");
-  }
-
   function build(doc) {
     decoded(doc);
     const card = element("article", "card");
-    card.setAttribute("aria-label", `Document ${doc.id}`);
+    card.setAttribute("aria-label", `${data.document[0].toUpperCase()}${data.document.slice(1)} ${doc.id}`);
     const header = element("header");
     const call = element("span", "call");
     call.append(...called(doc));
@@ -104,25 +83,8 @@
     }
     header.append(tags);
 
-    const text = element("div", doc.second === null ? "text" : "text pair");
-    text.dir = "auto";
-    text.setAttribute("role", "group");
-    text.setAttribute("aria-label", "Words with their relevance. Left and right arrows move between words, up and down through the depths.");
-    const units = doc.units.map((word, place) => {
-      const special = doc.special.includes(place);
-      const unit = element(special ? "bdi" : "span", special ? "u special" : "u", word); // bdi: not for dir=auto
-      unit.tabIndex = -1;
-      unit.dataset.place = place;
-      return unit;
-    });
-    let part = text;
-    if (doc.second !== null) part = opened(text, "First text");
-    units.forEach((unit, place) => {
-      if (place === doc.second) part = next(text, part, doc);
-      part.append(doc.gaps[place], unit);
-    });
-    if (doc.second === doc.units.length) part = next(text, part, doc);
-    part.append(doc.gaps[doc.units.length]);
+    const made = body.build(doc, data);
+    const { main, units } = made;
     const first = units.findIndex((_, place) => !doc.special.includes(place));
     if (units.length) units[Math.max(0, first)].tabIndex = 0;
 
@@ -137,10 +99,10 @@
     facts.push(doc.settling === null ? "never settles" : `settles at depth ${doc.settling}`);
     facts.push(`${doc.converged ? "converged" : "not converged"}, error estimate ${doc.estimate}`);
     if (doc.truncated) facts.push("cut at the model's maximum length");
-    if (doc.window) facts.push(`words ${doc.window[0]}–${doc.window[1]} of ${doc.window[2]}, the stretch with most relevance`);
+    facts.push(...made.facts);
     footer.append(element("span", "", facts.join(" · ")));
-    card.append(header, text, footer);
-    return { doc, card, text, units, low, high, sums };
+    card.append(header, main, footer);
+    return { doc, card, main, units, near: made.near, paint: made.paint, low, high, sums };
   }
 
   function paint(view) {
@@ -157,7 +119,8 @@
     });
     view.low.textContent = written(-end, end < 0.1 ? 4 : 2);
     view.high.textContent = written(end, end < 0.1 ? 4 : 2) + (last ? " score" : ` ${data.unit}`);
-    view.sums.textContent = `words ${written(content)}, special tokens ${written(special)}`;
+    view.sums.textContent = `${data.items} ${written(content)}, special tokens ${written(special)}`;
+    if (view.paint) view.paint(view, { values, last, name: depthName(state.depth), unit: data.unit, effect: (place) => effect(doc, place) });
   }
 
   function mark(view) {
@@ -183,7 +146,7 @@
       mark(views[doc.index]);
       return views[doc.index].card;
     }));
-    if (!found.length) cards.append(element("p", "empty", "No document of the sample matches. Widen the filters above."));
+    if (!found.length) cards.append(element("p", "empty", `No ${data.document} of the sample matches. Widen the filters above.`));
     byId("shown").textContent = `${found.length} of ${data.documents.length}`;
     byId("more").hidden = found.length <= drawnDocs.length;
     byId("more").textContent = `Show ${Math.min(PAGE, found.length - drawnDocs.length)} more`;
@@ -227,16 +190,21 @@
       step.append(element("small", "", String(depth)), written(value));
       steps.append(step);
     });
-    const effect = values.slice(0, -1).reduce((sum, value) => sum + value, 0) / Math.max(1, values.length - 1);
     course.replaceChildren(heading, svg, steps, element("p", "",
-      `Per depth, in ${data.unit}. Logit effect (mean of depths 0–${values.length - 2}) ${written(effect)}; final score ${written(doc.final[place])}.`));
+      `Per depth, in ${data.unit}. Logit effect (mean of depths 0–${values.length - 2}) ${written(effect(doc, place))}; final score ${written(doc.final[place])}.`));
     course.hidden = false;
-    const box = view.units[place].getClientRects()[0] || view.units[place].getBoundingClientRect();
+    const unit = view.units[place];
+    const box = unit.getClientRects()[0] || unit.getBoundingClientRect();
+    const edge = document.documentElement.clientWidth - course.offsetWidth - 12;
+    let left = Math.min(Math.max(8, box.left), edge);
+    let top = box.bottom + course.offsetHeight + 12 < window.innerHeight ? box.bottom + 8 : box.top - course.offsetHeight - 8;
+    if (view.near && view.near.getBoundingClientRect().right + 12 < edge) {
+      left = view.near.getBoundingClientRect().right + 12;
+      top = view.near.getBoundingClientRect().top;
+    }
     const frame = explorer.getBoundingClientRect();
-    const below = box.bottom + course.offsetHeight + 12 < window.innerHeight;
-    const left = Math.min(Math.max(8, box.left), document.documentElement.clientWidth - course.offsetWidth - 12);
     course.style.left = `${left - frame.left}px`;
-    course.style.top = `${(below ? box.bottom + 8 : box.top - course.offsetHeight - 8) - frame.top}px`;
+    course.style.top = `${top - frame.top}px`;
   }
 
   function hideCourse() {
@@ -247,7 +215,7 @@
   function located(target) {
     const unit = target instanceof Element ? target.closest(".u") : null;
     if (!unit) return null;
-    const view = views.find((found) => found && found.text.contains(unit));
+    const view = views.find((found) => found && found.main.contains(unit));
     return { view, place: Number(unit.dataset.place) };
   }
 
@@ -271,15 +239,11 @@
     const found = located(event.target);
     if (!found) return;
     const { view, place } = found;
-    const forward = getComputedStyle(view.units[place].parentElement).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
-    let next = null;
-    if (event.key === "ArrowRight" || event.key === "ArrowLeft") next = place + (event.key === forward ? 1 : -1);
-    else if (event.key === "Home") next = 0;
-    else if (event.key === "End") next = view.units.length - 1;
-    else if (event.key === "ArrowUp") setDepth(state.depth + 1);
-    else if (event.key === "ArrowDown") setDepth(state.depth - 1);
+    const next = body.walk(view, place, event.key);
+    if (event.key === body.deeper) setDepth(state.depth + 1);
+    else if (event.key === body.shallower) setDepth(state.depth - 1);
     else if (event.key === "Escape") hideCourse();
-    else return;
+    else if (next === null) return;
     event.preventDefault();
     if (next === null || !view.units[next]) return;
     view.units[place].tabIndex = -1;
@@ -288,6 +252,13 @@
   });
 
   /* Controls. */
+
+  const opacity = byId("opacity"); // of images only
+  if (opacity) {
+    const cover = () => explorer.style.setProperty("--overlay", opacity.value / 100);
+    opacity.addEventListener("input", cover);
+    cover();
+  }
 
   slider.addEventListener("input", () => { stop(); setDepth(Number(slider.value)); });
 
@@ -339,7 +310,7 @@
     state.word = null;
     byId("word-chip").hidden = true;
     byId("word-note").hidden = true;
-    for (const button of document.querySelectorAll(".word")) button.setAttribute("aria-pressed", "false");
+    for (const button of document.querySelectorAll("button.word")) button.setAttribute("aria-pressed", "false");
   }
 
   function chooseWord(button) {
@@ -361,7 +332,7 @@
     byId("word-chip").focus({ preventScroll: true });
   }
 
-  for (const button of document.querySelectorAll(".word")) {
+  for (const button of document.querySelectorAll("button.word")) {
     button.addEventListener("click", () => {
       if (button.getAttribute("aria-pressed") === "true") { clearWord(); refilter({ label: labels.value }); } else chooseWord(button);
     });

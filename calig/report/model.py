@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calig.records import Head
+from calig.records import Head, Modality
 
 ALL_CLASSES = "*"
 
@@ -31,6 +31,7 @@ class RunSummary:
     model_revision: str
     model_hash: str
     head: Head
+    modality: Modality
     corpus: str
     corpus_key: str
     attribution_key: str
@@ -90,6 +91,65 @@ class WordEffect:
     low: float
     high: float
     same_sign_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegionEffect:
+    """A region's mean effect on an explained class, with its 95 % interval; `clear` when that excludes zero.
+
+    `share` is its mean share of Σ|logit effect| over patches, `area` its share of the patches, `lift` the one over the
+    other. The region 'border' overlaps the nine others.
+    """
+
+    label: str
+    region: str
+    documents: int
+    effect: float
+    low: float
+    high: float
+    share: float | None
+    area: float
+    lift: float | None
+
+    @property
+    def supports(self) -> bool:
+        """Whether the region speaks for the class on average."""
+        return self.effect > 0
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeanMap:
+    """The mean logit effect of every patch on an explained class, over images with this grid.
+
+    `effects` and `shares` (of Σ|logit effect|) are (rows, columns); `others` counts the class's images with another
+    grid.
+    """
+
+    label: str
+    documents: int
+    others: int
+    effects: npt.NDArray[np.float64]
+    shares: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRow:
+    """Where relevance sits at one depth (None: the final score), for an explained class or `*` for all images.
+
+    Means over images; `border_area` is the border's share of the patches. A centre of 0 is the top or left edge.
+    """
+
+    label: str
+    depth: int | None
+    border_share: float | None
+    border_area: float | None
+    centre_row: float | None
+    centre_column: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +243,20 @@ class Heat:
     tail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A sampled image: patches in rows and columns, and the file of its thumbnail, if there is one."""
+
+    grid: tuple[int, int]
+    thumbnail: bytes | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleDocument:
     """A document worth reading; `reasons` holds (kind of group, weight), `words` the words' units by word.
 
     `label` and `predicted` are names, or names joined by commas; `label_value` is a regression's label, and `logit`
-    what it predicts.
+    what it predicts. An image has a `picture`; its units are the special tokens, then the patches row by row.
     """
 
     doc_id: int
@@ -211,11 +279,12 @@ class SampleDocument:
     heat: Heat
     window: tuple[int, int, int] | None
     words: Mapping[str, tuple[int, ...]]
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything on the page."""
+    """Everything on the page; `regions`, `maps` and `places` are of runs on images, `words` of runs on texts."""
 
     run: RunSummary
     words: tuple[WordEffect, ...]
@@ -226,3 +295,6 @@ class ReportData:
     convergence: tuple[DepthRow, ...]
     failures: tuple[FailureReason, ...]
     documents: tuple[SampleDocument, ...]
+    regions: tuple[RegionEffect, ...] = ()
+    maps: tuple[MeanMap, ...] = ()
+    places: tuple[PlaceRow, ...] = ()

@@ -11,6 +11,18 @@ function element(tag, className, text) {
   return made;
 }
 
+function drawn(tag, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+function written(value, digits = 2) {
+  const size = Math.abs(value);
+  const text = size.toFixed(size >= 100 ? 0 : digits);
+  return (Number(text) === 0 ? "" : value > 0 ? "+" : "−") + text;
+}
+
 const themes = ["auto", "light", "dark"];
 let theme = "auto";
 function setTheme(next) {

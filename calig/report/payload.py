@@ -1,4 +1,4 @@
-"""The document explorer's data: words as text, relevance as 16-bit integers on a scale per document."""
+"""The document explorer's data: texts and pictures, relevance as 16-bit integers on a scale per document."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from calig.records import Head
 from calig.report.formats import number, percent, signed
-from calig.report.model import ReportData, SampleDocument
+from calig.report.model import Heat, Picture, ReportData, RunSummary, SampleDocument
 from calig.report.sample import groups
 from calig.report.terms import terms
 
 _STEPS = 32_767
+_PICTURES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -36,20 +36,23 @@ def payload(data: ReportData) -> dict[str, Any]:
     """What the explorer needs, as plain JSON values."""
     words = sorted({word.word for word in data.words})
     index = {word: place for place, word in enumerate(words)}
-    head = data.run.head
+    head, modality = data.run.head, data.run.modality
+    called = terms(head, modality)
     return {
         "head": head,
-        "unit": terms(head).unit,
+        "unit": called.unit,
+        "document": called.document,
+        "items": called.items,
         "run": data.run.run_id,
         "depths": data.run.depths,
         "classes": list(dict.fromkeys(document.target for document in data.documents)),
         "groups": [
             {"kind": group.kind, "title": group.title, "note": group.note}
-            for group in groups(head)
+            for group in groups(head, modality)
             if any(group.kind == kind for document in data.documents for kind, _ in document.reasons)
         ],
         "words": words,
-        "documents": [_document(document, index, head) for document in data.documents],
+        "documents": [_document(document, index, data.run) for document in data.documents],
     }
 
 
@@ -69,14 +72,14 @@ def colour_maximum(document: SampleDocument) -> float:
     return float(np.max(np.abs(content if content.size else document.heat.layer_ig), initial=0.0))
 
 
-def _document(document: SampleDocument, index: dict[str, int], head: Head) -> dict[str, Any]:
+def _document(document: SampleDocument, index: dict[str, int], run: RunSummary) -> dict[str, Any]:
     heat = document.heat
     effects, step = quantise(heat.layer_ig)
     scores, score_step = quantise(heat.scores)
     content = heat.scores[~heat.special]
     return {
         "id": document.source_id,
-        "reasons": [{"kind": kind, "text": _reason(kind, weight, head)} for kind, weight in document.reasons],
+        "reasons": [{"kind": kind, "text": _reason(kind, weight, run)} for kind, weight in document.reasons],
         "label": document.label if document.label_value is None else number(document.label_value),
         "value": number(document.logit),
         "missed": None if document.label_value is None else signed(document.logit - document.label_value),
@@ -91,10 +94,6 @@ def _document(document: SampleDocument, index: dict[str, int], head: Head) -> di
         "truncated": document.truncated,
         "settling": document.settling_depth,
         "window": document.window,
-        "second": heat.second,
-        "tail": heat.tail,
-        "gaps": heat.gaps,
-        "units": heat.units,
         "special": [int(place) for place in np.flatnonzero(heat.special)],
         "effects": effects,
         "step": step,
@@ -105,14 +104,38 @@ def _document(document: SampleDocument, index: dict[str, int], head: Head) -> di
         "words": {
             str(index[word]): places for word, places in document.words.items() if places and word in index
         },
+    } | (_text(heat) if document.picture is None else _picture(document, document.picture))
+
+
+def _text(heat: Heat) -> dict[str, Any]:
+    return {"second": heat.second, "tail": heat.tail, "gaps": heat.gaps, "units": heat.units}
+
+
+def _picture(document: SampleDocument, picture: Picture) -> dict[str, Any]:
+    """Units are the special tokens; the patches, which follow row by row, are named by the grid."""
+    special = document.heat.special
+    return {
+        "grid": picture.grid,
+        "picture": data_uri(picture.thumbnail),
+        "baseline": number(document.baseline_logit),
+        "units": [unit for unit, mark in zip(document.heat.units, special, strict=True) if mark],
     }
 
 
-def _reason(kind: str, weight: float, head: Head) -> str:
+def data_uri(picture: bytes | None) -> str | None:
+    """A PNG or JPEG file as a `data:` URI; None for no picture, and for anything else."""
+    for start, kind in _PICTURES.items():
+        if picture is not None and picture.startswith(start):
+            return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
+    return None
+
+
+def _reason(kind: str, weight: float, run: RunSummary) -> str:
+    regression = run.head == "regression"
     texts = {
-        "error": f"off by {number(weight)}" if head == "regression" else f"p = {number(weight)}",
-        "one_word": f"{percent(weight)} on one word",
-        "against": f"{percent(weight)} {'downwards' if head == 'regression' else 'against'}",
+        "error": f"off by {number(weight)}" if regression else f"p = {number(weight)}",
+        "one_word": f"{percent(weight)} on one {terms(run.head, run.modality).item}",
+        "against": f"{percent(weight)} {'downwards' if regression else 'against'}",
         "unconverged": f"error {number(weight, 2)}",
     }
     return texts.get(kind, "")

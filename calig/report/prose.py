@@ -1,4 +1,4 @@
-"""The sentences of the page: the verdict, and what to look at first."""
+"""The sentences of the page: the verdict, what to look at first, and what to ask next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from calig.report.data import CONFIDENT
 from calig.report.formats import integer, number, percent, plural, signed
 from calig.report.heat import clip
-from calig.report.model import ALL_CLASSES, ReportData, RunSummary
+from calig.report.model import ALL_CLASSES, RegionEffect, ReportData, RunSummary
 from calig.report.terms import terms
+
+BORDER = "border"
+BORDER_LIFT = 1.25
+REGIONS_NAMED = 3
+PATCH_SHARE = 0.08
+FEWEST_IMAGES = 5
+PATCH_LIFT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +30,16 @@ class Pointer:
 
 def verdict(run: RunSummary) -> str:
     """The run in one sentence."""
+    document = terms(run.head, run.modality).document
     if not run.explained:
-        among = plural(run.documents, "document")
-        return f"No document could be explained: {plural(run.failures, 'failure')} in {among}."
+        among = plural(run.documents, document)
+        return f"No {document} could be explained: {plural(run.failures, 'failure')} in {among}."
     tolerance = "within tolerance at every depth"
     if run.converged_documents == run.explained:
-        parts = [f"{plural(run.explained, 'document')} explained, all {tolerance}"]
+        parts = [f"{plural(run.explained, document)} explained, all {tolerance}"]
     else:
         parts = [
-            f"{plural(run.explained, 'document')} explained, {integer(run.converged_documents)} {tolerance}"
+            f"{plural(run.explained, document)} explained, {integer(run.converged_documents)} {tolerance}"
         ]
     if run.accuracy is not None:
         share = "every class right in" if run.head == "multi_label" else "accuracy"
@@ -58,19 +66,24 @@ def gate(run: RunSummary) -> tuple[str, str]:
 def pointers(data: ReportData) -> list[Pointer]:
     """What to look at, most urgent first."""
     run = data.run
+    called = terms(run.head, run.modality)
     found = []
     if run.failure_limit is not None and run.failure_share > run.failure_limit:
-        text = f"{percent(run.failure_share)} of documents failed; the limit is {percent(run.failure_limit)}."
+        text = f"{percent(run.failure_share)} of {called.document}s failed; the limit is {percent(run.failure_limit)}."
         found.append(Pointer("Failures", text, "failures"))
     if run.labelled:
         found.append(Pointer("Errors", _errors(run), "documents"))
-    if strongest := _strongest(data):
-        found.append(Pointer("Words", strongest, "words"))
+    if strongest := _strongest_regions(data) if run.modality == "image" else _strongest(data):
+        found.append(Pointer(called.evidence, strongest, called.evidence.lower()))
+    if patch := _single_patch(data):
+        found.append(Pointer("Single patch", patch, called.evidence.lower()))
+    if border := _border(data):
+        found.append(Pointer("Border", border, called.evidence.lower()))
     found += _layer_pointers(data)
     outside = run.explained - run.converged_documents
     if outside:
         worst = number(run.worst_error_estimate, 2)
-        text = f"{plural(outside, 'document')} outside tolerance at some depth; worst error estimate {worst}."
+        text = f"{plural(outside, called.document)} outside tolerance at some depth; worst error estimate {worst}."
         found.append(Pointer("Convergence", text, "convergence"))
     if run.truncated:
         text = (
@@ -81,7 +94,7 @@ def pointers(data: ReportData) -> list[Pointer]:
 
 
 def _errors(run: RunSummary) -> str:
-    labelled = plural(run.labelled, "labelled document")
+    labelled = plural(run.labelled, f"labelled {terms(run.head, run.modality).document}")
     if run.head == "regression":
         text = f"The output is off by {number(run.mean_absolute_error)} on average over {labelled}"
         return text + f", by {number(run.largest_error)} at most."
@@ -113,32 +126,35 @@ def median_settling(counts: Sequence[tuple[int | None, int]], depths: int) -> fl
 
 def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
     """(what it answers, the command) for a reader who wants to go on."""
-    run_id, regression = run.run_id, run.head == "regression"
+    run_id, regression, image = run.run_id, run.head == "regression", run.modality == "image"
+    shown = "image" if image else "text"
     errors = (
         (
             "All errors, largest first",
-            "SELECT source_id, label_value, logit, logit - label_value AS error, text FROM documents "
+            f"SELECT source_id, label_value, logit, logit - label_value AS error, {shown} FROM documents "
             "WHERE label_value IS NOT NULL ORDER BY abs(error) DESC LIMIT 50",
         )
         if regression
         else (
             "All errors, most confident first",
-            "SELECT source_id, label, predicted, probability, text FROM documents "
+            f"SELECT source_id, label, predicted, probability, {shown} FROM documents "
             "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
         )
     )
     wrong = "label_value IS NOT NULL" if regression else "NOT correct"
+    item = "region" if image else "word"
+    unit, moved = ("patch", "concat(patch_row, ',', patch_column)") if image else ("word", "w.text")
     asked = (
         (
-            "Every word whose interval excludes zero",
-            f"SELECT class, word, documents, effect, effect_low, effect_high FROM word_stats "
+            f"Every {item} whose interval excludes zero",
+            f"SELECT class, {item}, documents, effect, effect_low, effect_high FROM {item}_stats "
             f"WHERE run_id = '{run_id}' AND (effect_low > 0 OR effect_high < 0) ORDER BY class, effect DESC",
         ),
         errors,
         (
-            f"The word that moved each {'output' if regression else 'error'} most",
-            "SELECT source_id, arg_max(w.text, abs(logit_effect)) AS word, max(abs(logit_effect)) AS effect "
-            "FROM words AS w JOIN documents AS d USING (run_id, doc_id) "
+            f"The {unit} that moved each {'output' if regression else 'error'} most",
+            f"SELECT source_id, arg_max({moved}, abs(logit_effect)) AS {unit}, max(abs(logit_effect)) AS effect "
+            f"FROM {'patches' if image else 'words'} AS w JOIN documents AS d USING (run_id, doc_id) "
             f"WHERE {wrong} GROUP BY source_id ORDER BY effect DESC",
         ),
     )
@@ -158,18 +174,69 @@ def _strongest(data: ReportData) -> str:
     return f"Strongest evidence: {', '.join(shown)}." if shown else ""
 
 
+def _strongest_regions(data: ReportData) -> str:
+    """The strongest region for each of the classes that lean most on one."""
+    called = terms(data.run.head, data.run.modality)
+    best: dict[str, RegionEffect] = {}
+    for region in data.regions:
+        if region.region != BORDER and region.supports and region.clear and region.documents >= FEWEST_IMAGES:
+            best.setdefault(region.label, region)
+    shown = []
+    for region in sorted(best.values(), key=lambda found: -found.effect)[:REGIONS_NAMED]:
+        where = f"{signed(region.effect, 2)} {called.unit} in {plural(region.documents, called.document)}"
+        lift = "" if region.lift is None else f", {number(region.lift, 2)} × its area"
+        verb = "raises" if data.run.head == "regression" else "for"
+        shown.append(f"“{region.region}” {verb} {clip(region.label, 30)} ({where}{lift})")
+    return f"Strongest evidence: {', '.join(shown)}." if shown else ""
+
+
+def _single_patch(data: ReportData) -> str:
+    """The class of which one patch, in the mean over its images, holds far more than its area."""
+    found = [(float(one.shares.max(initial=0.0)), one) for one in data.maps if one.documents >= FEWEST_IMAGES]
+    found = [(share, one) for share, one in found if share >= max(PATCH_SHARE, PATCH_LIFT / one.shares.size)]
+    if not found:
+        return ""
+    share, strongest = max(found, key=lambda pair: pair[0])
+    row, column = divmod(int(strongest.shares.argmax()), strongest.shares.shape[1])
+    lift = number(share * strongest.shares.size, 2)
+    return (
+        f"The patch in row {row}, column {column} holds {percent(share)} of {clip(strongest.label, 30)}’s relevance, "
+        f"{lift} × its area: a mark that gives the class away?"
+    )
+
+
+def _border(data: ReportData) -> str:
+    """The class whose border patches hold most for their area, if that is much: a classic shortcut."""
+    found = [
+        region
+        for region in data.regions
+        if region.region == BORDER and region.documents >= FEWEST_IMAGES and (region.lift or 0) >= BORDER_LIFT
+    ]
+    if not found:
+        return ""
+    worst = max(found, key=lambda region: region.lift or 0)
+    text = (
+        f"The outermost patches hold {percent(worst.share)} of {clip(worst.label, 30)}’s relevance on "
+        f"{percent(worst.area)} of the area, {number(worst.lift, 2)} ×: frames, marks and corners are classic shortcuts"
+    )
+    others = len(found) - 1
+    return text + (
+        f"; {integer(others)} more {'class is' if others == 1 else 'classes are'} like it." if others else "."
+    )
+
+
 def _layer_pointers(data: ReportData) -> list[Pointer]:
     found = []
+    called = terms(data.run.head, data.run.modality)
     last = data.run.depths - 2
     median = median_settling(data.settling, data.run.depths)
     never = sum(count for depth, count in data.settling if depth is None)
     if data.settling:
         total = sum(count for _, count in data.settling)
-        text = f"{integer(never)} of {integer(total)} documents never settle on their final ranking of words"
+        among = f"{integer(total)} {called.document}s"
+        text = f"{integer(never)} of {among} never settle on their final ranking of {called.items}"
         if median is not None:
-            text = (
-                f"Half of the documents settle by depth {median:g} (of 0–{last}); {integer(never)} never do"
-            )
+            text = f"Half of the {called.document}s settle by depth {median:g} (of 0–{last}); {integer(never)} never do"
         text += "."
         found.append(Pointer("Layers", text, "layers"))
     share = special_share(data, ALL_CLASSES)

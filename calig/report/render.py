@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from calig.report import charts, formats, prose
+from calig.report import charts, formats, maps, prose
 from calig.report.heat import clip, visible
 from calig.report.model import ClassRow, ReportData, WordEffect
 from calig.report.payload import encode, payload
@@ -42,7 +42,12 @@ class WordPanel:
 
 def render(data: ReportData) -> str:
     """The page, at most a few megabytes whatever the corpus."""
-    style, script = _resource("report.css"), _resource("page.js") + _resource("explorer.js")
+    of_images = data.run.modality == "image"
+    style = _resource("report.css") + (_resource("images.css") if of_images else "")
+    body = _resource("images.js" if of_images else "texts.js")
+    script = _resource("page.js") + body + _resource("explorer.js")
+    called = terms(data.run.head, data.run.modality)
+    shown = _shown(data)
     median = prose.median_settling(data.settling, data.run.depths)
     state, state_text = prose.gate(data.run)
     labels = [row.label for row in data.classes]
@@ -55,25 +60,28 @@ def render(data: ReportData) -> str:
             run=data.run,
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script),
+            policy=_policy(style, script, of_images),
             payload=encode(payload(data)),
             state=state,
             state_text=state_text,
             verdict=prose.verdict(data.run),
             pointers=prose.pointers(data),
-            panels=_panels(data),
+            panels=maps.panels(data, shown, called.unit) if of_images else _panels(data, shown),
             panels_open=CLASSES_OPEN,
-            scale=charts.scale_of(data.words),
-            charts=charts.profile(data.layers, labels, data.run.depths, median),
-            settling=charts.settling(data.settling, data.run.depths),
+            scale=maps.bar_scale(data.regions) if of_images else charts.scale_of(data.words),
+            charts=charts.profile(data.layers, labels, data.run.depths, median, called),
+            places=charts.places(data.places, labels, data.run.depths, called) if data.places else [],
+            settling=charts.settling(data.settling, data.run.depths, called),
             median_settling=median,
             legend=[(label, charts.line_style(label, labels)) for label in labels],
             few_classes=len(labels) <= charts.PALETTE,
             matrix=_matrix(data)
             if confused and 0 < len(labels) <= MATRIX_CLASSES and data.confusion
             else None,
-            groups=groups(data.run.head),
-            terms=terms(data.run.head),
+            groups=groups(data.run.head, data.run.modality),
+            terms=called,
+            of_images=of_images,
+            border_lift=prose.BORDER_LIFT,
             counts=_counts(data),
             config=_yaml(data.run.config),
             queries=prose.queries(data.run),
@@ -113,20 +121,25 @@ def _printable(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, of_images: bool) -> str:
     def digest(text: str) -> str:
         return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
     return (
         f"default-src 'none'; script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"{'img-src data:; ' if of_images else ''}base-uri 'none'; form-action 'none'"
     )
 
 
-def _panels(data: ReportData) -> list[WordPanel]:
-    scale = charts.scale_of(data.words)
+def _shown(data: ReportData) -> list[ClassRow]:
+    """The classes that get a panel: those explained most often."""
     ordered = sorted(data.classes, key=lambda row: -row.explained)[:CLASSES_SHOWN]
-    return [_panel(data, row, scale) for row in ordered if row.explained]
+    return [row for row in ordered if row.explained]
+
+
+def _panels(data: ReportData, classes: Sequence[ClassRow]) -> list[WordPanel]:
+    scale = charts.scale_of(data.words)
+    return [_panel(data, row, scale) for row in classes]
 
 
 def _panel(data: ReportData, row: ClassRow, scale: float) -> WordPanel:

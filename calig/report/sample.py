@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from calig.records import Head
+from calig.records import Head, Modality
+from calig.report.terms import terms
 
 MAX_DOCUMENTS = 60
 QUOTAS = {"error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
@@ -37,8 +39,8 @@ GROUPS = (
 )
 
 
-def groups(head: Head) -> tuple[Group, ...]:
-    """The groups as a model with this head calls them."""
+def groups(head: Head, modality: Modality = "text") -> tuple[Group, ...]:
+    """The groups as a model with this head, of texts or images, calls them."""
     own: dict[str, tuple[str, str]] = {}
     if head == "multi_label":
         note = "a class is missed or wrongly predicted, highest probability of the explained class first"
@@ -50,9 +52,21 @@ def groups(head: Head) -> tuple[Group, ...]:
             "against": ("Most evidence downwards", "the largest share of Σ|effect| lowers the output"),
             "typical": ("Typical", "nearest the median output, length and concentration"),
         }
-    return tuple(
+    named = [
         replace(group, title=own[group.kind][0], note=own[group.kind][1]) if group.kind in own else group
         for group in GROUPS
+    ]
+    if modality == "text":
+        return tuple(named)
+    item = terms(head, modality).item
+    return tuple(
+        replace(
+            group,
+            title=group.title.replace("word", item),
+            note=group.note.replace("word", item).replace(", length and", " and"),
+        )
+        for group in named
+        if group.kind != "evidence"
     )
 
 
@@ -64,7 +78,7 @@ def choose(
     evidence: Sequence[tuple[str, str, int]],
     limit: int = MAX_DOCUMENTS,
 ) -> Reasons:
-    """Pick at most `limit` documents.
+    """Pick at most `limit` documents; a low limit takes fewer of every kind.
 
     Parameters
     ----------
@@ -82,7 +96,7 @@ def choose(
         by_kind[kind].append((doc_id, weight))
     reasons: dict[int, list[tuple[str, float]]] = {}
     for kind, quota in QUOTAS.items():
-        for doc_id, weight in by_kind[kind][:quota]:
+        for doc_id, weight in by_kind[kind][: math.ceil(quota * min(1.0, limit / MAX_DOCUMENTS))]:
             if doc_id in reasons or len(reasons) < limit:
                 reasons.setdefault(doc_id, []).append((kind, weight))
     shows: dict[int, set[tuple[str, str]]] = defaultdict(set)

@@ -1,15 +1,15 @@
-"""What the page calls things: a model of classes has logits for and against them, a regression a value."""
+"""What the page calls things: classes or outputs, words of texts or patches of images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from calig.records import Head
+from calig.records import Head, Modality
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Words of the page: for what is explained, the unit of relevance, and its two signs."""
+    """Words of the page: for what is explained, the unit of relevance, its two signs, and what carries it."""
 
     one: str
     many: str
@@ -21,6 +21,13 @@ class Terms:
     explained: str
     completeness: str
     quality: str
+    document: str = "document"
+    item: str = "word"
+    items: str = "words"
+    vector: str = "word vector"
+    effective: str = "Effective tokens"
+    carriers: str = "tokens"
+    evidence: str = "Words"
 
 
 _CLASSES = Terms(
@@ -49,6 +56,19 @@ _OUTPUTS = Terms(
 )
 
 
-def terms(head: Head) -> Terms:
-    """The words for a model with this head."""
-    return _OUTPUTS if head == "regression" else _CLASSES
+def terms(head: Head, modality: Modality = "text") -> Terms:
+    """The words for a model with this head that reads texts or images."""
+    found = _OUTPUTS if head == "regression" else _CLASSES
+    if modality == "text":
+        return found
+    return replace(
+        found,
+        signs=found.signs.replace("words", "patches").replace("orange ones", "orange striped ones"),
+        document="image",
+        item="patch",
+        items="patches",
+        vector="patch vector",
+        effective="Effective patches",
+        carriers="patches or special tokens",
+        evidence="Regions",
+    )

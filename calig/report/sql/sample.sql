@@ -8,19 +8,23 @@ WITH explained AS (
     FROM documents
     WHERE run_id = $run AND failure IS NULL
 ),
-word_effects AS (
+effects AS (  -- of the words of a text, or of the patches of an image
     SELECT doc_id, word, sum(logit_effect) AS effect
     FROM words
     WHERE run_id = $run
     GROUP BY doc_id, word
+    UNION ALL
+    SELECT doc_id, concat(patch_row, ',', patch_column), logit_effect
+    FROM patches
+    WHERE run_id = $run
 ),
 mass AS (
     SELECT
         doc_id,
-        count(*) AS words,
+        count(*) AS items,
         round(max(abs(effect)) / sum(abs(effect)), 6) AS largest,
         round(sum(greatest(-effect, 0)) / sum(abs(effect)), 6) AS against
-    FROM word_effects
+    FROM effects
     GROUP BY doc_id
     HAVING sum(abs(effect)) > 0
 ),
@@ -40,9 +44,9 @@ candidates AS (
     UNION ALL
     SELECT 'error', doc_id, missed_by, missed_by FROM explained WHERE missed_by > 0
     UNION ALL
-    SELECT 'one_word', doc_id, largest, largest FROM mass WHERE words >= 5
+    SELECT 'one_word', doc_id, largest, largest FROM mass WHERE items >= 5
     UNION ALL
-    SELECT 'against', doc_id, against, against FROM mass WHERE words >= 5
+    SELECT 'against', doc_id, against, against FROM mass WHERE items >= 5
     UNION ALL
     SELECT 'typical', doc_id, -row_number() OVER (PARTITION BY target ORDER BY round(distance, 6), doc_id), distance FROM spread
     UNION ALL

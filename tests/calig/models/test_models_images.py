@@ -22,8 +22,8 @@ from calig.attribution.explainer import Explainer
 from calig.errors import DocumentError, InputError
 from calig.models.images import ImageEncoder
 from calig.models.loading import fingerprint, load_pretrained
-from calig.models.pictures import missing_key, picture_of
-from calig.records import Document, Failure, image_key
+from calig.models.pictures import picture_of
+from calig.records import Document, Failure, image_key, missing_image_key
 from tests.calig import image_zoo as zoo
 
 
@@ -195,7 +195,7 @@ def test_files_are_read_and_must_be_what_was_brought_in(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is gone; bring it back"):
         picture_of(Document(key, image=path))
     with pytest.raises(DocumentError, match="no such file") as caught:
-        picture_of(Document(missing_key(str(path)), image=path))
+        picture_of(Document(missing_image_key(str(path)), image=path))
     assert caught.value.reason == "missing"
 
 

@@ -162,7 +162,10 @@ def _views(con: duckdb.DuckDBPyConnection, scene: Scene) -> None:
             sum(t.logit_effect) AS logit_effect, sum(t.score) AS score
         FROM tokens t JOIN documents d USING (run_id, doc_id)
         WHERE NOT is_special
-        GROUP BY t.run_id, t.doc_id, t.word_id
+        GROUP BY t.run_id, t.doc_id, t.word_id;
+        CREATE TEMP VIEW patches AS
+        SELECT run_id, doc_id, NULL::SMALLINT AS patch_row, NULL::SMALLINT AS patch_column, logit_effect
+        FROM tokens WHERE false
         """
     )
 
@@ -248,7 +251,7 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
         SELECT '{RUN}' AS run_id, 'sst2 nightly' AS name, $status AS status,
             TIMESTAMP '2026-03-01 07:00:00' AS started,
             TIMESTAMP '2026-03-01 07:04:31' AS finished, 'acme/minilm-sst2' AS model_id,
-            '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash, 'single_label' AS head,
+            '4f1c2ab77e0d' AS model_revision, 'sha256:9d2e' AS model_hash, 'single_label' AS head, 'text' AS modality,
             'corpora/sst2-dev.parquet' AS corpus_source,
             'c0ffee' AS corpus_key, 'a77b00' AS attribution_key, 'predicted' AS target, 'logit' AS output,
             'pad' AS baseline, CAST(0.01 AS DOUBLE) AS tolerance, 'column' AS fusion,
