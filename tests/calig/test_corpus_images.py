@@ -19,8 +19,9 @@ from PIL import Image
 
 from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, files, fingerprint, hub, images, ingest, parts
-from calig.errors import InputError
-from calig.records import image_key, missing_image_key
+from calig.errors import DocumentError, InputError
+from calig.models.pictures import picture_of
+from calig.records import Document, image_key, missing_image_key
 
 CLASSES = ["cat", "dog"]
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -734,6 +735,27 @@ def test_a_url_in_a_dataset_is_not_fetched(tmp_path: Path, root: Path) -> None:
         datasets.Dataset.from_dict({"image": urls}, features=features).data.table, folder / "train.parquet"
     )
     assert "is not local: download the images first" in refused(root, dataset=str(folder))
+
+
+# ---- and back
+
+
+def test_readers_find_what_the_parts_refer_to(tmp_path: Path, root: Path) -> None:
+    """Each row gives its image, whether the parts hold it or a file does, or one reason why there is none."""
+    put(tmp_path / "file.png", png(2))
+    put(tmp_path / "text.png", b"hello")
+    os.mkfifo(tmp_path / "pipe")
+    named = [(None, name) for name in ("file.png", "text.png", "gone.png", "pipe", "/dev/zero", "nul\0.png")]
+    rows = take(root, parquet(tmp_path / "a.parquet", image=embedded((png(1), "x.png"), None, *named)))
+    found: list[object] = []
+    for key, image, data in zip(rows["doc_key"], rows["image"], rows["image_bytes"], strict=True):
+        try:
+            found.append(
+                picture_of(Document(key, image=Path(image) if data is None else data)).getpixel((0, 0))
+            )
+        except DocumentError as error:
+            found.append(error.reason)
+    assert found == [(1, 1, 1), "empty", (2, 2, 2), "undecodable", *["missing"] * 4]
 
 
 # ---- the real ones
