@@ -19,7 +19,7 @@ from calig.errors import InputError
 from calig.records import Modality
 
 READ_BYTES = 2**20
-"""How much of a Parquet column is fetched at a time; without it, all of a row group's."""
+"""How much of a Parquet column is fetched at a time; by default pyarrow fetches, and keeps, whole row groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def _parquet_schema(path: Path, limit: int | None) -> pa.Schema:
 
 def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
     row = 1
-    with pq.ParquetFile(path, buffer_size=READ_BYTES) as file:
+    with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
         wanted = [
             name for field in schema if field.name in file.schema_arrow.names for name in _leaves(field)
         ]

@@ -41,7 +41,8 @@ def ingest(
 ) -> CorpusManifest:
     """Bring the corpus into the warehouse, in memory bounded by a batch.
 
-    Null texts, and null second texts of pairs, become empty ones, lone surrogates U+FFFD. A corpus that is there
+    Null texts, and null second texts of pairs, become empty ones, lone surrogates U+FFFD. Images are not decoded, and
+    those that are null or not there are rows as well: they fail when they are explained. A corpus that is there
     already, whole, is kept; the manifest returned then names the source it was read from this time.
 
     Parameters

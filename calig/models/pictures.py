@@ -47,11 +47,11 @@ def _bytes(document: Document) -> bytes:
     path = document.image
     if not isinstance(path, Path):
         return bytes(path or b"")
+    if document.key == missing_image_key(str(path)):  # it may be a pipe or a device: not to be opened
+        raise DocumentError("missing", f"no such file when the corpus was brought in: {path}")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        if document.key == missing_image_key(str(path)):
-            raise DocumentError("missing", f"no such file: {path}") from error
         raise InputError(
             f"{path} was there when the corpus was brought in, and is gone; bring it back, or run the audit again"
         ) from error
