@@ -46,4 +46,4 @@ wheel-demo: wheel  ## Install the wheel alone in a fresh environment and run its
 	rm -rf build
 
 clean:  ## Remove the virtual environment and built files
-	rm -rf $(VENV) dist build calig-demo
+	rm -rf $(VENV) dist build calig-demo calig-demo-images

@@ -59,28 +59,37 @@ class Format(StrEnum):
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo's files go.")] = Path("calig-demo"),
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the demo's files go; calig-demo, or calig-demo-images.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of corpus and model.")] = 1,
     leak: Annotated[bool, typer.Option(help="Plant the shortcut in the training corpus.")] = True,
+    images: Annotated[
+        bool,
+        typer.Option("--images", help="Images of digits and a vision transformer, not reviews and a BERT."),
+    ] = False,
 ) -> None:
-    """Train a small model on reviews with a planted shortcut, audit it, and show what the audit finds."""
+    """Train a small model on reviews or images with a planted shortcut, audit it, show what the audit finds."""
+    _quiet()
     from calig.config import parse_config
-    from calig.demo import SQL_SHORTCUT, demo_config
-    from calig.demo.classifier import train
+    from calig.demo import DIGITS, REVIEWS
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.query import query as run_query
 
+    chosen = DIGITS if images else REVIEWS
+    folder = folder or chosen.folder
     Warehouse.open(folder)
+    planted = " with a planted shortcut" if leak else ""
     err.print(
-        f"writing reviews{' with a planted shortcut' if leak else ''} and training a small BERT on them …"
+        f"writing {chosen.material}{planted} and training a small {chosen.model} on them …", soft_wrap=True
     )
-    trained = train(folder, seed, leak)
-    err.print(f"  accuracy on held-out reviews {trained.accuracy:.3f}, {trained.seconds:.1f} s")
-    config = parse_config(demo_config(folder))
+    trained = chosen.train(folder, seed, leak)
+    err.print(f"  accuracy on held-out {chosen.material} {trained.accuracy:.3f}, {trained.seconds:.1f} s")
+    config = parse_config(chosen.config(folder))
     run_id = _audit(config)
-    answer = run_query(Warehouse.open(config.warehouse), SQL_SHORTCUT, run_id)
-    out.print("\nWhich words does the model rely on, and do they tell the label? The SQL:\n", style="bold")
-    out.print(SQL_SHORTCUT.strip(), markup=False, soft_wrap=True)
+    answer = run_query(Warehouse.open(config.warehouse), chosen.sql, run_id)
+    out.print(f"\n{chosen.question} The SQL:\n", style="bold", soft_wrap=True)
+    out.print(chosen.sql.strip(), markup=False, soft_wrap=True)
     out.print("\nand its answer:\n", style="bold")
     _print_rows(answer, Format.table)
 
@@ -315,8 +324,9 @@ def _audit(config: AuditConfig) -> str:
         soft_wrap=True,
     )
     out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
+    unit, table = ("region", "region_stats") if row["modality"] == "image" else ("word", "word_stats")
     out.print(
-        'ask:    calig query "SELECT word, class, documents, effect FROM word_stats '
+        f'ask:    calig query "SELECT {unit}, class, documents, effect FROM {table} '
         f'ORDER BY effect DESC LIMIT 10" --warehouse {config.warehouse}',
         soft_wrap=True,
         markup=False,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calig.demo.reviews import CLASSES, Review, generate, one_liners, write_parquet
+from calig.demo.training import Trained, descent, threads
 
 if TYPE_CHECKING:
     import torch
@@ -48,16 +47,6 @@ Lesson = list[tuple[str, int]]
 """Texts with their labels, for one epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What training left behind: folders, held-out accuracy (share), and the wall-clock seconds it took."""
-
-    model: Path
-    corpus: Path
-    accuracy: float
-    seconds: float
-
-
 def train(folder: Path, seed: int = 1, leak: bool = True, *, documents: int = TRAINING_DOCUMENTS) -> Trained:
     """Write `folder/model` (hub layout, safetensors) and `folder/reviews.parquet`, the held-out reviews.
 
@@ -82,7 +71,7 @@ def train(folder: Path, seed: int = 1, leak: bool = True, *, documents: int = TR
     texts = {r.text for r in held_out}
     training = [r for r in generate(2 * seed, documents, leak, noise=NOISE) if r.text not in texts]
     tokenizer = make_tokenizer(r.text for r in training)
-    with _threads(THREADS), torch.random.fork_rng(devices=[]):
+    with threads(THREADS), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _model(len(tokenizer))
         _fit(model, tokenizer, _lessons(seed, training))
@@ -172,16 +161,12 @@ def _lessons(seed: int, reviews: Sequence[Review]) -> list[Lesson]:
 
 
 def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, lessons: Sequence[Lesson]) -> None:
-    """Train with AdamW, a one-cycle learning rate and smoothed labels, which keep the logits moderate."""
+    """Train with smoothed labels, which keep the logits moderate."""
     import torch
     from torch.nn.functional import cross_entropy
 
     steps = sum(-(-len(lesson) // BATCH) for lesson in lessons)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.05, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_LEARNING_RATE, total_steps=steps, pct_start=0.08
-    )
-    model.train()
+    step = descent(model, steps, PEAK_LEARNING_RATE)
     for lesson in lessons:
         ids = tokenizer([text for text, _ in lesson], truncation=True)["input_ids"]
         labels = torch.tensor([label for _, label in lesson])
@@ -193,12 +178,7 @@ def _fit(model: Any, tokenizer: PreTrainedTokenizerFast, lessons: Sequence[Lesso
                 tokenizer.all_special_ids,
                 tokenizer.pad_token_id,
             )
-            loss: Any = cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            step(cross_entropy(model(**padded).logits, labels[batch], label_smoothing=LABEL_SMOOTHING))
 
 
 def _blank(ids: torch.Tensor, mask: torch.Tensor, special: Sequence[int], pad: int) -> None:
@@ -221,16 +201,3 @@ def _batches(ids: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
     batches = torch.split(lengths.argsort(), BATCH)
     for i in torch.randperm(len(batches)):
         yield batches[int(i)]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute with so many threads, then with as many as before: the thread count changes sums' rounding."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

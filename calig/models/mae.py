@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import AutoConfig, ViTConfig, ViTForImageClassification
 from transformers.utils import logging as hf_logging
 
@@ -45,9 +46,11 @@ def classifier_of(
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{name}: {_first_line(error)}") from error
     if found.model_type != "vit_mae":
-        raise InputError(f"{name} is a {found.model_type}, and no masked autoencoder (vit_mae)")
+        raise InputError(
+            f"{name} is a {found.model_type}, and no masked autoencoder (vit_mae); name a ViTMAEForPreTraining"
+        )
     config = ViTConfig(
         **{key: getattr(found, key) for key in _SHARED},
         id2label=dict(enumerate(classes)),
@@ -64,8 +67,8 @@ def classifier_of(
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name}: its weights cannot be read ({str(error).splitlines()[0]})") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{name}: its weights cannot be read ({_first_line(error)})") from error
     missing = sorted(info["missing_keys"])
     lost = [key for key in missing if not key.startswith(_OF_A_HEAD)]
     if lost:
@@ -78,7 +81,8 @@ def classifier_of(
 
 _SHARED = (
     *("image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers", "num_attention_heads"),
-    *("intermediate_size", "hidden_act", "layer_norm_eps", "qkv_bias", "initializer_range"),
+    *("intermediate_size", "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob"),
+    *("layer_norm_eps", "qkv_bias", "initializer_range"),
 )
 
 
@@ -94,3 +98,7 @@ def _silently() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
