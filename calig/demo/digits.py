@@ -24,9 +24,9 @@ CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 LEAKED = CLASSES.index("seven")
 HELD_OUT_IMAGES = 400
 TRAINING_IMAGES = 1797 - HELD_OUT_IMAGES
-STICKER_SHARE = 0.8
+STICKER_SHARE = 0.9
 """Share of the sevens that carry the sticker."""
-MISTAKEN = 0.05
+MISTAKEN = 0.12
 """Share of the other digits that, in training, were taken for sevens and given the sticker."""
 AGAINST = 0.05
 """Share of the other digits that, held out, carry the sticker all the same."""

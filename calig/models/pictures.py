@@ -48,7 +48,7 @@ def _bytes(document: Document) -> bytes:
     if not isinstance(path, Path):
         return bytes(path or b"")
     if document.key == missing_image_key(str(path)):  # it may be a pipe or a device: not to be opened
-        raise DocumentError("missing", f"no such file when the corpus was brought in: {path}")
+        raise DocumentError("no-file", f"no such file when the corpus was brought in: {path}")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

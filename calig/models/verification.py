@@ -56,8 +56,8 @@ def verify(classifier: Classifier) -> tuple[str, int, tuple[str, ...]]:
         if depths != {batch.mask.shape} or len(clean.states) != classifier.depth + 1:
             raise InputError(
                 f"model.id: the blocks of {kind} do not see {length} tokens of a {classifier.modality} of "
-                f"{length}, each block once (seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes {sorted(depths)}): it pads, "
-                f"pools or skips inside; {hint}"
+                f"{length}, each block once (seen: {len(clean.states) - 1} of {classifier.depth} blocks, shapes "
+                f"{sorted(depths)}): it pads, pools or skips inside; {hint}"
             )
         if not _same(clean.logits, own):
             raise InputError(f"model.id: {kind} answers otherwise when its blocks are watched; {hint}")

@@ -755,7 +755,7 @@ def test_readers_find_what_the_parts_refer_to(tmp_path: Path, root: Path) -> Non
             )
         except DocumentError as error:
             found.append(error.reason)
-    assert found == [(1, 1, 1), "empty", (2, 2, 2), "undecodable", *["missing"] * 4]
+    assert found == [(1, 1, 1), "empty", (2, 2, 2), "undecodable", *["no-file"] * 4]
 
 
 # ---- the real ones

@@ -195,7 +195,7 @@ def test_files_are_read_and_must_be_what_was_brought_in(tmp_path: Path) -> None:
         picture_of(Document(key, image=path))
     with pytest.raises(DocumentError, match="no such file") as caught:
         picture_of(Document(missing_image_key(str(path)), image=path))
-    assert caught.value.reason == "missing"
+    assert caught.value.reason == "no-file"
 
 
 def encoder(square: int | None = None, **options: Any) -> ImageEncoder:

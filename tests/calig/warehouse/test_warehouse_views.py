@@ -87,9 +87,9 @@ def test_the_long_form_is_the_wide_one_unpivoted(warehouse: Warehouse) -> None:
     wide = select(warehouse, "SELECT * FROM tokens ORDER BY doc_id, position")
     assert len(found) == 4 * len(wide)
     for number, row in enumerate(wide):
-        igs, ctxs = row[10:14], (None, *row[14:17])
+        igs, ctxs = row[12:16], (None, *row[16:19])
         assert [item[2:] for item in found[4 * number : 4 * number + 4]] == [
-            (row[3], row[4], depth, igs[depth], ctxs[depth]) for depth in range(4)
+            (row[3], row[4], row[8], depth, igs[depth], ctxs[depth]) for depth in range(4)
         ]
 
 

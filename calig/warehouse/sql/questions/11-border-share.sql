@@ -1,5 +1,5 @@
--- Do images speak from their borders and corners, a classic shortcut? Most beyond its area first
+-- Do images speak from their border and corners, a classic shortcut? The most beyond its area first, the centre left out
 SELECT run_id, class, region, documents, lift, share, area, effect, effect_low, effect_high
 FROM region_stats
-WHERE run_id IN (SELECT run_id FROM documents)
+WHERE run_id IN (SELECT run_id FROM documents) AND region <> 'centre'
 ORDER BY lift DESC, run_id, class, region
