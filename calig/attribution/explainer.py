@@ -63,7 +63,7 @@ class Explainer:
         self.head = pretrained.head
         self.method = method = fit(method, self.head, self.classes, pretrained.modality)
         classifier = Classifier(pretrained.model, self.head)
-        self._engine = Engine(
+        self.engine = Engine(
             classifier,
             _encoder(pretrained, classifier, method),
             method,
@@ -118,7 +118,7 @@ class Explainer:
     @property
     def depth(self) -> int:
         """L, the number of blocks."""
-        return self._engine.classifier.depth
+        return self.engine.classifier.depth
 
     @property
     def modality(self) -> Modality:
@@ -128,7 +128,7 @@ class Explainer:
     @property
     def schedule(self) -> Schedule:
         """The step schedule in use."""
-        return self._engine.schedule
+        return self.engine.schedule
 
     def explain(
         self,
@@ -189,7 +189,7 @@ class Explainer:
         progress
             Called with the number of documents just done.
         """
-        found = {i: item for i, item, _ in self._run(self._engine, documents, targets, progress)}
+        found = {i: item for i, item, _ in self._run(self.engine, documents, targets, progress)}
         return [found[i] for i in range(len(documents))]
 
     def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
@@ -197,7 +197,7 @@ class Explainer:
 
         With fixed steps there is nothing to learn but the time that they take.
         """
-        engine = self._engine
+        engine = self.engine
         fixed = self.method.steps is not None
         exact = replace(self.method, rule="auto", tolerance=self.method.tolerance / PILOT_EXACTNESS)
         finely = engine if fixed else engine.with_method(exact, Schedule.for_pilot(self.depth))

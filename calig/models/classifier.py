@@ -68,7 +68,7 @@ class Classifier:
         self.model = model
         self.head = head
         self.family = family_of(model.config)
-        self._blocks = Blocks(model, self.family)
+        self.blocks = Blocks(model, self.family)
         self._returned = 0
         self._options: dict[str, Any] = {}
         if "use_cache" in inspect.signature(model.forward).parameters:
@@ -81,7 +81,7 @@ class Classifier:
     @property
     def depth(self) -> int:
         """L, the number of blocks; depths run from 0 to L."""
-        return len(self._blocks)
+        return len(self.blocks)
 
     @property
     def modality(self) -> Modality:
@@ -122,8 +122,8 @@ class Classifier:
                 batch = batch.with_pixels(baseline(batch.inputs["pixel_values"]))
             if attention:
                 where = self._attention if attention is True else attention
-                probabilities = stack.enter_context(capturing(self.model, self._blocks, where))
-            last = stack.enter_context(self._blocks.watched(states))
+                probabilities = stack.enter_context(capturing(self.model, self.blocks, where))
+            last = stack.enter_context(self.blocks.watched(states))
             logits = self.answer(batch)
         self._returned = last.returned
         assert last.output is not None
@@ -131,7 +131,7 @@ class Classifier:
 
     def run_from(self, depth: int, state: Tensor, batch: Batch) -> Tensor:
         """Logits (B, C) of the rest of the model, entered at `depth` with `state` (B, T, D); differentiable."""
-        with self._lock, self._blocks.entered(depth, state, self._returned):
+        with self._lock, self.blocks.entered(depth, state, self._returned):
             return self.answer(batch)
 
     def answer(self, batch: Batch) -> Tensor:

@@ -269,7 +269,7 @@ def headline(
         "understated_share": float((errors > estimates + 1e-4).mean()),
         "flop_utilisation": flops(pretrained, found)
         / ours.seconds
-        / peak(pretrained, Explainer(pretrained)._engine.passes.token_budget),
+        / peak(pretrained, Explainer(pretrained).engine.passes.token_budget),
         "pilot_documents": len(pilot),
         "pilot_seconds": round(pilot_seconds, 1),
     }
@@ -310,7 +310,7 @@ def lengths(
         explain(pretrained, texts[:1], max_length=longest)
         with measured(pretrained, documents) as spent:
             found = explain(pretrained, texts, max_length=longest)
-        budget = max(longest, Explainer(pretrained)._engine.passes.token_budget)
+        budget = max(longest, Explainer(pretrained).engine.passes.token_budget)
         row = {"tokens": longest, "documents": documents, **summary(spent, documents)} | {
             "converged_share": float(np.mean([a.converged for a in found])),
             "flop_utilisation": flops(pretrained, found) / spent.seconds / peak(pretrained, budget),

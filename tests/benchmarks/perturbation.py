@@ -53,7 +53,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     assert len(found) == len(documents)
     pixels = torch.stack(
-        [explainer._engine.encoder.read([d])[0].pixels for d in documents]  # type: ignore[union-attr]
+        [explainer.engine.encoder.read([d])[0].pixels for d in documents]  # type: ignore[union-attr]
     )
     targets = torch.tensor([a.target for a in found])
     orders = ranked(explainer, found, pixels)
@@ -100,7 +100,7 @@ def _normed(values: npt.NDArray[np.float32]) -> Float64:
 
 def _rollout(explainer: Explainer, pixels: torch.Tensor) -> Float64:
     """(images, T): what flows from every token to [CLS] if heads are averaged and residuals are the identity."""
-    classifier, encoder = explainer._engine.classifier, explainer._engine.encoder
+    classifier, encoder = explainer.engine.classifier, explainer.engine.encoder
     rows = []
     for part in pixels.split(BATCH):
         encoded = encoder.read([Document(str(i), image=image) for i, image in enumerate(part)])

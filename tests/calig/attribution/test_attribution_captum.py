@@ -72,7 +72,7 @@ def written_out(family: zoo.Family, model: Any) -> Any:
 
 def ours(explainer: Explainer, texts: tuple[str, ...]) -> list[TextResult]:
     """The engine's own float64 results, before they are rounded to what is stored."""
-    engine = explainer._engine
+    engine = explainer.engine
     encoded = engine.encoder.encode(texts)
     return engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
 

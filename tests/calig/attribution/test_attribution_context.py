@@ -23,7 +23,7 @@ Float64 = npt.NDArray[np.float64]
 
 def context_of(explainer: Explainer, texts: list[str]) -> list[tuple[Float64, Float64]]:
     """The engine's float64 context (L, T) and norms (L,), per text."""
-    engine = explainer._engine
+    engine = explainer.engine
     encoded = engine.encoder.encode(texts)
     results = engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
     return [(r.context, r.context_norm) for r in results]
@@ -110,7 +110,7 @@ def test_padding_and_the_attention_budget_do_not_change_it() -> None:
     texts = list(zoo.TEXTS)
     explainer = zoo.explainer("roberta", steps=6)
     together = context_of(explainer, texts)
-    explainer._engine.passes.attention_budget = 1  # one text at a time
+    explainer.engine.passes.attention_budget = 1  # one text at a time
     one_by_one = context_of(explainer, texts)
     alone = [context_of(explainer, [text])[0] for text in texts]
     for (a, na), (b, nb), (c, nc) in zip(together, one_by_one, alone, strict=True):

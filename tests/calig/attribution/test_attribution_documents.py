@@ -173,10 +173,10 @@ class TestMemory:
         self, texts: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         explainer = zoo.explainer("bert", steps=6)
-        before = explainer._engine.passes.token_budget
+        before = explainer.engine.passes.token_budget
         self.limit(monkeypatch, 2, torch.OutOfMemoryError("CUDA out of memory."), "input")
         explainer.explain(texts)
-        assert explainer._engine.passes.token_budget == before
+        assert explainer.engine.passes.token_budget == before
 
     @pytest.mark.parametrize("where", ["input", "baseline", "path"])
     def test_a_single_row_that_does_not_fit_is_an_error(

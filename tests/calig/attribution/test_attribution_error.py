@@ -32,7 +32,7 @@ class Pair:
 
 
 def results(explainer: Explainer, texts: list[str]) -> list[TextResult]:
-    engine = explainer._engine
+    engine = explainer.engine
     return engine.explain(engine.encoder.encode(texts), lambda _, logits: int(np.argmax(logits)))
 
 

@@ -68,7 +68,7 @@ def captum_lig(
 
 def ours(explainer: Explainer, images: list[Any]) -> list[TextResult]:
     """The engine's own float64 results, before they are rounded to what is stored."""
-    engine = explainer._engine
+    engine = explainer.engine
     encoded = engine.encoder.read([Document(str(i), image=image) for i, image in enumerate(images)])
     return engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
 
@@ -233,7 +233,7 @@ def test_more_images_than_a_window_come_in_order(monkeypatch: pytest.MonkeyPatch
     explainer = zoo.explainer("vit", steps=6)
     pictures = zoo.pictures(7)
     whole = explainer.explain(pictures, target=[i % 3 for i in range(7)])
-    monkeypatch.setattr(type(explainer._engine.encoder), "window", 3)
+    monkeypatch.setattr(type(explainer.engine.encoder), "window", 3)
     done: list[int] = []
     documents = [Document(str(i), image=p) for i, p in enumerate(pictures)]
     windowed = explainer.attribute(documents, [i % 3 for i in range(7)], done.append)

@@ -67,7 +67,7 @@ def test_company_order_and_budget_do_not_matter(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_in_float64_the_engine_s_own_numbers_agree_to_ten_digits(name: str) -> None:
-    engine = zoo.explainer(name, steps=12)._engine
+    engine = zoo.explainer(name, steps=12).engine
     encoded = engine.encoder.encode([*zoo.TEXTS, LONG])
     together = engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
     for text, mine in zip(encoded, together, strict=True):

@@ -80,7 +80,7 @@ class TestEveryFamily:
         pretrained, classifier, batch = prepared(name)
         whole = classifier.run(batch)
         if zoo.FAMILIES[name].written_out is None:
-            for parameter in classifier._blocks[0].parameters():
+            for parameter in classifier.blocks[0].parameters():
                 parameter.data.fill_(float("nan"))
         pretrained.model.get_input_embeddings().weight.data.fill_(float("nan"))
         close(classifier.run_from(1, whole.states[1], batch), whole.logits)
@@ -126,7 +126,7 @@ class TestEveryFamily:
         def fail(*_: Any) -> None:
             raise RuntimeError("in the last block")
 
-        handle = classifier._blocks[-1].register_forward_hook(fail)
+        handle = classifier.blocks[-1].register_forward_hook(fail)
         baseline = classifier.word_embedding(None)
         for attempt in (
             lambda: classifier.run(batch, baseline),
