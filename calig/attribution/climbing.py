@@ -31,12 +31,13 @@ _PATIENCE = 3
 
 
 class Samples:
-    """One document's path at one depth: g (T,) and f at every node evaluated so far, and f at both ends."""
+    """One document's path at one depth: g (T,), f, and context (T,) or (0,), at the ends and every node evaluated."""
 
-    def __init__(self, start: tuple[Float64, float], end: tuple[Float64, float]) -> None:
+    def __init__(self, start: tuple[Float64, float, Float64], end: tuple[Float64, float, Float64]) -> None:
         self._rows: dict[float, int] = {0.0: 0, 1.0: 1}
         self.values = np.stack([start[0], end[0]])
         self.outputs = np.array([start[1], end[1]])
+        self.context = np.stack([start[2], end[2]])
 
     @property
     def evaluated(self) -> int:
@@ -47,12 +48,13 @@ class Samples:
         """Those of `nodes` not evaluated yet."""
         return [float(a) for a in nodes if float(a) not in self._rows]
 
-    def add(self, nodes: Sequence[float], values: Float64, outputs: Float64) -> None:
-        """Take in g (n, T) and f (n,) at new nodes."""
+    def add(self, nodes: Sequence[float], values: Float64, outputs: Float64, context: Float64) -> None:
+        """Take in g (n, T), f (n,) and context (n, T) or (n, 0) at new nodes."""
         for node in nodes:
             self._rows[node] = len(self._rows)
         self.values = np.concatenate([self.values, values])
         self.outputs = np.concatenate([self.outputs, outputs])
+        self.context = np.concatenate([self.context, context])
 
     def rows(self, nodes: Float64) -> list[int]:
         """Where the nodes' samples are."""
@@ -110,8 +112,8 @@ class Climbed:
     nodes: Float64
 
 
-Evaluate = Callable[[list[tuple[int, float]]], tuple[list[Float64], Float64]]
-"""Rows (document, node) to their g (T,) each and their f (rows,)."""
+Evaluate = Callable[[list[tuple[int, float]]], tuple[list[Float64], Float64, list[Float64]]]
+"""Rows (document, node) to their g (T,) each, their f (rows,), and their context (T,) or (0,) each."""
 
 
 def climb(
@@ -149,11 +151,11 @@ def climb(
     while climbing:
         asked = {i: new for i in climbing if (new := samples[i].missing(nodes[i]))}
         rows = [(i, node) for i, new in asked.items() for node in new]
-        values, outputs = evaluate(rows) if rows else ([], np.empty(0))
+        values, outputs, context = evaluate(rows) if rows else ([], np.empty(0), [])
         at = 0
         for i, new in asked.items():
             mine = slice(at, at + len(new))
-            samples[i].add(new, np.stack(values[mine]), outputs[mine])
+            samples[i].add(new, np.stack(values[mine]), outputs[mine], np.stack(context[mine]))
             at += len(new)
         verdicts = judge(kind, [nodes[i] for i in climbing], [samples[i] for i in climbing], factor)
         above = []

@@ -37,9 +37,13 @@ _DEGENERATE = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DepthResult:
-    """LIG of one document at one depth: `ig` (T,), its errors, nodes spent, and the samples it was made of."""
+    """LIG of one document at one depth: `ig` (T,), its errors, nodes spent, and the samples it was made of.
+
+    `context` (T,) is integrated at the same nodes, where it is taken along the path; else (0,).
+    """
 
     ig: Float64
+    context: Float64
     error_estimate: float
     completeness_error: float
     converged: bool
@@ -49,7 +53,10 @@ class DepthResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextResult:
-    """What the engine found for one text: logits (C,), depths 0..L, and, per block, context (T,) and its norm."""
+    """What the engine found for one text: logits (C,), depths 0..L, and, per block, context (T,) and its norm.
+
+    The norm is that of context itself where it is taken along the path, of the whole map Ā where at the input.
+    """
 
     logits: Float64
     target: int
@@ -86,7 +93,7 @@ class Engine:
         self.method = method
         self.schedule = schedule
         self.rule = method.quadrature
-        self.passes = Passes(classifier, baseline, method.output, token_budget)
+        self.passes = Passes(classifier, baseline, method.output, method.context == "path", token_budget)
         self._warned = False
 
     def with_method(self, method: Method, schedule: Schedule) -> Engine:
@@ -114,7 +121,7 @@ class Engine:
         A text whose outputs are not finite gets a result whose `finite` is false, and does not disturb the others.
         """
         batch = self.encoder.batch(texts, self.classifier.device)
-        clean, targets, context, norms = self.passes.at_input(batch, choose)
+        clean, targets, norms = self.passes.at_input(batch, choose)
         base = self.passes.at_baseline(batch, targets)
         logits = numbers(clean.logits)
         outputs = numbers(output_of(clean.logits, targets, self.method.output))
@@ -130,6 +137,11 @@ class Engine:
             mine = [depth[i] for depth in depths]
             evaluated = [d.samples.evaluated if d.samples else 0 for d in mine]
             passes = sum(n * (self.classifier.depth - depth) for depth, n in enumerate(evaluated))
+            if self.passes.context:
+                context = np.stack([d.context for d in mine[:-1]])
+                norm = np.abs(context).sum(axis=1)
+            else:
+                context, norm = np.stack([numbers(given[i, : len(text)]) for given in clean.given]), norms[i]
             results.append(
                 TextResult(
                     logits=logits[i],
@@ -137,8 +149,8 @@ class Engine:
                     output=float(outputs[i]),
                     baseline_output=float(baselines[i]),
                     depths=mine,
-                    context=context[i, :, : len(text)],
-                    context_norm=norms[i],
+                    context=context,
+                    context_norm=norm,
                     block_passes=passes + 2 * self.classifier.depth,
                 )
             )
@@ -174,19 +186,27 @@ class Engine:
         start, delta = base.states[depth], clean.states[depth] - base.states[depth]
         ends = [contribution(end.gradients[depth], delta) for end in (base, clean)]
         at_base, at_input = (numbers(part) for part in ends)
+        if self.passes.context and depth < self.classifier.depth:
+            given = [numbers(end.given[depth]) for end in (base, clean)]
+        else:
+            given = [np.empty((len(texts), 0))] * 2
+        lengths = [len(text) for text in texts]
         samples = [
             Samples(
-                (at_base[i, : len(texts[i])], float(baselines[i])),
-                (at_input[i, : len(texts[i])], float(outputs[i])),
+                (at_base[i, : lengths[i]], float(baselines[i]), given[0][i, : lengths[i]]),
+                (at_input[i, : lengths[i]], float(outputs[i]), given[1][i, : lengths[i]]),
             )
             for i in finite
         ]
-        lengths = [len(text) for text in texts]
 
-        def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64]:
+        def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64, list[Float64]]:
             own = [(finite[i], node) for i, node in rows]
-            values, found = self.passes.along(depth, batch, start, delta, targets, own, lengths)
-            return [row[: len(texts[i])] for row, (i, _) in zip(values, own, strict=True)], found
+            values, found, context = self.passes.along(depth, batch, start, delta, targets, own, lengths)
+            cut = [
+                [row[: lengths[i]] for row, (i, _) in zip(part, own, strict=True)]
+                for part in (values, context)
+            ]
+            return cut[0], found, cut[1]
 
         climbed = climb(
             self.rule,
@@ -197,11 +217,13 @@ class Engine:
             self.method.tolerance,
             fixed=self.method.steps is not None,
         )
-        results = [DepthResult(np.full(len(text), np.nan), np.nan, np.nan, False, 0, None) for text in texts]
+        nothing = [np.full(length, np.nan) for length in lengths]
+        results = [DepthResult(none, none, np.nan, np.nan, False, 0, None) for none in nothing]
         for i, mine, end in zip(finite, samples, climbed, strict=True):
             ig = end.verdict.integral
             results[i] = DepthResult(
                 ig=ig,
+                context=self.rule.panels(end.nodes).sum(axis=0) @ mine.context[mine.rows(end.nodes)],
                 error_estimate=end.verdict.estimate,
                 completeness_error=abs(float(ig.sum()) - float(outputs[i] - baselines[i])),
                 converged=end.converged,

@@ -82,6 +82,7 @@ class Explainer:
         dtype: str = "float32",
         baseline: str = "pad",
         output: str = "logit",
+        context: str = "path",
         tolerance: float = 1e-2,
         fusion: str = "column",
         weight: float = 0.5,
@@ -103,6 +104,7 @@ class Explainer:
         method = Method(
             baseline=baseline,
             output=output,
+            context=context,
             tolerance=tolerance,
             fusion=fusion,
             weight=weight,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from calig.attribution.quadrature import Float64
 from calig.records import Float
 
 
@@ -30,3 +31,57 @@ def column(layer_ig: Float, context: Float, context_norm: Float, weight: float) 
     ctx_term = np.divide(context, ctx_norm, out=np.zeros_like(ig), where=ctx_norm > 0)
     fused: Float = ((1 - weight) * ig_term + weight * ctx_term).astype(np.float32)
     return fused
+
+
+def rollout(layer_ig: Float, maps: Float, read_out: Float, weight: float) -> Float:
+    """Scores (T,) of the `rollout` fusion: signed attention rollout, read where the head reads.
+
+    R ← R + C[l]·R from R = I, for blocks l = 1..L, with C[l] = (1 − λ)·diag(LIG[l−1]) + λ·Ā[l], each scaled to a largest
+    magnitude of 1; the scores are Σ_i read_out[i]·(R − I)[i, ·] (after Chefer, Gur, Wolf 2021, equation 6, signed).
+
+    Parameters
+    ----------
+    layer_ig
+        (L+1, T) LIG per depth; depth L is not fused.
+    maps
+        (L, T, T) Ā[l], the mean over heads of A ⊙ ∂y/∂A, queries first.
+    read_out
+        (T,) shares of the rows that the head reads.
+    weight
+        λ in [0, 1].
+    """
+    carried = np.eye(layer_ig.shape[1])
+    for ig, attention in zip(layer_ig[:-1].astype(np.float64), maps.astype(np.float64), strict=True):
+        mixed = (1 - weight) * np.diag(_scaled(ig)) + weight * _scaled(attention)
+        carried = carried + mixed @ carried
+    scores: Float = (read_out @ (carried - np.eye(len(carried)))).astype(np.float32)
+    return scores
+
+
+def trace(layer_ig: Float, maps: Float, weight: float) -> Float:
+    """Scores (T,) of the `trace` fusion: LIG at every depth carried back to the input tokens; their sum is Δy.
+
+    A block hands a token's relevance back by a row-stochastic matrix, M[l] = (1 − λ)·I + λ·rownorm(relu Ā[l]), in which
+    a row without positive entries is left where it is; the scores are the mean over depths l = 0..L−1 of
+    LIG[l]·M[l]·…·M[1]. λ = 0 leaves the mean of LIG in logits.
+
+    Parameters
+    ----------
+    layer_ig, maps, weight
+        As for `rollout`.
+    """
+    size = layer_ig.shape[1]
+    total, back = np.zeros(size), np.eye(size)
+    for ig, attention in zip(layer_ig[:-1].astype(np.float64), maps.astype(np.float64), strict=True):
+        total += ig @ back
+        positive = np.maximum(attention, 0)
+        sums = positive.sum(axis=1, keepdims=True)
+        mixing = np.where(sums > 0, np.divide(positive, sums, out=positive, where=sums > 0), np.eye(size))
+        back = ((1 - weight) * np.eye(size) + weight * mixing) @ back
+    scores: Float = (total / len(maps)).astype(np.float32)
+    return scores
+
+
+def _scaled(values: Float64) -> Float64:
+    largest = np.abs(values).max(initial=0.0)
+    return values / largest if largest > 0 else values

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from calig.attribution.quadrature import RULES, Rule, rule
 from calig.errors import InputError
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Part of every attribution key: bumped only when the numbers change."""
 
 
 OUTPUTS = ("logit", "margin")
+CONTEXTS = ("path", "input")
 FUSIONS = ("column",)
 
 
@@ -29,6 +30,8 @@ class Method:
         What replaces the content. Of texts: `pad`, `mask`, `zero` (a zero word embedding) or `token:<text>`. Of images:
         `zero` (pixel values of zero, what padding is, so that `pad` means it too), `mean` (the image's mean colour),
         `blur` or `blur:<sigma in pixels>`, or `mask` (the model's own mask token, where it has one).
+    context
+        Where attention gradients are taken: averaged along the path at the nodes of LIG, or at the input alone.
     tolerance
         Bound on the relative L2 error of the token vector, per document and depth.
     max_nodes
@@ -54,6 +57,7 @@ class Method:
     target: str | int = "predicted"
     output: str = "logit"
     baseline: str = "pad"
+    context: str = "path"
     tolerance: float = 1e-2
     max_nodes: int = 486
     max_length: int | None = None
@@ -64,7 +68,7 @@ class Method:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        choices = {"output": OUTPUTS, "rule": RULES, "fusion": FUSIONS}
+        choices = {"output": OUTPUTS, "context": CONTEXTS, "rule": RULES, "fusion": FUSIONS}
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise InputError(

@@ -1,7 +1,8 @@
 """The model passes that integration asks for, in chunks that fit; when memory runs out, in chunks of half the size.
 
 Three kinds: the input's own run, which gives logits, states, gradients and attention gradients; the baseline's, which
-gives its states and gradients; and rows (text, α) along the path at one depth.
+gives its states and gradients; and rows (text, α) along the path at one depth. Where context is taken along the path,
+each gives it, from the block above its depth.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,11 +40,15 @@ def output_of(logits: Tensor, targets: Tensor, output: str) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class End:
-    """One end of B paths: per depth, its states and the output's gradients there (B, T, D); logits (B, C)."""
+    """One end of B paths: per depth, its states and the output's gradients there (B, T, D); logits (B, C).
+
+    `given` (B, T), per block and where it was asked for, is what each token gives as a source of attention there.
+    """
 
     states: list[Tensor]
     gradients: list[Tensor]
     logits: Tensor
+    given: list[Tensor]
 
     @classmethod
     def joined(cls, parts: Sequence[End]) -> End:
@@ -53,6 +58,7 @@ class End:
             [torch.cat([part.states[depth] for part in parts]) for depth in depths],
             [torch.cat([part.gradients[depth] for part in parts]) for depth in depths],
             torch.cat([part.logits for part in parts]),
+            [torch.cat([part.given[block] for part in parts]) for block in range(len(parts[0].given))],
         )
 
 
@@ -67,29 +73,34 @@ class Passes:
         What stands for "no content".
     output
         `logit` or `margin`, as in `output_of`.
+    context
+        Whether context is taken along the path.
     token_budget
         Tokens in flight at once; None: by device.
     """
 
     def __init__(
-        self, classifier: Classifier, baseline: Baseline, output: str, token_budget: int | None = None
+        self,
+        classifier: Classifier,
+        baseline: Baseline,
+        output: str,
+        context: bool,
+        token_budget: int | None = None,
     ) -> None:
         self.classifier = classifier
         self.baseline = baseline
         self.output = output
+        self.context = context
         self.token_budget = token_budget or TOKEN_BUDGET.get(classifier.device.type, TOKEN_BUDGET["cuda"])
         self.attention_budget = _ATTENTION_BUDGET
 
-    def at_input(
-        self, batch: Batch, choose: Callable[[int, Float64], int]
-    ) -> tuple[End, Tensor, Float64, Float64]:
-        """The input's end, targets (B,), attention gradients ctx (B, L, T), and ‖Ā‖₁ (B, L), in float64.
+    def at_input(self, batch: Batch, choose: Callable[[int, Float64], int]) -> tuple[End, Tensor, Float64]:
+        """The input's end, targets (B,), and ‖Ā‖₁ (B, L) in float64, Ā being the mean over heads of A ⊙ ∂y/∂A.
 
-        Ā = mean over heads of A ⊙ ∂y/∂A, and ctx its sum over queries. `choose(i, logits)` gives text i's target.
+        What is given is Ā's sum over queries. `choose(i, logits)` gives text i's target.
         """
         ends: list[End] = []
         aims: list[Tensor] = []
-        contexts: list[Float64] = []
         norms: list[Float64] = []
 
         def run(first: int, last: int, _longest: int) -> None:
@@ -102,25 +113,24 @@ class Passes:
                 (_wide(a.detach()) * _wide(g)).mean(dim=1)
                 for a, g in zip(found.probabilities, gradients, strict=True)
             ]
-            context = numbers(torch.stack([r.sum(dim=1) for r in relevance], dim=1))
-            norm = numbers(torch.stack([r.abs().sum(dim=(1, 2)) for r in relevance], dim=1))
-            contexts.append(context)
-            norms.append(norm)
-            ends.append(end)
+            norms.append(numbers(torch.stack([r.abs().sum(dim=(1, 2)) for r in relevance], dim=1)))
+            ends.append(replace(end, given=[r.sum(dim=1) for r in relevance]))
             aims.append(targets)
 
         self._in_chunks([batch.mask.shape[1]] * len(batch.mask), run, attention=True)
-        return End.joined(ends), torch.cat(aims), np.concatenate(contexts), np.concatenate(norms)
+        return End.joined(ends), torch.cat(aims), np.concatenate(norms)
 
     def at_baseline(self, batch: Batch, targets: Tensor) -> End:
         """The baseline's end."""
         ends: list[End] = []
 
         def run(first: int, last: int, _longest: int) -> None:
-            found = self.classifier.run(self._some(batch, first, last), self.baseline)
-            ends.append(self._end(found, targets[first:last], [])[0])
+            found = self.classifier.run(self._some(batch, first, last), self.baseline, mixed=self.context)
+            end, gradients = self._end(found, targets[first:last], found.mixed)
+            given = [self.classifier.given(m, g) for m, g in zip(found.mixed, gradients, strict=True)]
+            ends.append(replace(end, given=given))
 
-        self._in_chunks([batch.mask.shape[1]] * len(batch.mask), run)
+        self._in_chunks([batch.mask.shape[1]] * len(batch.mask), run, attention=self._maps_along)
         return End.joined(ends)
 
     def along(
@@ -132,8 +142,10 @@ class Passes:
         targets: Tensor,
         rows: Sequence[tuple[int, float]],
         lengths: Sequence[int],
-    ) -> tuple[Float64, Float64]:
-        """Contributions Σ_d (h − h')·∂f/∂h (rows, T), summed in float32 or better, and outputs f (rows,).
+    ) -> tuple[Float64, Float64, Float64]:
+        """Contributions Σ_d (h − h')·∂f/∂h (rows, T), summed in float32 or better, outputs f (rows,), and context.
+
+        Context (rows, T) is what is given in the block above; of width 0 where it is not asked for, or none is above.
 
         Parameters
         ----------
@@ -153,20 +165,35 @@ class Passes:
         alphas = torch.tensor([a for _, a in rows], device=start.device, dtype=wide)
         values = torch.zeros((len(rows), start.shape[1]), device=start.device, dtype=wide)
         outputs = torch.zeros(len(rows), device=start.device, dtype=wide)
+        context = self.context and depth < self.classifier.depth
+        given = torch.zeros((len(rows), start.shape[1] if context else 0), device=start.device, dtype=wide)
 
         def run(first: int, last: int, longest: int) -> None:
             index, alpha = texts[first:last], alphas[first:last, None, None]
             moved = delta[index, :longest]
             state = torch.addcmul(start[index, :longest].to(wide), alpha, moved.to(wide))
             state = state.to(start.dtype).requires_grad_()
-            logits = self.classifier.run_from(depth, state, batch.rows(index, longest))
+            some, mixed = batch.rows(index, longest), None
+            if context:
+                logits, mixed = self.classifier.run_from_mixed(depth, state, some)
+            else:
+                logits = self.classifier.run_from(depth, state, some)
             output = output_of(logits, targets[index], self.output)
-            (gradient,) = torch.autograd.grad(output.sum(), state)
+            gradient, *others = torch.autograd.grad(
+                output.sum(), [state] if mixed is None else [state, mixed]
+            )
             values[first:last, :longest] = contribution(gradient, moved)
             outputs[first:last] = output.detach()
+            if mixed is not None:
+                given[first:last, :longest] = self.classifier.given(mixed, *others)
 
-        self._in_chunks([lengths[i] for i, _ in rows], run)
-        return numbers(values), numbers(outputs)
+        self._in_chunks([lengths[i] for i, _ in rows], run, attention=context and self._maps_along)
+        return numbers(values), numbers(outputs), numbers(given)
+
+    @property
+    def _maps_along(self) -> bool:
+        """Whether passes along the path hold attention probabilities."""
+        return self.context and not self.classifier.by_value
 
     def _end(self, found: Pass, targets: Tensor, others: Sequence[Tensor]) -> tuple[End, Sequence[Tensor]]:
         """Gradients of the output at every state, and at other tensors of the pass."""
@@ -174,7 +201,8 @@ class Passes:
         gradients = torch.autograd.grad(total, [*found.states, *others])
         depths = len(found.states)
         states = [state.detach() for state in found.states]
-        return End(states, list(gradients[:depths]), found.logits.detach().double()), gradients[depths:]
+        end = End(states, list(gradients[:depths]), found.logits.detach().double(), [])
+        return end, gradients[depths:]
 
     def _some(self, batch: Batch, first: int, last: int) -> Batch:
         return batch.rows(torch.arange(first, last, device=self.classifier.device), batch.mask.shape[1])

@@ -4,6 +4,10 @@ Three places to find them: the attention function that the configuration names, 
 here; the tensors of `output_attentions=True`, for families that compute attention in their own way; or the output of a
 module within each block, for families that declare it.
 
+What a token gives to others in a block, Σ_i A[i, j]·∂y/∂A[i, j], needs no such map where the block mixes values by its
+attention alone, o_i = Σ_j A[i, j]·v_j: it is v_j · ∂y/∂v_j, by the chain rule. So values are kept too, from the fast
+kernel.
+
 And attention of the first token alone, for the last block of a model whose head reads nothing else of it.
 """
 
@@ -17,10 +21,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
 
 _CAPTURE = "calig_capture"
 _FIRST = "calig_first_row"
+_VALUES = "calig_values"
 _captured = threading.local()
 
 
@@ -48,6 +54,41 @@ def capturing(model: PreTrainedModel, blocks: Sequence[nn.Module], where: str) -
         yield found
 
 
+@contextmanager
+def values_of(model: PreTrainedModel, first: bool) -> Iterator[list[Tensor]]:
+    """Collect, while the model runs, the values (B, heads or groups of them, T, d) that each block mixes.
+
+    With `first`, those of the block that runs first alone. Attention runs as it would, by the fast kernel.
+    """
+    found: list[Tensor] = []
+    fast = model.config._attn_implementation == "sdpa"
+    with _implementation(model.config, _VALUES) if fast else capturing(model, (), "interface"):
+        _captured.values, _captured.most = found, 1 if first else None
+        try:
+            yield found
+        finally:
+            del _captured.values, _captured.most
+
+
+def _keep(value: Tensor) -> None:
+    found = getattr(_captured, "values", None)
+    if found is not None and (_captured.most is None or len(found) < _captured.most):
+        found.append(value)
+
+
+def _attend_fast(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> Any:
+    """The usual fast attention, with the values kept."""
+    _keep(value)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -59,6 +100,7 @@ def _attend(
     **_kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
     """Attention written out, softmax(QKᵀ·scaling + mask)·V, with the probabilities kept for their gradients."""
+    _keep(value)
     scale = query.size(-1) ** -0.5 if scaling is None else scaling
     groups = query.size(1) // key.size(1)
     if groups > 1:
@@ -85,6 +127,7 @@ def _attend_first(
     """Attention of one query to all keys, which a block that believes in one token took for T × heads heads."""
     texts, heads, _, size = query.shape
     key, value = (x.transpose(1, 2).reshape(texts, -1, heads, size).transpose(1, 2) for x in (key, value))
+    _keep(value)
     mask = attention_mask if attention_mask is None else attention_mask[..., :1, :]
     out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
     return out.transpose(1, 2).contiguous(), None
@@ -108,6 +151,8 @@ def of_first_row(block: nn.Module, names: Sequence[str], state: Tensor) -> Itera
 AttentionInterface.register(_FIRST, _attend_first)
 AttentionInterface.register(_CAPTURE, _attend)
 AttentionMaskInterface.register(_CAPTURE, eager_mask)
+AttentionInterface.register(_VALUES, _attend_fast)
+AttentionMaskInterface.register(_VALUES, sdpa_mask)
 
 
 @contextmanager

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from calig.models.attention import capturing
+from calig.models.attention import capturing, values_of
 from calig.models.blocks import Blocks
 from calig.models.families import family_of
 from calig.models.images import Geometry
 from calig.models.inputs import Batch
-from calig.models.verification import verify
+from calig.models.verification import gives_by_value, verify
 from calig.records import Head, Modality
 
 Baseline: TypeAlias = Tensor | Callable[[Tensor], Tensor]
@@ -40,12 +40,14 @@ Baseline: TypeAlias = Tensor | Callable[[Tensor], Tensor]
 class Pass:
     """One forward pass: `states[l]` (B, T, D) is the hidden state at depth l, `logits` is (B, C).
 
-    `probabilities` (B, heads, T, T) are each block's attention, where they were asked for.
+    `probabilities` (B, heads, T, T) are each block's attention, and `mixed` what `Classifier.given` asks for of each
+    block, where they were asked for.
     """
 
     states: list[Tensor]
     logits: Tensor
     probabilities: list[Tensor]
+    mixed: list[Tensor]
 
 
 class Classifier:
@@ -69,14 +71,16 @@ class Classifier:
         self.head = head
         self.family = family_of(model.config)
         self.blocks = Blocks(model, self.family)
-        self._returned = 0
+        self._returned: dict[str | None, int] = {}
         self._options: dict[str, Any] = {}
         if "use_cache" in inspect.signature(model.forward).parameters:
             self._options["use_cache"] = False
         forwards = [inspect.signature(module.forward).parameters for module in model.modules()]
         self._interpolates = any("interpolate_pos_encoding" in parameters for parameters in forwards)
         self._lock = threading.RLock()
+        self.by_value = False
         self._attention, self.heads, self.special = verify(self)
+        self.by_value = gives_by_value(self)
 
     @property
     def depth(self) -> int:
@@ -98,7 +102,13 @@ class Classifier:
         """Where the model's weights are."""
         return self.model.device
 
-    def run(self, batch: Batch, baseline: Baseline | None = None, attention: str | bool = False) -> Pass:
+    def run(
+        self,
+        batch: Batch,
+        baseline: Baseline | None = None,
+        attention: str | bool = False,
+        mixed: bool = False,
+    ) -> Pass:
         """Run the whole model, keeping the hidden state at every depth.
 
         Where gradients are enabled, logits and probabilities are differentiable in every state: depth 0 is a leaf.
@@ -111,9 +121,13 @@ class Classifier:
             What is run in place of the input; None to run the input itself.
         attention
             Whether to keep attention probabilities; where they are found is known from verification unless it is said.
+        mixed
+            Whether to keep what each block mixes; not together with probabilities.
         """
         states: list[Tensor] = []
         probabilities: list[Tensor] = []
+        sources: list[Tensor] = []
+        where: str | None = None
         with ExitStack() as stack:
             stack.enter_context(self._lock)
             if isinstance(baseline, Tensor):
@@ -123,16 +137,48 @@ class Classifier:
             if attention:
                 where = self._attention if attention is True else attention
                 probabilities = stack.enter_context(capturing(self.model, self.blocks, where))
+            elif mixed:
+                sources, where = stack.enter_context(self._mixing(first=False))
             last = stack.enter_context(self.blocks.watched(states))
             logits = self.answer(batch)
-        self._returned = last.returned
+        self._returned[where] = last.returned
         assert last.output is not None
-        return Pass([*states, last.output], logits, probabilities)
+        return Pass([*states, last.output], logits, probabilities, sources)
 
     def run_from(self, depth: int, state: Tensor, batch: Batch) -> Tensor:
         """Logits (B, C) of the rest of the model, entered at `depth` with `state` (B, T, D); differentiable."""
-        with self._lock, self.blocks.entered(depth, state, self._returned):
+        with self._lock, self.blocks.entered(depth, state, self._returned[None]):
             return self.answer(batch)
+
+    def run_from_mixed(self, depth: int, state: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same, and what the first block that runs mixes, for `given`; of depths below L."""
+        with self._lock, self._mixing(first=True) as (sources, where):
+            with self.blocks.entered(depth, state, self._returned[where]):
+                logits = self.answer(batch)
+            return logits, sources[0]
+
+    def given(self, mixed: Tensor, gradient: Tensor) -> Tensor:
+        """What each token gives to others in a block, (B, T): Σ over queries of the mean over heads of A ⊙ ∂y/∂A.
+
+        Parameters
+        ----------
+        mixed, gradient
+            What a block mixes, and the gradient of y with respect to it: values (B, heads or groups, T, d), whose product
+            with their gradient is the same by the chain rule, or attention probabilities (B, heads, T, T).
+        """
+        wide = torch.promote_types(torch.float32, mixed.dtype)
+        product = mixed.detach().to(wide) * gradient.to(wide)
+        return product.sum(dim=(1, 3)) / self.heads if self.by_value else product.sum(dim=2).mean(dim=1)
+
+    @contextmanager
+    def _mixing(self, first: bool) -> Iterator[tuple[list[Tensor], str | None]]:
+        """What blocks mix, of all or of the first that runs, and how the model is run for it."""
+        if self.by_value:
+            with values_of(self.model, first) as found:
+                yield found, None
+        else:
+            with capturing(self.model, self.blocks, self._attention) as found:
+                yield found, self._attention
 
     def answer(self, batch: Batch) -> Tensor:
         """The model's own logits (B, C), whatever stands in its blocks' place."""

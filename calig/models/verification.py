@@ -9,6 +9,7 @@ images also (4): a patch of pixels makes one token, after the special ones, row 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,43 @@ def verify(classifier: Classifier) -> tuple[str, int, tuple[str, ...]]:
                         f"that depth depends on more than the hidden state there; {hint}"
                     )
         return *_attention(classifier, batch, clean.logits, kind, hint), special
+
+
+def gives_by_value(classifier: Classifier) -> bool:
+    """Whether blocks' values tell what tokens give to others, as attention probabilities do, entered at any depth.
+
+    Raises
+    ------
+    InputError
+        Neither tells it where the model is entered.
+    """
+    batch = _images(classifier, "")[1] if classifier.modality == "image" else _example(classifier)[0]
+    with torch.enable_grad():
+        clean = classifier.run(batch, attention=True)
+        weights = torch.linspace(1, 2, clean.logits.shape[1], device=classifier.device)
+        output = (clean.logits.float() * weights).sum()
+        gradients = torch.autograd.grad(output, clean.probabilities)
+        expected = [classifier.given(a, g) for a, g in zip(clean.probabilities, gradients, strict=True)]
+        for by_value in (True, False):
+            classifier.by_value = by_value
+            with suppress(AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+                classifier.run(batch, mixed=True)
+                if all(
+                    _same(_given(classifier, depth, state, batch, weights), expected[depth])
+                    for depth, state in enumerate(clean.states[:-1])
+                ):
+                    return by_value
+    raise InputError(
+        f"model.id: what tokens give to others in the blocks of {type(classifier.model).__name__} cannot be told where "
+        f"it is entered; {how_to_declare(classifier.family.model_type)}"
+    )
+
+
+def _given(classifier: Classifier, depth: int, state: Tensor, batch: Batch, weights: Tensor) -> Tensor:
+    """What tokens give in the first block that runs, of the model entered at a depth."""
+    logits, mixed = classifier.run_from_mixed(depth, state.detach().requires_grad_(), batch)
+    (gradient,) = torch.autograd.grad((logits.float() * weights).sum(), mixed)
+    return classifier.given(mixed, gradient)
 
 
 def _attention(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calig.attribution.fusion import column
+from calig.attribution.fusion import column, rollout, trace
 from tests.calig import zoo
 
 Float = npt.NDArray[np.float32]
@@ -80,3 +80,42 @@ def test_an_attribution_s_scores_are_the_sum_over_blocks(weight: float) -> None:
     np.testing.assert_allclose(a.relevance, expected, rtol=1e-5, atol=1e-7)
     for token, score in enumerate(a.scores):
         assert float(score) == pytest.approx(math.fsum(expected[:, token]), abs=1e-6)
+
+
+def test_rollout_is_the_expanded_product_of_blocks() -> None:
+    """Two blocks: (I + C₂)(I + C₁) − I = C₁ + C₂ + C₂C₁, row by row."""
+    rng = np.random.default_rng(5)
+    ig, maps = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=(2, 4, 4)).astype(np.float32)
+    read = np.array([0.5, 0.5, 0, 0], dtype=np.float32)
+    c = [
+        0.75 * np.diag(one / np.abs(one).max()) + 0.25 * two / np.abs(two).max()
+        for one, two in zip(ig[:2].astype(float), maps.astype(float), strict=True)
+    ]
+    expected = 0.5 * (c[0] + c[1] + c[1] @ c[0])[:2].sum(axis=0)
+    np.testing.assert_allclose(rollout(ig, maps, read, 0.25), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rollout_of_nothing_is_nothing() -> None:
+    zeros = np.zeros((3, 4), np.float32), np.zeros((2, 4, 4), np.float32)
+    assert not rollout(*zeros, np.full(4, 0.25, np.float32), 0.5).any()
+
+
+def test_trace_hands_relevance_back_along_positive_attention() -> None:
+    """Block 1: token 0 attends to 1 alone, token 1 only negatively, which leaves it where it is."""
+    ig = np.array([[1, 10], [4, 8], [99, 99]], dtype=np.float32)
+    maps = np.array([[[-1, 3], [-2, 0]], [[1, 1], [1, 1]]], dtype=np.float32)
+    at_one = [4 * 0.5, 8 + 4 * 0.5]  # of depth 1, half of token 0's goes to token 1
+    expected = [(1 + at_one[0]) / 2, (10 + at_one[1]) / 2]
+    np.testing.assert_allclose(trace(ig, maps, 0.5), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_trace_keeps_completeness(weight: float) -> None:
+    rng = np.random.default_rng(6)
+    ig = rng.normal(size=(5, 7)).astype(np.float32)
+    ig += (3.0 - ig.sum(axis=1, keepdims=True)) / 7  # Σ LIG = Δy = 3 at every depth
+    maps = rng.normal(size=(4, 7, 7)).astype(np.float32)
+    found = trace(ig, maps, weight)
+    assert found.sum() == pytest.approx(3.0, abs=1e-5)
+    if weight == 0:
+        np.testing.assert_allclose(found, ig[:-1].mean(axis=0), rtol=1e-5, atol=1e-6)
