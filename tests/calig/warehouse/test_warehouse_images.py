@@ -16,7 +16,7 @@ import pytest
 from calig.files import write_json
 from calig.records import Attribution, Failure
 from calig.warehouse.aggregate import aggregate, rebuild
-from calig.warehouse.bootstrap import mean_intervals
+from calig.bootstrap import mean_intervals
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
