@@ -227,9 +227,7 @@ def _of_method(
         order = ranked(scores, case.content)
         top = first(order, count(share, len(order)), len(scores))
         before = asked.probability(case, spread=spread)
-        found = [
-            before - asked.probability(case, gone, how, spread) for gone in (top, case.content & ~top)
-        ]
+        found = [before - asked.probability(case, gone, how, spread) for gone in (top, case.content & ~top)]
         if not regression:
             found.append(asked.log_probability(case, top, how) - asked.log_probability(case))
         return found

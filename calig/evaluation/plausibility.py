@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,9 @@ def plausibility(case: Case, scores: Mapping[str, Float64], share: float) -> lis
         return []
     values: list[Value] = []
     for method, own in scores.items():
-        words = np.bincount(case.units[case.content], own[case.content], minlength=len(gold))
+        words: Float64 = np.bincount(case.units[case.content], own[case.content], len(gold)).astype(
+            np.float64
+        )
         found = [np.nan] * 3
         if np.isfinite(words).all():
             predicted = np.zeros(len(gold), dtype=np.bool_)
@@ -176,7 +179,7 @@ def _of_strings(value: Sequence[str], text: str) -> list[tuple[int, int]]:
 def _of_integers(value: Sequence[int], text: str) -> list[tuple[int, int]]:
     words = _words(text)
     flags = len(value) == len(words) and set(value) <= {0, 1}
-    rises = all(one < other for one, other in zip(value, value[1:], strict=False))
+    rises = all(one < other for one, other in pairwise(value))
     if flags and rises and any(value):
         raise InputError(
             f"corpus.rationale: {_short(value)} may be a 0 or 1 for each word, or indices of characters; give spans: "

@@ -1,9 +1,9 @@
 """Faithfulness as AttCAT's authors published it, beside the corrected metrics: to compare with their tables only.
 
 From their code (`SST-2_Test.ipynb` at github.com/qiangyao1988/AttCAT, commit 6a2e38f): of a text of T tokens, special
-ones counted, round(T·i/9) tokens are removed for i = 1..9 (to even at a half), by deletion or by padding. All tokens are
-ranked by signed score, highest first; special tokens are passed over, and so is whatever is ranked last of all. Texts
-of fewer than ten tokens are left out. With p₀ the probability of the explained class and pᵢ that after a removal,
+ones counted, round(T·i/9) tokens are removed for i = 1..9 (to even at a half), by deletion or by padding. All tokens
+are ranked by signed score, highest first; special tokens are passed over, and so is whatever is ranked last of all.
+Texts of fewer than ten tokens are left out. With p₀ the probability of the explained class and pᵢ that after a removal,
 
     aopc_as_published      mean over i of |p₀ − pᵢ|;
     log_odds_as_published  mean over i of log(pᵢ/p₀), called LOdds, a log-probability ratio.

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from calig.bootstrap import LARGE, mean_intervals
 from calig.errors import InputError
 from calig.files import sha256_file, write_json
 from calig.warehouse.aggregate import aggregate, rebuild
-from calig.bootstrap import LARGE, mean_intervals
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
