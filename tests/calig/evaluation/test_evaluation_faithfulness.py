@@ -27,7 +27,16 @@ from calig.records import Document
 from tests.calig import image_zoo, zoo
 from tests.calig.evaluation.planted import additive, at, cases
 
-WEIGHTS = {"good": 3.0, "film": 0.5, "dull": -1.0, "a": 0.25, "the": -0.25, "not": 1.5, "great": 2.0, "[CLS]": 0.1}
+WEIGHTS = {
+    "good": 3.0,
+    "film": 0.5,
+    "dull": -1.0,
+    "a": 0.25,
+    "the": -0.25,
+    "not": 1.5,
+    "great": 2.0,
+    "[CLS]": 0.1,
+}
 TEXT = "a good film the dull"
 
 
@@ -41,7 +50,9 @@ def scores_of(case: Case, weights: Mapping[str, float] = WEIGHTS) -> np.ndarray:
 
 def test_a_hand_worked_example() -> None:
     subject = additive(WEIGHTS)
-    (case,) = cases(subject, [TEXT])  # [CLS] a good film the dull [SEP]: z = 0.1 + 0.25 + 3 + 0.5 − 0.25 − 1 = 2.6
+    (case,) = cases(
+        subject, [TEXT]
+    )  # [CLS] a good film the dull [SEP]: z = 0.1 + 0.25 + 3 + 0.5 − 0.25 − 1 = 2.6
     assert case.logits.tolist() == pytest.approx([0, 2.6])
     (values,) = faithfulness(subject, [case], [{"own": scores_of(case)}], ["delete"], (0.2, 0.4))
     facts = {"method": "own", "removal": "delete"}
@@ -108,7 +119,12 @@ def test_what_several_methods_remove_is_run_once_and_changes_nothing() -> None:
     texts = [TEXT, "not great but good", TEXT.upper()]
     found = cases(subject, texts)
     scores = [
-        {"own": (own := scores_of(case)), "twice": 2 * own, "other way": -own, "ranks": own.argsort().argsort()}
+        {
+            "own": (own := scores_of(case)),
+            "twice": 2 * own,
+            "other way": -own,
+            "ranks": own.argsort().argsort(),
+        }
         for case in found
     ]
     subject.answered.clear()
@@ -168,7 +184,9 @@ def test_probabilities_by_head() -> None:
     )
     assert log_probabilities(logits, [2], "regression") == pytest.approx([-2.0])
     assert log_probabilities(np.array([[0.0, 1.5]]), [1], "binary") == pytest.approx([math.log(sigmoid(1.5))])
-    assert log_probabilities(np.array([[0.0, 1.5]]), [0], "binary") == pytest.approx([math.log(sigmoid(-1.5))])
+    assert log_probabilities(np.array([[0.0, 1.5]]), [0], "binary") == pytest.approx(
+        [math.log(sigmoid(-1.5))]
+    )
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
@@ -216,7 +234,11 @@ def test_real_models_removals_are_what_the_model_says(name: str) -> None:
 def test_perturbation_curves_of_images_by_hand() -> None:
     subject = Subject(image_zoo.explainer("vit"))
     images = image_zoo.pixels(image_zoo.pictures(2))
-    found = [c for c in subject.cases([Document(str(i), image=x) for i, x in enumerate(images)]) if isinstance(c, Case)]
+    found = [
+        c
+        for c in subject.cases([Document(str(i), image=x) for i, x in enumerate(images)])
+        if isinstance(c, Case)
+    ]
     rng = np.random.default_rng(0)
     scores = [{"m": rng.normal(size=10)} for _ in found]
     for case, own, image, values in zip(

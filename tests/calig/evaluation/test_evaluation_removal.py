@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from calig.errors import InputError
-from calig.evaluation.removal import Removal, answers, check_removals, default_removals, remove, removals_of
+from calig.evaluation.removal import Removal, answers, check_removals, default_removals, removals_of, remove
 from calig.evaluation.subject import Case, Subject
 from calig.records import Document, document_key
 from tests.calig import image_zoo, zoo
@@ -107,7 +107,9 @@ def test_patches_are_replaced_pixel_by_pixel(name: str, how: str) -> None:
     subject = Subject(image_zoo.explainer(name))
     images = image_zoo.pixels(image_zoo.pictures(2))
     found = [
-        c for c in subject.cases([Document(str(i), image=x) for i, x in enumerate(images)]) if isinstance(c, Case)
+        c
+        for c in subject.cases([Document(str(i), image=x) for i, x in enumerate(images)])
+        if isinstance(c, Case)
     ]
     special = len(image_zoo.FAMILIES[name].special)
     gone = np.zeros(special + 9, dtype=np.bool_)
@@ -149,12 +151,14 @@ def test_what_a_model_has_not_is_refused_in_one_line() -> None:
         answers(subject, [Removal(case, case.content, "zero")])
     pictured = Subject(image_zoo.explainer("vit"))
     assert removals_of(pictured) == ("zero", "mean", "blur")
-    with pytest.raises(InputError, match="'delete' is not one of zero, mean, blur.* it reads images"):
+    with pytest.raises(InputError, match=r"'delete' is not one of zero, mean, blur.* it reads images"):
         check_removals(pictured, ["delete"])
 
 
 @pytest.mark.parametrize("baseline", ["zero", "mean", "blur", "pad", "mask"])
 def test_a_default_removal_is_always_another_than_the_methods_baseline(baseline: str) -> None:
     text = baseline in ("pad", "mask")
-    explainer = zoo.explainer("bert", baseline=baseline) if text else image_zoo.explainer("vit", baseline=baseline)
+    explainer = (
+        zoo.explainer("bert", baseline=baseline) if text else image_zoo.explainer("vit", baseline=baseline)
+    )
     assert set(default_removals(Subject(explainer))) - {baseline}
