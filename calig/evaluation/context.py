@@ -40,10 +40,10 @@ COLUMNS = ("text", "contrast", "word")
 DECIDED = 0.2
 """The least change of probability that decides which way a score must change."""
 
-_SUBJECTS = ("film", "play", "show")
+_SUBJECTS = ("film", "play")
 _ADJECTIVES = (
-    *("good", "great", "brilliant", "funny", "clever", "charming"),
-    *("bad", "terrible", "dull", "boring", "stupid", "weak"),
+    *("good", "great", "brilliant", "funny", "clever"),
+    *("bad", "terrible", "dull", "boring", "stupid"),
 )
 _DENIALS = (
     "The {} was not {}.",
@@ -105,7 +105,7 @@ def pairs(kind: str) -> list[Pair]:
 
 
 def context(subject: Subject, pairs: Sequence[Pair], score: Score) -> list[list[Value]]:
-    """What context does to words, according to each method; per pair.
+    """What context does to words, according to each method; per pair. A text of several pairs is explained once.
 
     Nothing for a pair one of whose texts cannot be explained, or is cut off before the word. A regression has no
     probability, so that no pair of it decides `context_agreement`.
@@ -136,10 +136,11 @@ def context(subject: Subject, pairs: Sequence[Pair], score: Score) -> list[list[
         if isinstance(one, Case) and isinstance(other, Case)
         if _tokens(pair.word, one).any() and _tokens(pair.word, other).any()
     ]
-    scores = score(subject, [case for _, one, other in usable for case in (one, other)]) if usable else []
+    asked = {_case_key(case): case for _, one, other in usable for case in (one, other)}
+    scores = dict(zip(asked, score(subject, list(asked.values())), strict=True)) if asked else {}
     found: list[list[Value]] = [[] for _ in pairs]
-    for place, (i, one, other) in enumerate(usable):
-        before, after = scores[2 * place], scores[2 * place + 1]
+    for i, one, other in usable:
+        before, after = scores[_case_key(one)], scores[_case_key(other)]
         found[i] = _of_pair(subject, pairs[i], one, other, before, after)
     return found
 
@@ -158,6 +159,10 @@ def _sentiment() -> list[Pair]:
         for adjective in _ADJECTIVES
         for form in (*_DENIALS, *_CONTROLS)
     ]
+
+
+def _case_key(case: Case) -> tuple[str, int]:
+    return case.document.key, case.target
 
 
 def _document(text: str) -> Document:
