@@ -16,8 +16,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from calig.bootstrap import mean_intervals
 from calig.files import PART_SUFFIX, part_path, swap_in
-from calig.warehouse.bootstrap import mean_intervals
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.database import check_format, create_tables, reporting_damage
