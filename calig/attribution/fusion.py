@@ -36,8 +36,8 @@ def column(layer_ig: Float, context: Float, context_norm: Float, weight: float) 
 def rollout(layer_ig: Float, maps: Float, read_out: Float, weight: float) -> Float:
     """Scores (T,) of the `rollout` fusion: signed attention rollout, read where the head reads.
 
-    R ← R + C[l]·R from R = I, for blocks l = 1..L, with C[l] = (1 − λ)·diag(LIG[l−1]) + λ·Ā[l], each scaled to a largest
-    magnitude of 1; the scores are Σ_i read_out[i]·(R − I)[i, ·] (after Chefer, Gur, Wolf 2021, equation 6, signed).
+    R ← R + C[l]·R from R = I, for blocks l = 1..L, with C[l] = (1 − λ)·diag(LIG[l−1]) + λ·Ā[l], each scaled to a
+    largest magnitude of 1; the scores are Σ_i read_out[i]·(R − I)[i, ·] (Chefer, Gur, Wolf 2021, equation 6, signed).
 
     Parameters
     ----------

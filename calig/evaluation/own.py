@@ -1,7 +1,7 @@
 """CA-LIG and its parts as methods under evaluation: the three fusions, λ = 0, and LIG at every single depth.
 
-All of them come from one explanation. What one would cost by itself is told from the nodes spent at each depth: entering
-at depth l runs L − l of L blocks.
+All of them come from one explanation. What one would cost by itself is told from the nodes spent at each depth:
+entering at depth l runs L − l of L blocks.
 """
 
 from __future__ import annotations

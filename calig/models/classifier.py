@@ -163,8 +163,8 @@ class Classifier:
         Parameters
         ----------
         mixed, gradient
-            What a block mixes, and the gradient of y with respect to it: values (B, heads or groups, T, d), whose product
-            with their gradient is the same by the chain rule, or attention probabilities (B, heads, T, T).
+            What a block mixes, and the gradient of y with respect to it: values (B, heads or groups, T, d), whose
+            product with their gradient is the same by the chain rule, or attention probabilities (B, heads, T, T).
         """
         wide = torch.promote_types(torch.float32, mixed.dtype)
         product = mixed.detach().to(wide) * gradient.to(wide)
