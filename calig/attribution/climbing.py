@@ -33,11 +33,13 @@ _PATIENCE = 3
 class Samples:
     """One document's path at one depth: g (T,), f, and context (T,) or (0,), at the ends and every node evaluated."""
 
-    def __init__(self, start: tuple[Float64, float, Float64], end: tuple[Float64, float, Float64]) -> None:
+    def __init__(
+        self, start: tuple[Float64, float], end: tuple[Float64, float], context: Float64 | None = None
+    ) -> None:
         self._rows: dict[float, int] = {0.0: 0, 1.0: 1}
         self.values = np.stack([start[0], end[0]])
         self.outputs = np.array([start[1], end[1]])
-        self.context = np.stack([start[2], end[2]])
+        self.context = np.empty((2, 0)) if context is None else context
 
     @property
     def evaluated(self) -> int:

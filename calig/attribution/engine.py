@@ -186,15 +186,15 @@ class Engine:
         start, delta = base.states[depth], clean.states[depth] - base.states[depth]
         ends = [contribution(end.gradients[depth], delta) for end in (base, clean)]
         at_base, at_input = (numbers(part) for part in ends)
+        given = None
         if self.passes.context and depth < self.classifier.depth:
-            given = [numbers(end.given[depth]) for end in (base, clean)]
-        else:
-            given = [np.empty((len(texts), 0))] * 2
+            given = np.stack([numbers(end.given[depth]) for end in (base, clean)], axis=1)
         lengths = [len(text) for text in texts]
         samples = [
             Samples(
-                (at_base[i, : lengths[i]], float(baselines[i]), given[0][i, : lengths[i]]),
-                (at_input[i, : lengths[i]], float(outputs[i]), given[1][i, : lengths[i]]),
+                (at_base[i, : lengths[i]], float(baselines[i])),
+                (at_input[i, : lengths[i]], float(outputs[i])),
+                None if given is None else given[i, :, : lengths[i]],
             )
             for i in finite
         ]

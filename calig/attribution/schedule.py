@@ -171,9 +171,13 @@ def _climb(
 ) -> tuple[list[Climbed], float]:
     """Let the pilot's documents climb again on their splines; also the nodes they took, on average."""
 
-    def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64]:
+    def evaluate(rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64, list[Float64]]:
         found = [replays[i].at(node) for i, node in rows]
-        return [values for values, _ in found], np.array([output for _, output in found])
+        return (
+            [values for values, _ in found],
+            np.array([output for _, output in found]),
+            [np.empty(0)] * len(rows),
+        )
 
     samples = [replay.samples() for replay in replays]
     climbed = climb(kind, start, factor, samples, evaluate, tolerance)

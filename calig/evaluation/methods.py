@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from calig.errors import InputError
 from calig.evaluation import own
@@ -37,8 +38,7 @@ def score(subject: Subject, cases: Sequence[Case], names: Sequence[str]) -> list
     found = own.explain(subject, cases, mine) if mine else [{} for _ in cases]
     for name in names:
         if name in PEERS:
-            peer = PEERS[name]
-            scored = subject.measured(cases, lambda some, peer=peer: peer.explain(subject, some))
+            scored = subject.measured(cases, partial(PEERS[name].explain, subject))
             for one, answer in zip(found, scored, strict=True):
                 one[name] = answer
     return found

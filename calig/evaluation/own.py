@@ -15,7 +15,7 @@ from calig.attribution.fusion import column, rollout, trace
 from calig.attribution.passes import numbers
 from calig.attribution.quadrature import Float64
 from calig.errors import DocumentError
-from calig.evaluation.read_out import read_out
+from calig.evaluation.attention_peers import read_out
 from calig.evaluation.subject import Case, Scored, Subject
 from calig.records import Attribution, Float
 

@@ -44,10 +44,11 @@ class Run:
         self.rounds: list[list[tuple[int, float]]] = []
         self.samples = [Samples(path(0.0), path(1.0)) for path in paths]
 
-    def evaluate(self, rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64]:
+    def evaluate(self, rows: list[tuple[int, float]]) -> tuple[list[Float64], Float64, list[Float64]]:
         self.rounds.append(rows)
         found = [self.paths[i](a) for i, a in rows]
-        return [values for values, _ in found], np.array([output for _, output in found])
+        nothing = [np.empty(0)] * len(rows)
+        return [values for values, _ in found], np.array([output for _, output in found]), nothing
 
     def climb(
         self, kind: Rule, tolerance: float, start: int = 12, factor: float = 1.5, fixed: bool = False
@@ -196,8 +197,8 @@ def test_judging_many_is_judging_each() -> None:
     meshes = [np.linspace(0, 1, n) for n in (5, 9, 9, 5, 7, 9)]
     for i, mesh in enumerate(meshes):
         new = run.samples[i].missing(mesh)
-        values, outputs = run.evaluate([(i, a) for a in new])
-        run.samples[i].add(new, np.stack(values), outputs)
+        values, outputs, nothing = run.evaluate([(i, a) for a in new])
+        run.samples[i].add(new, np.stack(values), outputs, np.stack(nothing))
     together = judge(Mesh(99), meshes, run.samples, 1.0)
     for i, mesh in enumerate(meshes):
         (alone,) = judge(Mesh(99), [mesh], [run.samples[i]], 1.0)

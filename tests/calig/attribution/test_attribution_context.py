@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from calig.attribution.explainer import Explainer
+from calig.models.classifier import Classifier
 from tests.calig import zoo
 
 FAMILIES = list(zoo.FAMILIES)
@@ -33,7 +34,7 @@ def context_of(explainer: Explainer, texts: list[str]) -> list[tuple[Float64, Fl
 @pytest.mark.parametrize("name", FAMILIES)
 def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
     texts = list(zoo.TEXTS)
-    found = context_of(zoo.explainer(name, steps=6), texts)
+    found = context_of(zoo.explainer(name, context="input", steps=6), texts)
     pretrained = zoo.load(name)
     model = pretrained.model.requires_grad_()
     model.set_attn_implementation("eager")
@@ -83,7 +84,7 @@ def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
     pretrained = zoo.load(name)
     text, step = "good film", 1e-4
-    ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, steps=6), [text])
+    ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, context="input", steps=6), [text])
     given = zoo.inputs(pretrained, [text])
     length = given["input_ids"].shape[1]
     own = pretrained.model(**given).logits[0]
@@ -106,9 +107,69 @@ def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
         assert norms[block] == pytest.approx(float(relevance.abs().sum()), rel=1e-5)
 
 
-def test_padding_and_the_attention_budget_do_not_change_it() -> None:
+@contextmanager
+def fed(classifier: Classifier, depth: int, state: Tensor) -> Iterator[None]:
+    """The block above `depth` is given another state, whatever the blocks below it, which run, have made."""
+    calls = iter(range(10**6))
+
+    def exchange(_module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if next(calls) != depth:
+            return args, kwargs
+        return ((state, *args[1:]), kwargs) if args else ((), {**kwargs, next(iter(kwargs)): state})
+
+    hooks = [
+        module.register_forward_pre_hook(exchange, with_kwargs=True)
+        for module in dict.fromkeys(classifier.blocks)
+    ]
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.usefixtures("in_double")
+@pytest.mark.parametrize(
+    "name", [name for name in FAMILIES if name != "deberta-v2"]
+)  # its convolution reads the embeddings again
+def test_along_the_path_it_is_the_mean_over_nodes_of_what_the_model_s_own_attentions_give(name: str) -> None:
+    """Three midpoints: Σ over queries of A ⊙ ∂y/∂A, at the states there, from `output_attentions`."""
+    text = zoo.TEXTS[0]
+    explainer = zoo.explainer(name, rule="midpoint", steps=3)
+    ((found, norms),) = context_of(explainer, [text])
+    engine = explainer.engine
+    batch = engine.encoder.batch(engine.encoder.encode([text]), engine.classifier.device)
+    with torch.no_grad():
+        clean = engine.classifier.run(batch)
+        base = engine.classifier.run(batch, engine.passes.baseline)
+    target = int(clean.logits.argmax())
+    model = engine.classifier.model
+    model.set_attn_implementation("eager")
+    for depth in range(engine.classifier.depth):
+        total = 0.0
+        for node in (1 / 6, 3 / 6, 5 / 6):
+            state = base.states[depth] + node * (clean.states[depth] - base.states[depth])
+            with fed(engine.classifier, depth, state.requires_grad_()):
+                out = model(**zoo.inputs(explainer.pretrained, [text]), output_attentions=True)
+            attention = out.attentions[depth]
+            (gradient,) = torch.autograd.grad(out.logits[0, target], attention)
+            total = total + (attention.detach() * gradient)[0].mean(dim=0).sum(dim=0) / 3
+        np.testing.assert_allclose(found[depth], total, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(norms, np.abs(found).sum(axis=1))
+
+
+def test_along_the_path_it_is_integrated_as_exactly_as_the_nodes_allow() -> None:
     texts = list(zoo.TEXTS)
-    explainer = zoo.explainer("roberta", steps=6)
+    usual = context_of(zoo.explainer("bert", tolerance=1e-3), texts)
+    finely = context_of(zoo.explainer("bert", rule="gauss-legendre", steps=64), texts)
+    for (found, _), (expected, _) in zip(usual, finely, strict=True):
+        for own, other in zip(found, expected, strict=True):
+            assert np.linalg.norm(own - other) <= 1e-2 * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize("where", ["path", "input"])
+@pytest.mark.parametrize("name", ["roberta", "mpnet"])
+def test_padding_and_the_attention_budget_do_not_change_it(name: str, where: str) -> None:
+    texts = list(zoo.TEXTS)
+    explainer = zoo.explainer(name, context=where, steps=6)
     together = context_of(explainer, texts)
     explainer.engine.passes.attention_budget = 1  # one text at a time
     one_by_one = context_of(explainer, texts)

@@ -248,7 +248,7 @@ def test_attention_gradients_are_finite_differences() -> None:
     """ctx is Σ over queries of A ⊙ ∂y/∂A: scaling a source's column of A by 1 + ε changes y by ε times its ctx."""
     pretrained = zoo.load("vit")
     picture = zoo.pictures(1)[0]
-    (a,) = zoo.explainer("vit", pretrained=pretrained, steps=6).explain([picture])
+    (a,) = zoo.explainer("vit", pretrained=pretrained, context="input", steps=6).explain([picture])
     model, pixels = pretrained.model, zoo.pixels([picture])
     model.set_attn_implementation("eager")
     own = modeling_vit.eager_attention_forward

@@ -29,9 +29,11 @@ def pilot(width: float, count: int = 24, hidden: float = 0.0) -> list[Samples]:
             risen = float(np.trapezoid(np.exp(-(((grid - centre) / width) ** 2)), grid))
             return np.array([steep + hidden * steep, 0.3 - hidden * steep]), risen + 0.3 * a
 
-        def evaluate(rows: list[tuple[int, float]], path: object = path) -> tuple[list[Float64], Float64]:
+        def evaluate(
+            rows: list[tuple[int, float]], path: object = path
+        ) -> tuple[list[Float64], Float64, list[Float64]]:
             values = [path(a) for _, a in rows]  # type: ignore[operator]
-            return [v for v, _ in values], np.array([f for _, f in values])
+            return [v for v, _ in values], np.array([f for _, f in values]), [np.empty(0)] * len(rows)
 
         samples = Samples(path(0.0), path(1.0))
         climb(MESH, 24, 1.5, [samples], evaluate, TOLERANCE / 10)
@@ -89,10 +91,11 @@ def test_under_what_is_learnt_no_pilot_document_is_accepted_that_should_not_be(n
             fine: Float64 = fine,
             values: Float64 = values,
             outputs: Float64 = outputs,
-        ) -> tuple[list[Float64], Float64]:
+        ) -> tuple[list[Float64], Float64, list[Float64]]:
             nodes = [a for _, a in rows]
             columns = [np.interp(nodes, fine, column) for column in values.T]
-            return list(np.stack(columns, axis=1)), np.interp(nodes, fine, outputs)
+            given = np.stack(columns, axis=1)
+            return list(given), np.interp(nodes, fine, outputs), [np.empty(0)] * len(rows)
 
         ends = Samples((values[0], float(outputs[0])), (values[-1], float(outputs[-1])))
         (found,) = climb(kind, learnt.starts[0], learnt.factors[0], [ends], evaluate, TOLERANCE)
