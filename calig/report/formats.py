@@ -27,6 +27,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return _minus(f"{value:,.{decimals}f}")
 
 
+def decimal(value: float | None) -> str:
+    """A quantity to three decimals, as in a column of them: 0.607; smaller ones to two digits: 4.2e−7."""
+    if not _known(value):
+        return MISSING
+    assert value is not None
+    return number(value, 2) if 0 < abs(value) < 0.0005 else _minus(f"{value:,.3f}")
+
+
 def plain(value: float | None) -> str:
     """A setting as it was given: 0.01, 0.5, 3."""
     return MISSING if not _known(value) else _minus(f"{value:g}")
