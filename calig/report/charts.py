@@ -28,7 +28,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: `style` names its CSS class, `points` are drawn as dots, `band` outlines its intervals, `key` ties it to a legend."""
+    """One line: `style` names its CSS class, `points` are drawn as dots.
+
+    `band` outlines its intervals, where they are shown; `key` ties it to a legend that lights it up.
+    """
 
     label: str
     style: str

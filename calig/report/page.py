@@ -34,7 +34,6 @@ def environment() -> Environment:
     made.filters.update(
         integer=formats.integer,
         number=formats.number,
-        decimal=formats.decimal,
         signed=formats.signed,
         plain=formats.plain,
         percent=formats.percent,
@@ -42,7 +41,7 @@ def environment() -> Environment:
         short=lambda text: clip(str(text), CELL_CHARACTERS),
         detail=lambda text: clip(str(text), DETAIL_CHARACTERS),
     )
-    made.globals["plural"] = formats.plural
+    made.globals.update(plural=formats.plural, alike=formats.alike, interval=formats.interval)
     return made
 
 

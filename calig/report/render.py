@@ -117,4 +117,3 @@ def _matrix(data: ReportData) -> list[tuple[str, list[tuple[str, int, float]]]]:
 def _counts(data: ReportData) -> Mapping[str, int]:
     kinds = [kind for document in data.documents for kind, _ in document.reasons]
     return {group.kind: kinds.count(group.kind) for group in GROUPS}
-
