@@ -1,4 +1,4 @@
-"""Geometry of an evaluation's charts: curves over the share removed, faithfulness against cost, rows of intervals."""
+"""Geometry of an evaluation's charts: curves over the share removed, and faithfulness against cost."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ from calig.report.charts import (
 )
 from calig.report.evaluation_data import EvaluationData, Method, Stat
 from calig.report.formats import alike, interval, number, percent
-from calig.report.measures import CURVES, KNOWN, RANDOM, SUBJECT, own
-from calig.report.standings import Column, leads
+from calig.report.measures import RANDOM, SUBJECT, own
+from calig.report.standings import Column
 
 SCATTER_WIDTH, SCATTER_HEIGHT, MARGIN = 700, 340, 56
 LETTER, LABEL_HEIGHT = 4.7, 10.0  # of a label's text, in SVG units
 PARTS = {SUBJECT: "all", "lig": "c0", "ig": "c1", RANDOM: "c5"}
 PEER = "c2"
+_TITLES = {
+    "comprehensiveness": "Comprehensiveness",
+    "sufficiency": "Sufficiency",
+    "curve_positive": "Most relevant removed first",
+    "curve_negative": "Least relevant removed first",
+    "randomisation": "Randomisation, stage by stage",
+}
 
 
 def styles(column: Column | None) -> dict[str, str]:
@@ -60,8 +67,7 @@ def curves(data: EvaluationData, metric: str, removal: str | None, drawn: Mappin
     lines = []
     for method in sorted(points, key=lambda method: (method in drawn, method == SUBJECT, method)):
         lines.append(_line(data.methods[method], points[method], shares[-1], span, drawn))
-    known = KNOWN.get(CURVES.get(metric, metric))
-    title = known.title if known else metric
+    title = _TITLES.get(metric, metric)
     return Chart(
         title=f"{title} · {removal}" if removal else title,
         note=_note(metric, data.evaluation.head),
@@ -112,8 +118,8 @@ def _note(metric: str, head: str) -> str:
     return {
         "comprehensiveness": f"fall of {quantity} without the top share; ↑ higher is better",
         "sufficiency": f"fall of {quantity} with the top share alone; ↓ lower is better",
-        "curve_positive": f"{quantity}, most relevant removed first; ↓ lower is better",
-        "curve_negative": f"{quantity}, least relevant removed first; ↑ higher is better",
+        "curve_positive": f"{quantity}; ↓ lower is better",
+        "curve_negative": f"{quantity}; ↑ higher is better",
         "randomisation": "Spearman ρ of |scores| with the original’s, by blocks randomised; ↓ lower is better",
     }.get(metric, "")
 
@@ -249,72 +255,3 @@ def _frontier(points: Sequence[tuple[float, float]], better: int) -> str:
             path += f"M{x:.1f} {y:.1f}" if not path else f"H{x:.1f}V{y:.1f}"
             best = better * y
     return path + (f"H{SCATTER_WIDTH - 14}" if path else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A row: a method's mean, or its difference from CA-LIG, with the places of its interval in per cent."""
-
-    stat: Stat
-    title: str
-    state: str
-    at: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Intervals:
-    """A column's rows, best first, on one scale from `start` to `end`; `zero` is where 0 is on it."""
-
-    column: Column
-    rows: tuple[Interval, ...]
-    start: float
-    end: float
-    zero: float | None
-
-
-def differences(column: Column, methods: Mapping[str, Method]) -> Intervals | None:
-    """Every other method's paired difference from CA-LIG, on a scale that zero is on, and a little beyond."""
-    found = [
-        (stat, (stat.difference, stat.difference_low, stat.difference_high))
-        for method, stat in column.stats.items()
-        if method != SUBJECT and stat.difference is not None
-    ]
-    if not found:
-        return None
-    known = [0.0, *(value for _, row in found for value in row if value is not None)]
-    room = 0.06 * (max(known) - min(known)) or 1.0
-    start, end = min(known) - room, max(known) + room
-    better = column.measure.better
-    rows = []
-    for stat, values in found:
-        at, low, high = (_within(value if value is not None else values[0], start, end) for value in values)
-        clear = stat.difference_low is not None and stat.difference_high is not None
-        worse = (
-            clear and max(better * (stat.difference_low or 0.0), better * (stat.difference_high or 0.0)) < 0
-        )
-        state = "better" if leads(stat, better) else "worse" if worse else "unclear"
-        rows.append(Interval(stat, methods[stat.method].title, state, at, low, high))
-    return Intervals(column, tuple(rows), start, end, _within(0.0, start, end))
-
-
-def means(column: Column, methods: Mapping[str, Method]) -> Intervals:
-    """Every method's mean, on a scale from zero, or from the lowest end where one is below."""
-    stats = list(column.stats.values())
-    ends = [end for stat in stats for end in (stat.mean, stat.low, stat.high) if end is not None]
-    start, end = min([0.0, *ends]), max([0.0, *ends])
-    end = end if end > start else start + 1.0
-    rows = []
-    for stat in stats:
-        at, low, high = (
-            _within(value if value is not None else stat.mean, start, end)
-            for value in (stat.mean, stat.low, stat.high)
-        )
-        state = "subject" if stat.method == SUBJECT else "control" if stat.method == RANDOM else "other"
-        rows.append(Interval(stat, methods[stat.method].title, state, at, low, high))
-    return Intervals(column, tuple(rows), start, end, _within(0.0, start, end) if start < 0 else None)
-
-
-def _within(value: float | None, start: float, end: float) -> float:
-    return min(100.0, max(0.0, 100 * ((value or 0.0) - start) / (end - start)))

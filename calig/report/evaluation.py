@@ -12,12 +12,12 @@ from markupsafe import Markup
 
 from calig.errors import InputError
 from calig.files import write_atomic
-from calig.report import comparison, standings
+from calig.report import comparison, intervals, standings
 from calig.report.charts import Chart
-from calig.report.comparison import Intervals
 from calig.report.evaluation_data import Evaluation, EvaluationData, Method, Stat, collect
 from calig.report.evaluation_payload import as_csv, payload
 from calig.report.formats import plain
+from calig.report.intervals import Intervals
 from calig.report.measures import CURVES, GROUPS, SUBJECT, Group
 from calig.report.page import as_yaml, environment, policy, resource
 from calig.report.payload import encode
@@ -204,7 +204,7 @@ def _versus(
     return [
         (drawn, said.get((column.measure.name, column.removal)))
         for column in columns
-        if column.main and (drawn := comparison.differences(column, methods))
+        if column.main and (drawn := intervals.differences(column, methods))
     ]
 
 
@@ -236,7 +236,7 @@ def _sections(data: EvaluationData, columns: Sequence[Column], drawn: Mapping[st
         if not own:
             continue
         chart = comparison.curves(data, "randomisation", None, drawn) if group == "sanity" else None
-        panels = [comparison.means(column, data.methods) for column in own]
+        panels = [intervals.means(column, data.methods) for column in own]
         found.append(Section(group, GROUPS[group], heading, lead, chart, panels))
     return found
 

@@ -177,13 +177,8 @@ _KNOWN = (
 KNOWN: dict[str, Measure] = {measure.name: measure for measure in _KNOWN}
 MAIN = ("comprehensiveness", "sufficiency", "auc_positive", "auc_negative", "token_f1")
 """The metrics that the verdict is about."""
-CURVES = {
-    "comprehensiveness": "comprehensiveness",
-    "sufficiency": "sufficiency",
-    "curve_positive": "auc_positive",
-    "curve_negative": "auc_negative",
-}
-"""Metrics drawn over the share removed, and the metric that sums each up."""
+CURVES = ("comprehensiveness", "sufficiency", "curve_positive", "curve_negative")
+"""Metrics that are drawn over the share removed."""
 
 
 def measure(name: str) -> Measure | None:
