@@ -5,6 +5,10 @@
 `prose`, `charts`, `maps` and `payload` say, draw and pack them; `terms` has what texts and images, classes and
 outputs are called; `render` puts all on the page: `template.html.j2` with `words.html.j2` or `regions.html.j2`,
 `report.css` with `images.css`, and `page.js`, `texts.js` or `images.js`, `explorer.js`.
+
+`evaluation.build` writes the page of an evaluation on the same base (`base.html.j2`, `page`): `evaluation_data` reads
+it, `measures` knows its metrics, `standings` finds the best and says the verdict, `comparison` and `intervals` draw,
+`evaluation_payload` packs the documents.
 """
 
 from calig.report.build import build

@@ -28,12 +28,17 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One class's line: `style` names its CSS class, `points` are drawn as dots."""
+    """One line: `style` names its CSS class, `points` are drawn as dots.
+
+    `band` outlines its intervals, where they are shown; `key` ties it to a legend that lights it up.
+    """
 
     label: str
     style: str
     path: str
     points: tuple[tuple[float, float], ...]
+    band: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +170,14 @@ def _lines(
         for row, depth in placed
         if depth is not None and (known := value(row)) is not None and math.isfinite(known)
     ]
-    steps = _nice(
+    steps = nice(
         min([low, *(known for *_, known in found)]), max([low + 1e-9, high, *(known for *_, known in found)])
     )
     first, last = steps[0], steps[-1]
     lines = []
     for label in dict.fromkeys(row.label for row, _ in placed):
         points = tuple(
-            (_x(depth, depths), _y(known, first, last)) for own, depth, known in found if own == label
+            (_x(depth, depths), height_of(known, first, last)) for own, depth, known in found if own == label
         )
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
         shown = f"all {called.document}s" if label == ALL_CLASSES else label
@@ -184,9 +189,9 @@ def _lines(
         note=note,
         summary=f"{title}, all {called.document}s: {write(whole[0])} at depth 0, {write(whole[-1])} at the last.",
         xs=_depth_ticks(depths),
-        ys=tuple(Tick(_y(step, first, last), _label(step, share)) for step in steps),
+        ys=tuple(Tick(height_of(step, first, last), tick_label(step, share)) for step in steps),
         lines=tuple(lines),
-        rule=None if rule is None else _y(rule, first, last),
+        rule=None if rule is None else height_of(rule, first, last),
     )
 
 
@@ -195,13 +200,13 @@ def settling(counts: Sequence[tuple[int | None, int]], depths: int, called: Term
     total = sum(count for _, count in counts) or 1
     places = [*range(depths - 1), None]
     found = dict(counts)
-    steps = _nice(0.0, max([0.1, *(count / total for _, count in counts)]))
+    steps = nice(0.0, max([0.1, *(count / total for _, count in counts)]))
     slot = (WIDTH - LEFT - RIGHT) / len(places)
     bars, ticks = [], []
     every = math.ceil(depths / 10)
     for index, depth in enumerate(places):
         share = found.get(depth, 0) / total
-        y = _y(share, 0.0, steps[-1])
+        y = height_of(share, 0.0, steps[-1])
         name = "never" if depth is None else f"depth {depth}"
         bars.append(
             (LEFT + slot * (index + 0.14), y, slot * 0.72, HEIGHT - BOTTOM - y, f"{name}: {percent(share)}")
@@ -214,7 +219,7 @@ def settling(counts: Sequence[tuple[int | None, int]], depths: int, called: Term
         note=f"share of {called.document}s, by the depth they settle at",
         summary=f"{called.document.capitalize()}s per settling depth: {spoken}.",
         xs=tuple(ticks),
-        ys=tuple(Tick(_y(step, 0.0, steps[-1]), _label(step, True)) for step in steps),
+        ys=tuple(Tick(height_of(step, 0.0, steps[-1]), tick_label(step, True)) for step in steps),
         bars=tuple(bars),
     )
 
@@ -246,7 +251,8 @@ def _x(depth: float, depths: int) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * (depth / max(1, depths - 1))
 
 
-def _y(value: float, low: float, high: float) -> float:
+def height_of(value: float, low: float, high: float) -> float:
+    """Where a value is on an axis from `low` to `high`, from the top."""
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low))
 
 
@@ -255,7 +261,7 @@ def _depth_ticks(depths: int) -> tuple[Tick, ...]:
     return tuple(Tick(_x(depth, depths), str(depth)) for depth in range(0, depths, every))
 
 
-def _nice(low: float, high: float, count: int = 4) -> list[float]:
+def nice(low: float, high: float, count: int = 4) -> list[float]:
     """About `count` round steps that cover low..high."""
     raw = max(high - low, 1e-9) / count
     power = 10.0 ** math.floor(math.log10(raw))
@@ -265,5 +271,6 @@ def _nice(low: float, high: float, count: int = 4) -> list[float]:
     return [index * step for index in range(first, max(last, first + 1) + 1)]
 
 
-def _label(value: float, share: bool) -> str:
+def tick_label(value: float, share: bool) -> str:
+    """A tick's value, as a percentage where it is a share."""
     return f"{value * 100:g} %" if share else f"{value:g}".replace("-", "−")

@@ -27,6 +27,27 @@ def number(value: float | None, digits: int = 3) -> str:
     return _minus(f"{value:,.{decimals}f}")
 
 
+def alike(*values: float | None, sign: bool = False) -> tuple[str, ...]:
+    """Quantities that belong together: three decimals each, or two significant digits if all are below 0.0005."""
+    small = all(abs(value) < 0.0005 for value in values if value is not None and math.isfinite(value))
+    return tuple(_alike(value, small, sign) for value in values)
+
+
+def _alike(value: float | None, small: bool, sign: bool) -> str:
+    if not _known(value):
+        return MISSING
+    assert value is not None
+    if small:
+        return signed(value, 2) if sign else number(value, 2)
+    rounded = round(value, 3) + 0.0  # which turns −0.0 into 0.0
+    return ("+" if sign and rounded > 0 else "") + _minus(f"{rounded:,.3f}")
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval: [0.012, 0.034]."""
+    return "[" + ", ".join(alike(low, high)) + "]"
+
+
 def plain(value: float | None) -> str:
     """A setting as it was given: 0.01, 0.5, 3."""
     return MISSING if not _known(value) else _minus(f"{value:g}")

@@ -185,5 +185,5 @@ const body = (() => {
     return null;
   }
 
-  return { prepare, build, walk, deeper: "PageUp", shallower: "PageDown" };
+  return { prepare, build, walk, frame, cells, deeper: "PageUp", shallower: "PageDown" };
 })();

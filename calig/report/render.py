@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any
 
-import yaml
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from calig.report import charts, formats, maps, prose
-from calig.report.heat import clip, visible
+from calig.report import charts, maps, prose
 from calig.report.model import ClassRow, ReportData, WordEffect
+from calig.report.page import as_yaml, environment, policy, resource
 from calig.report.payload import encode, payload
 from calig.report.sample import GROUPS, groups
 from calig.report.terms import terms
@@ -24,9 +17,6 @@ from calig.report.terms import terms
 CLASSES_SHOWN = 24
 CLASSES_OPEN = 3
 MATRIX_CLASSES = 15
-CELL_CHARACTERS = 60
-DETAIL_CHARACTERS = 300
-CONFIG_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +33,9 @@ class WordPanel:
 def render(data: ReportData) -> str:
     """The page, at most a few megabytes whatever the corpus."""
     of_images = data.run.modality == "image"
-    style = _resource("report.css") + (_resource("images.css") if of_images else "")
-    body = _resource("images.js" if of_images else "texts.js")
-    script = _resource("page.js") + body + _resource("explorer.js")
+    style = resource("report.css") + (resource("images.css") if of_images else "")
+    body = resource("images.js" if of_images else "texts.js")
+    script = resource("page.js") + body + resource("explorer.js")
     called = terms(data.run.head, data.run.modality)
     shown = _shown(data)
     median = prose.median_settling(data.settling, data.run.depths)
@@ -53,14 +43,14 @@ def render(data: ReportData) -> str:
     labels = [row.label for row in data.classes]
     confused = data.run.head in ("single_label", "binary")
     return (
-        _environment()
+        environment()
         .get_template("template.html.j2")
         .render(
             data=data,
             run=data.run,
             style=Markup(style),
             script=Markup(script),
-            policy=_policy(style, script, of_images),
+            policy=policy(style, script, of_images),
             payload=encode(payload(data)),
             state=state,
             state_text=state_text,
@@ -83,51 +73,9 @@ def render(data: ReportData) -> str:
             of_images=of_images,
             border_lift=prose.BORDER_LIFT,
             counts=_counts(data),
-            config=_yaml(data.run.config),
+            config=as_yaml(data.run.config),
             queries=prose.queries(data.run),
         )
-    )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_resource),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    environment.filters.update(
-        integer=formats.integer,
-        number=formats.number,
-        signed=formats.signed,
-        plain=formats.plain,
-        percent=formats.percent,
-        duration=formats.duration,
-        short=lambda text: clip(str(text), CELL_CHARACTERS),
-        detail=lambda text: clip(str(text), DETAIL_CHARACTERS),
-    )
-    environment.globals["plural"] = formats.plural
-    return environment
-
-
-@cache
-def _resource(name: str) -> str:
-    return resources.files("calig.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _printable(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _policy(style: str, script: str, of_images: bool) -> str:
-    def digest(text: str) -> str:
-        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest(script)}'; style-src 'sha256-{digest(style)}'; "
-        f"{'img-src data:; ' if of_images else ''}base-uri 'none'; form-action 'none'"
     )
 
 
@@ -169,8 +117,3 @@ def _matrix(data: ReportData) -> list[tuple[str, list[tuple[str, int, float]]]]:
 def _counts(data: ReportData) -> Mapping[str, int]:
     kinds = [kind for document in data.documents for kind, _ in document.reasons]
     return {group.kind: kinds.count(group.kind) for group in GROUPS}
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
-    return clip(text, CONFIG_CHARACTERS)

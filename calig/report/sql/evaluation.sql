@@ -1,0 +1,2 @@
+-- The evaluation's row.
+SELECT * FROM evaluations WHERE evaluation_id = $evaluation;
