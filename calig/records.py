@@ -88,9 +88,9 @@ class Attribution:
     layer_ig
         (L+1, T) layer-wise integrated gradients, summed over the hidden dimension, depth 0 first.
     context
-        (L, T) class-specific attention gradient each token gives as a source, block 1 first.
+        (L, T) class-specific attention gradient each token gives as a source, block 1 first: the mean over heads.
     context_norm
-        (L,) L1 norm of the attention-gradient map Ā of each block, the scale of `context` in the fusion.
+        (L,) scale of `context` in the `column` fusion: its L1 norm or, taken at the input alone, that of the map Ā.
     relevance
         (L, T) fused relevance per block.
     scores
@@ -117,6 +117,8 @@ class Attribution:
         Whether the text was longer than the model takes.
     head
         What the logits are.
+    heads
+        Attention heads of a block: `context` times these is in logits.
     patches
         (T, 2) row and column of each patch in the image, −1 for special tokens; None for texts.
     grid
@@ -149,6 +151,7 @@ class Attribution:
     seconds: float
     truncated: bool
     head: Head = "single_label"
+    heads: int = 1
     patches: Int | None = None
     grid: tuple[int, int] | None = None
     thumbnail: bytes | None = None

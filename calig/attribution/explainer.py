@@ -16,7 +16,7 @@ from torch import Tensor
 
 from calig.attribution.baselines import baseline_of
 from calig.attribution.engine import DepthResult, Engine, TextResult
-from calig.attribution.fusion import column
+from calig.attribution.fusion import agreement, column
 from calig.attribution.heads import Target, choose, class_index, fit
 from calig.attribution.method import ENGINE_VERSION, Method
 from calig.attribution.passes import give_back_memory
@@ -84,7 +84,7 @@ class Explainer:
         output: str = "logit",
         context: str = "path",
         tolerance: float = 1e-2,
-        fusion: str = "column",
+        fusion: str = "agreement",
         weight: float = 0.5,
         max_nodes: int = 486,
         max_length: int | None = None,
@@ -276,7 +276,11 @@ class Explainer:
         layer_ig = np.stack([depth.ig for depth in result.depths]).astype(np.float32)
         context = result.context.astype(np.float32)
         norm = result.context_norm.astype(np.float32)
-        relevance = column(layer_ig, context, norm, self.method.weight)
+        heads = self.engine.classifier.heads
+        if self.method.fusion == "column":
+            relevance = column(layer_ig, context, norm, self.method.weight)
+        else:
+            relevance = agreement(layer_ig, context, heads, encoded.is_special, self.method.weight)
         return Attribution(
             key=document.key,
             tokens=encoded.tokens,
@@ -302,6 +306,7 @@ class Explainer:
             seconds=seconds,
             truncated=encoded.truncated,
             head=self.head,
+            heads=heads,
             patches=encoded.patches,
             grid=encoded.grid,
             thumbnail=encoded.thumbnail(),

@@ -13,7 +13,7 @@ ENGINE_VERSION = 3
 
 OUTPUTS = ("logit", "margin")
 CONTEXTS = ("path", "input")
-FUSIONS = ("column",)
+FUSIONS = ("agreement", "column")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Method:
     steps
         Exactly so many nodes of the rule, whatever the error, which is still estimated; None: as many as it takes.
     fusion, weight
-        How depths and context are fused into scores, and λ, the weight of context. They change no stored number.
+        How depths and context are fused into scores (`agreement` or `column`, see `calig.attribution.fusion`), and λ,
+        the weight of context. They change no stored number.
 
     Raises
     ------
@@ -64,7 +65,7 @@ class Method:
     image_size: int | None = None
     rule: str = "auto"
     steps: int | None = None
-    fusion: str = "column"
+    fusion: str = "agreement"
     weight: float = 0.5
 
     def __post_init__(self) -> None:

@@ -177,10 +177,18 @@ class MethodConfig(_Section):
         title="Image size",
         description="Height and width of images in pixels; empty: what the image processor makes.",
     )
-    fusion: Literal["column"] = Field(
-        default="column",
+    context: Literal["path", "input"] = Field(
+        default="path",
+        title="Attention gradients",
+        description="Where they are taken: along the path, at the nodes of the integral, or at the input alone.",
+    )
+    fusion: Literal["agreement", "column"] = Field(
+        default="agreement",
         title="Fusion",
-        description="How the depths and the attention gradients make one score.",
+        description=(
+            "How the depths and the attention gradients make one score: in logits, depths weighted by their agreement "
+            "with depth 0; or column, each of norm 1."
+        ),
     )
     weight: Number = Field(
         default=0.5,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from calig.attribution.fusion import column, rollout, trace
+from calig.attribution.fusion import agreement, column, rollout, trace
 from calig.attribution.passes import numbers
 from calig.attribution.quadrature import Float64
 from calig.errors import DocumentError
@@ -21,9 +21,11 @@ from calig.records import Attribution, Float
 
 TITLES = {
     "ca-lig": "CA-LIG",
+    "ca-lig-0": "CA-LIG without context (λ = 0)",
+    "ca-lig-column": "CA-LIG, column fusion, gradients at the input",
     "ca-lig-rollout": "CA-LIG, rollout fusion",
     "ca-lig-trace": "CA-LIG, trace fusion",
-    "lig": "LIG averaged over depths (λ = 0)",
+    "lig": "LIG averaged over depths",
     "ig": "Integrated gradients (depth 0)",
 }
 ENDS = 4
@@ -54,7 +56,7 @@ def explain(subject: Subject, cases: Sequence[Case], names: Sequence[str]) -> li
         return [item.scores.astype(np.float64) for item in found]
 
     whole = subject.measured(cases, run)
-    mapped = {"ca-lig-rollout", "ca-lig-trace"} & set(names)
+    mapped = {"ca-lig-column", "ca-lig-rollout", "ca-lig-trace"} & set(names)
     maps = attention_maps(subject, cases) if mapped else [None] * len(cases)
     return [
         {name: _scored(name, item, own, total, subject.explainer.method.weight) for name in names}
@@ -85,6 +87,10 @@ def _scored(
     depth = len(item.context)
     scores: Mapping[str, Callable[[], Float]] = {
         "ca-lig": lambda: item.scores,
+        "ca-lig-0": lambda: agreement(item.layer_ig, item.context, item.heads, item.is_special, 0.0).sum(
+            axis=0
+        ),
+        "ca-lig-column": lambda: _column_at_input(item, *_given(maps)),
         "ca-lig-rollout": lambda: rollout(item.layer_ig, *_given(maps), weight),
         "ca-lig-trace": lambda: trace(item.layer_ig, _given(maps)[0], weight),
         "lig": lambda: column(item.layer_ig, item.context, item.context_norm, 0.0).sum(axis=0),
@@ -95,6 +101,13 @@ def _scored(
     entered = 2 * item.nodes * (depth - np.arange(depth + 1)) / depth
     share = (entered[level] + ENDS) / (entered.sum() + ENDS)
     return Scored(item.layer_ig[level].astype(np.float64), total.passes * share, total.seconds * share)
+
+
+def _column_at_input(item: Attribution, maps: Float, _read_out: Float) -> Float:
+    """The fusion as reconstructed from the paper: λ = 0.5, each term of norm 1, attention gradients at the input."""
+    norms: Float = np.abs(maps).sum(axis=(1, 2))
+    found: Float = column(item.layer_ig, maps.sum(axis=1), norms, 0.5).sum(axis=0)
+    return found
 
 
 def _given(maps: tuple[Float, Float] | None) -> tuple[Float, Float]:

@@ -87,7 +87,8 @@ def gives_by_value(classifier: Classifier) -> bool:
         weights = torch.linspace(1, 2, clean.logits.shape[1], device=classifier.device)
         output = (clean.logits.float() * weights).sum()
         gradients = torch.autograd.grad(output, clean.probabilities)
-        expected = [classifier.given(a, g) for a, g in zip(clean.probabilities, gradients, strict=True)]
+        pairs = zip(clean.probabilities, gradients, strict=True)
+        expected = [classifier.given(a, g).to(a.dtype) for a, g in pairs]
         for by_value in (True, False):
             classifier.by_value = by_value
             with suppress(AttributeError, IndexError, RuntimeError, TypeError, ValueError):
@@ -107,7 +108,7 @@ def _given(classifier: Classifier, depth: int, state: Tensor, batch: Batch, weig
     """What tokens give in the first block that runs, of the model entered at a depth."""
     logits, mixed = classifier.run_from_mixed(depth, state.detach().requires_grad_(), batch)
     (gradient,) = torch.autograd.grad((logits.float() * weights).sum(), mixed)
-    return classifier.given(mixed, gradient)
+    return classifier.given(mixed, gradient).to(state.dtype)
 
 
 def _attention(

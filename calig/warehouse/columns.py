@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from calig.attribution.fusion import depth_weights
 from calig.records import Attribution, Failure, Modality
 
 TOKEN_COLUMNS = pa.schema(
@@ -50,6 +51,8 @@ DOCUMENT_COLUMNS = pa.schema(
         ("nodes", pa.list_(pa.int32())),
         ("ig_norm", pa.list_(pa.float32())),
         ("context_norm", pa.list_(pa.float32())),
+        ("depth_weight", pa.list_(pa.float32())),
+        ("heads", pa.int32()),
         ("block_passes", pa.int64()),
         ("tokens", pa.int32()),
         ("truncated", pa.bool_()),
@@ -143,6 +146,8 @@ def _document_row(item: Attribution | Failure) -> dict[str, object]:
         "nodes": item.nodes.tolist(),
         "ig_norm": np.abs(item.layer_ig).sum(axis=1, dtype=np.float64).tolist(),
         "context_norm": item.context_norm.tolist(),
+        "depth_weight": depth_weights(item.layer_ig, item.is_special).tolist(),
+        "heads": item.heads,
         "block_passes": item.block_passes,
         "tokens": len(item.tokens),
         "truncated": bool(item.truncated),

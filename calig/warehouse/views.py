@@ -170,18 +170,15 @@ def _fill(view: str, **values: object) -> str:
 
 
 def _tokens(run: RunFiles) -> str:
-    depths, weight = run.manifest.depths, run.manifest.weight
+    depths = run.manifest.depths
     ig, ctx = ig_columns(depths), context_columns(depths)
     schema = token_schema(depths, run.manifest.modality)
     either = [*TOKEN_COLUMNS, *(field for field in IMAGE_TOKEN_COLUMNS if field not in TOKEN_COLUMNS)]
     own = [f"t.{field.name}" if field.name in schema.names else _null(field) for field in either[3:]]
     scales, terms = [], []
     for block in range(1, depths):  # the block reads depth block - 1; lists count from 1
-        for column, norm, share in (
-            (ig[block - 1], f"ig_norm[{block}]", 1 - weight),
-            (ctx[block - 1], f"context_norm[{block}]", weight),
-        ):
-            scales.append(f"coalesce({share!r}::DOUBLE / nullif({norm}, 0), 0) AS scale_{column}")
+        for column, scale in zip((ig[block - 1], ctx[block - 1]), _scales(run, block), strict=True):
+            scales.append(f"{scale} AS scale_{column}")
             terms.append(f"t.{column} * a.scale_{column}")
     sums = " + ".join(f"t.{column}::DOUBLE" for column in ig[:-1])
     return _fill(
@@ -195,6 +192,22 @@ def _tokens(run: RunFiles) -> str:
         tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
         run_documents=_scan([run.documents]),
+    )
+
+
+def _scales(run: RunFiles, block: int) -> tuple[str, str]:
+    """What a block's LIG and context are multiplied by in the score, as `calig.attribution.fusion` has it."""
+    shares = 1 - run.manifest.weight, run.manifest.weight
+    if run.manifest.method["fusion"] == "column":
+        norms = f"ig_norm[{block}]", f"context_norm[{block}]"
+        ig, ctx = (
+            f"coalesce({share!r}::DOUBLE / nullif({norm}, 0), 0)"
+            for share, norm in zip(shares, norms, strict=True)
+        )
+        return ig, ctx
+    return (
+        f"{shares[0]!r}::DOUBLE * depth_weight[{block}]",
+        f"{shares[1]!r}::DOUBLE * depth_weight[{block}] * heads",
     )
 
 

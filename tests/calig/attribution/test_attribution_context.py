@@ -84,7 +84,9 @@ def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
     pretrained = zoo.load(name)
     text, step = "good film", 1e-4
-    ((context, norms),) = context_of(zoo.explainer(name, pretrained=pretrained, context="input", steps=6), [text])
+    ((context, norms),) = context_of(
+        zoo.explainer(name, pretrained=pretrained, context="input", steps=6), [text]
+    )
     given = zoo.inputs(pretrained, [text])
     length = given["input_ids"].shape[1]
     own = pretrained.model(**given).logits[0]
