@@ -131,7 +131,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def audit_dict(model: Path, corpus: Path, warehouse: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+def audit_dict(model: Path, corpus: Path, warehouse: Path, /, **sections: dict[str, Any]) -> dict[str, Any]:
     """Lay out an audit as plain JSON; `sections` are merged into method, runtime, corpus and so on."""
     data: dict[str, Any] = {
         "name": "tiny",
@@ -145,7 +145,7 @@ def audit_dict(model: Path, corpus: Path, warehouse: Path, **sections: dict[str,
     return data
 
 
-def audit_config(model: Path, corpus: Path, warehouse: Path, **sections: dict[str, Any]) -> AuditConfig:
+def audit_config(model: Path, corpus: Path, warehouse: Path, /, **sections: dict[str, Any]) -> AuditConfig:
     """Validate what `audit_dict` lays out."""
     return parse_config(audit_dict(model, corpus, warehouse, **sections))
 
