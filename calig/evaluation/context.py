@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,9 @@ def pairs(kind: str) -> list[Pair]:
     if kind == "sentiment":
         return [Pair(f"The film was {word}.", f"The film was not {word}.", word) for word in ("good", "bad")]
     if not Path(kind).is_file():
-        raise InputError(f"evaluation.pairs: no file {kind}")
-    return [
-        Pair(text, contrast, word)
-        for text, contrast, word in (line.split("\t") for line in Path(kind).read_text().splitlines())
-    ]
+        raise InputError(f"corpus.path: no file {kind}")
+    with Path(kind).open(newline="") as stream:
+        return [Pair(row["text"], row["contrast"], row["word"]) for row in csv.DictReader(stream)]
 
 
 def context(

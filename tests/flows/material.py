@@ -152,7 +152,12 @@ def audit_config(model: Path, corpus: Path, warehouse: Path, /, **sections: dict
 
 def shard_times(warehouse: Path) -> dict[str, int]:
     """Time of writing (ns) of every shard manifest, by its path in the warehouse."""
-    found = sorted(warehouse.glob("attributions/*/manifest-*.json"))
+    found = sorted(
+        [
+            *warehouse.glob("attributions/*/manifest-*.json"),
+            *warehouse.glob("evaluations/*/manifest-*.json"),
+        ]
+    )
     return {str(path.relative_to(warehouse)): path.stat().st_mtime_ns for path in found}
 
 
