@@ -50,9 +50,9 @@ def evaluate(config: AuditConfig) -> EvaluationResult:
         model, corpus = ingest(config, refresh=True)
         evaluation = _measure(config, model, corpus, timings)
     retries = config.runtime.retries
-    page: Path = tasks.write_report.with_options(retries=retries)(evaluation)
+    page: Path = tasks.write_evaluation_report.with_options(retries=retries)(evaluation)
     tasks.publish_evaluation.with_options(retries=retries)(evaluation, page)
-    tasks.check_gates(evaluation)
+    tasks.check_evaluation_gates(evaluation)
     return EvaluationResult(evaluation.evaluation_id, page)
 
 

@@ -49,13 +49,13 @@ def close_evaluation(evaluation: Evaluation, timings: dict[str, float]) -> None:
     cache_policy=NO_CACHE,
     **RETRIES,
 )
-def write_report(evaluation: Evaluation) -> Path:
+def write_evaluation_report(evaluation: Evaluation) -> Path:
     """Write the evaluation's report and return where it is."""
     return stages.write_report(evaluation)
 
 
 @task(name="check-evaluation-gates", cache_policy=NO_CACHE)
-def check_gates(evaluation: Evaluation) -> None:
+def check_evaluation_gates(evaluation: Evaluation) -> None:
     """Fail when a gate does not hold."""
     stages.check_gates(evaluation)
 
