@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from calig.warehouse.bootstrap import mean_intervals
+from calig.bootstrap import mean_intervals
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.database import new_database

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from calig.warehouse.bootstrap import Doubles, mean_intervals
+from calig.bootstrap import Doubles, mean_intervals
 
 LOWER_IS_BETTER = frozenset(
     (

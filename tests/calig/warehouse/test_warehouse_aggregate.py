@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from calig.bootstrap import LARGE, mean_intervals
 from calig.errors import InputError
 from calig.files import sha256_file, write_json
 from calig.warehouse.aggregate import Rebuilt, aggregate, rebuild
-from calig.warehouse.bootstrap import LARGE, mean_intervals
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
@@ -102,7 +102,7 @@ def test_an_interval_depends_on_its_own_sample_only() -> None:
 
 
 def test_intervals_of_large_samples_are_those_of_the_normal_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calig.warehouse.bootstrap.CHUNK", 50_000)  # so that the resamples come in pieces
+    monkeypatch.setattr("calig.bootstrap.CHUNK", 50_000)  # so that the resamples come in pieces
     samples = np.random.default_rng(1).exponential(size=(60, LARGE - 1))
     errors = samples.std(axis=1, keepdims=True) / (LARGE - 1) ** 0.5
     ends = (mean_intervals(samples) - samples.mean(axis=1, keepdims=True)) / errors

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from calig.bootstrap import mean_intervals
 from calig.files import write_json
 from calig.records import Attribution, Failure
 from calig.warehouse.aggregate import aggregate, rebuild
-from calig.warehouse.bootstrap import mean_intervals
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
