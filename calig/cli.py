@@ -111,6 +111,42 @@ def audit(
 
 
 @app.command()
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="The YAML, the same as an audit's.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
+    ] = None,
+    warehouse: Annotated[
+        str | None, typer.Option(help="The warehouse's folder, instead of the YAML's.")
+    ] = None,
+) -> None:
+    """Measure CA-LIG and its peers, for faithfulness, plausibility and sanity, on the same documents."""
+    from calig.config import load_config
+
+    loaded = load_config(config, overrides or (), warehouse)
+    start = time.perf_counter()
+    _quiet()
+    from calig.evaluating import stages
+    from calig.standings import print_standings
+    from calig.warehouse.layout import Warehouse
+
+    stages.precheck(loaded)
+    opened = Warehouse.open(loaded.warehouse)
+    err.print("starting Prefect …")
+    from flows.evaluate import evaluate_from_terminal as run
+
+    _log_to(opened.root / "calig.log")
+    result = run(loaded)
+    print_standings(opened, result.evaluation_id, time.perf_counter() - start, out)
+    out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
+    out.print(
+        f"ask:    calig query @methods --warehouse {loaded.warehouse}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+@app.command()
 def explain(
     model: Annotated[str, typer.Option(help="Model folder or hub id.")],
     text: Annotated[str | None, typer.Option(help="The text, for a model of texts.")] = None,
@@ -257,7 +293,8 @@ def rebuild(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
     from calig.warehouse.layout import Warehouse
 
     rebuilt = rebuild_tables(Warehouse.open(warehouse, create=False))
-    out.print(f"rebuilt the tables of {len(rebuilt)} runs")
+    evaluations = f" and {len(rebuilt.evaluations)} evaluations" if rebuilt.evaluations else ""
+    out.print(f"rebuilt the tables of {len(rebuilt.runs)} runs{evaluations}")
 
 
 @app.command()

@@ -9,13 +9,17 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
 from calig.errors import InputError
+
+if TYPE_CHECKING:
+    from calig.warehouse.layout import Warehouse
 
 _LOW_DISK = 2 * 2**30
 
@@ -98,11 +102,9 @@ def _disk(warehouse: Path) -> Finding:
 
 
 def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
-    from calig.warehouse.aggregate import rebuild
+    from calig.warehouse.evaluations import list_evaluations
     from calig.warehouse.layout import Warehouse
-    from calig.warehouse.query import query
     from calig.warehouse.runs import list_runs
-    from calig.warehouse.shards import completed, sweep
 
     try:
         warehouse = Warehouse.open(path, create=False)
@@ -116,21 +118,50 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
         text += f"; unfinished: {', '.join(unfinished[-3:])} (run the audit again: it goes on from there)"
     yield Finding("warehouse", None if unfinished else True, text)
     for folder in sorted(warehouse.attributions("").glob("*")):
-        shards = completed(folder, check=fix)
-        swept = sweep(folder) if fix else []
-        text = f"{len(shards)} shards" + (f", {len(swept)} leftover files deleted" if swept else "")
-        yield Finding(f"attributions {folder.name[:8]}", True, text)
-    complete = {run.run_id for run in runs if run.status == "complete"}
-    if not complete:
-        return
+        yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
+    evaluations = list_evaluations(warehouse)
+    for evaluation in evaluations:
+        status = "" if evaluation.status == "complete" else f"{evaluation.status}, evaluate again to go on; "
+        text = status + _shards(warehouse.evaluation(evaluation.evaluation_id), fix)
+        yield Finding(f"evaluation {evaluation.evaluation_id}", None if status else True, text)
+    complete = [run.run_id for run in runs if run.status == "complete"]
+    evaluated = [one.evaluation_id for one in evaluations if one.status == "complete"]
+    if complete or evaluated:
+        yield _tables(warehouse, complete, evaluated, fix)
+
+
+def _shards(folder: Path, fix: bool) -> str:
+    """Count a folder's shards; with `fix`, check their hashes and delete what killed writers left."""
+    from calig.warehouse.shards import completed, sweep
+
+    shards = completed(folder, check=fix)
+    swept = sweep(folder) if fix else []
+    return f"{len(shards)} shards" + (f", {len(swept)} leftover files deleted" if swept else "")
+
+
+def _tables(warehouse: Warehouse, runs: Sequence[str], evaluations: Sequence[str], fix: bool) -> Finding:
+    """Look whether the tables have all that is complete; with `fix`, build them again where they have not."""
+    from calig.warehouse.aggregate import rebuild
+    from calig.warehouse.query import query
+
+    problems = []
     try:
-        lacking = complete - {row[0] for row in query(warehouse, "SELECT run_id FROM runs").rows}
-        problem = f"{len(lacking)} complete runs are not in {warehouse.database}" if lacking else ""
+        for what, column, ids in (
+            ("runs", "run_id", runs),
+            ("evaluations", "evaluation_id", evaluations),
+        ):
+            lacking = set(ids) - {row[0] for row in query(warehouse, f"SELECT {column} FROM {what}").rows}
+            if lacking:
+                problems.append(f"{len(lacking)} complete {what} are not in {warehouse.database}")
     except InputError as error:
-        problem = str(error)
+        problems.append(str(error))
+    problem = ", ".join(problems)
     if not problem:
-        yield Finding("tables", True, str(warehouse.database))
-    elif fix:
-        yield Finding("tables", True, f"rebuilt for {len(rebuild(warehouse))} runs")
-    else:
-        yield Finding("tables", False, f"{problem}: run `calig rebuild` or `calig doctor --fix`")
+        return Finding("tables", True, str(warehouse.database))
+    if not fix:
+        return Finding("tables", False, f"{problem}: run `calig rebuild` or `calig doctor --fix`")
+    rebuilt = rebuild(warehouse)
+    text = f"rebuilt for {len(rebuilt.runs)} runs"
+    if rebuilt.evaluations:
+        text += f" and {len(rebuilt.evaluations)} evaluations"
+    return Finding("tables", True, text)

@@ -158,15 +158,19 @@ class Attribution:
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
-        """(C,) softmax of the logits; multi-label: the sigmoid of each; None for a regression."""
-        logits = self.logits.astype(np.float64)
-        if self.head == "regression":
-            return None
-        if self.head == "multi_label":
-            small = np.exp(-np.abs(logits))  # never overflows
-            return np.asarray(np.where(logits >= 0, 1.0, small) / (1 + small))
-        powers = np.exp(logits - logits.max())
-        return np.asarray(powers / powers.sum())
+        """(C,) probabilities of the logits, as in `probabilities`."""
+        return probabilities(self.logits.astype(np.float64), self.head)
+
+
+def probabilities(logits: npt.NDArray[np.float64], head: Head) -> npt.NDArray[np.float64] | None:
+    """(C,) softmax of the logits (C,); multi-label: the sigmoid of each; None for a regression."""
+    if head == "regression":
+        return None
+    if head == "multi_label":
+        small = np.exp(-np.abs(logits))  # never overflows
+        return np.asarray(np.where(logits >= 0, 1.0, small) / (1 + small))
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
 
 
 @dataclass(frozen=True, slots=True)

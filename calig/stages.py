@@ -10,11 +10,7 @@ Prefect's tasks call these; nothing here knows of Prefect.
 from __future__ import annotations
 
 import heapq
-import importlib.metadata
 import json
-import logging
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -31,20 +27,27 @@ import pyarrow.parquet as pq
 from calig import corpus as corpora
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
+from calig.corpus.reading import content_columns, document_of, read_rows
 from calig.errors import GateError, InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
-from calig.records import Document, Head, Modality
+from calig.records import Document
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.shards import ShardManifest, held, write_shard
+from calig.workers import (
+    ModelCard,
+    head_of,
+    load_explainer,
+    method_of,
+    pretrained_of,
+    read_schedule,
+    schedule_path,
+    versions,
+    workers_explainer,
+)
 
 if TYPE_CHECKING:
-    from calig.attribution.explainer import Explainer
-    from calig.attribution.method import Method
     from calig.attribution.schedule import Schedule
-    from calig.models.loading import Pretrained
-
-log = logging.getLogger(__name__)
 
 SHARD_SECONDS = 60.0
 """Work that one shard holds when its size is left to the pilot."""
@@ -52,26 +55,7 @@ SHARD_SECONDS = 60.0
 LOCK_SECONDS = 600.0
 """How long an audit waits for another one to finish writing the tables."""
 
-_VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
 _CONTENT = ("text", "text_pair", "image", "image_bytes")
-_worker = threading.local()
-
-
-class ModelChangedError(InputError):
-    """The model loaded is not the one that was fingerprinted."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads."""
-
-    id: str
-    revision: str | None
-    hash: str
-    classes: tuple[str, ...]
-    depth: int
-    head: Head = "single_label"
-    modality: Modality = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +95,10 @@ def precheck(config: AuditConfig) -> None:
 
     Warehouse.open(config.warehouse)
     model = read_config(config.model.id, config.model.revision)
-    head = find_head(model, _head(config))
+    head = find_head(model, head_of(config))
     modality = modality_of(model)
     fit(method_of(config), head, class_names(model, head), modality)
     corpora.fingerprint(config.corpus, modality)
-
-
-def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
-    """The engine's method as the configuration states it; as computed for a model's head, where one is given."""
-    from calig.attribution.heads import fit
-    from calig.attribution.method import Method
-
-    method = Method(**config.method.model_dump())
-    return method if model is None else fit(method, model.head, model.classes, model.modality)
 
 
 def model_stamp(config: AuditConfig) -> str:
@@ -149,7 +124,7 @@ def describe_model(config: AuditConfig) -> ModelCard:
     from calig.attribution.explainer import Explainer
     from calig.models.loading import fingerprint
 
-    pretrained = _pretrained(config, config.model.revision)
+    pretrained = pretrained_of(config, config.model.revision)
     fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
     depth = Explainer(pretrained, method_of(config)).depth
     revision = pretrained.revision or config.model.revision
@@ -180,26 +155,20 @@ def learn_schedule(
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """The step schedule's file: the one there, or learnt now on the documents with the smallest content hash."""
-    from calig.attribution.explainer import schedule_key
-    from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
+    from calig.attribution.schedule import PILOT_DOCUMENTS
 
     warehouse = Warehouse.open(config.warehouse)
-    path = warehouse.schedules / f"{schedule_key(model.hash, method_of(config, model))}.json"
-    try:
-        Schedule.from_json(path.read_text())
+    path = schedule_path(config, model)
+    if read_schedule(path) is not None:
         return path
-    except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, TypeError):
-        log.warning("schedule %s is damaged: learning it again", path.name)
-    rows = _rows(corpus, warehouse, None, ["doc_id", "doc_key"])
+    rows = read_rows(corpus, warehouse.root, ["doc_id", "doc_key"])
     smallest = dict(
         heapq.nsmallest(
             PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
         )
     )
-    documents = _documents(config, model, corpus, sorted(smallest.values()))
-    schedule = _explainer(config, model).pilot(documents, progress)
+    documents = read_documents(config, model, corpus, sorted(smallest.values()))
+    schedule = load_explainer(config, model).pilot(documents, progress)
     write_atomic(path, schedule.to_json().encode())
     return path
 
@@ -231,7 +200,7 @@ def missing_shards(run: Run) -> list[list[int]]:
 
     A document that the corpus holds twice is attributed once.
     """
-    rows = _rows(run.corpus, run.warehouse, None, ["doc_id", "doc_key"])
+    rows = read_rows(run.corpus, run.warehouse.root, ["doc_id", "doc_key"])
     seen = held(run.folder)
     missing = []
     for doc_id, key in zip(rows["doc_id"].to_pylist(), rows["doc_key"].to_pylist(), strict=True):
@@ -247,8 +216,8 @@ def attribute_shard(
 ) -> ShardManifest:
     """Explain some of the corpus's documents and write them as one shard, its manifest last."""
     start = time.perf_counter()
-    documents = _documents(run.config, run.model, run.corpus, doc_ids)
-    items = _workers_explainer(run).attribute(documents, progress=progress)
+    documents = read_documents(run.config, run.model, run.corpus, doc_ids)
+    items = workers_explainer(run.config, run.model, _schedule(run)).attribute(documents, progress=progress)
     return write_shard(run.folder, items, time.perf_counter() - start, run.model.modality)
 
 
@@ -257,7 +226,7 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
     from calig.warehouse.aggregate import aggregate
     from calig.warehouse.compact import compact
 
-    keys = _rows(run.corpus, run.warehouse, None, ["doc_key"])["doc_key"]
+    keys = read_rows(run.corpus, run.warehouse.root, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
     _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings)
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
@@ -305,52 +274,6 @@ def check_gates(run: Run) -> None:
         )
 
 
-def _pretrained(config: AuditConfig, revision: str | None) -> Pretrained:
-    """Load the model as configured, and give torch the threads that fall to one worker."""
-    import torch
-
-    from calig.models.loading import load_pretrained
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
-    return load_pretrained(
-        config.model.id,
-        revision=revision,
-        device=config.runtime.device,
-        dtype=config.runtime.dtype,
-        head=_head(config),
-    )
-
-
-def _head(config: AuditConfig) -> str | None:
-    return None if config.model.head == "auto" else config.model.head
-
-
-def _explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None = None) -> Explainer:
-    """Load the model, check that it is still the one fingerprinted, and make its explainer."""
-    from calig.attribution.explainer import Explainer
-    from calig.models.loading import fingerprint
-
-    pretrained = _pretrained(config, model.revision)
-    if fingerprint(pretrained) != model.hash:
-        raise ModelChangedError(
-            f"model.id: {config.model.id} changed while the audit ran; run the audit again"
-        )
-    return Explainer(pretrained, method_of(config, model), schedule, config.runtime.token_budget)
-
-
-def _workers_explainer(run: Run) -> Explainer:
-    """The thread's explainer for this run: a worker loads a model once, not once a shard."""
-    runtime = run.config.runtime
-    identity = (run.model, run.config.method, run.schedule_key, runtime.device, runtime.token_budget)
-    if getattr(_worker, "identity", None) != identity:
-        _worker.identity, _worker.explainer = None, None  # the old model goes before the new one comes
-        _worker.explainer = _explainer(run.config, run.model, _schedule(run))
-        _worker.identity = identity
-    explainer: Explainer = _worker.explainer
-    return explainer
-
-
 def _schedule(run: Run) -> Schedule:
     from calig.attribution.schedule import Schedule
 
@@ -362,39 +285,15 @@ def _shard_size(run: Run) -> int:
     return int(min(max(SHARD_SECONDS / seconds, 16), 10_000))
 
 
-def _rows(
-    corpus: CorpusManifest, warehouse: Warehouse, rows: ds.Expression | None, columns: list[str]
-) -> pa.Table:
-    dataset = ds.dataset(corpus.parts(warehouse.root), format="parquet")
-    return dataset.to_table(columns=columns, filter=rows)
-
-
-def _documents(
+def read_documents(
     config: AuditConfig, model: ModelCard, corpus: CorpusManifest, doc_ids: Sequence[int]
 ) -> list[Document]:
     """Read some of the corpus's documents, with their labels where those are what is explained."""
-    wanted = pc.field("doc_id").isin(list(doc_ids))
-    labels = ["label"] if config.method.target == "label" else []
-    if model.modality == "image":
-        content = ["image", "image_bytes"]
-    else:
-        content = ["text", *(["text_pair"] if config.corpus.text_pair is not None else [])]
-    rows = _rows(corpus, Warehouse.open(config.warehouse), wanted, ["doc_key", *content, *labels]).to_pylist()
-    if model.modality == "image":
-        return [Document(row["doc_key"], label=_class(row), image=_image(row)) for row in rows]
-    return [Document(row["doc_key"], row["text"], _class(row), row.get("text_pair")) for row in rows]
-
-
-def _image(row: dict[str, Any]) -> bytes | Path:
-    """The bytes that the corpus holds, else the file that it refers to."""
-    held: bytes | None = row["image_bytes"]
-    return Path(row["image"]) if held is None else held
-
-
-def _class(row: dict[str, Any]) -> int | None:
-    """The label's class; of a multi-label document the only one, which ingest has seen to."""
-    label = row.get("label")
-    return label[0] if isinstance(label, list) else label
+    labelled = config.method.target == "label"
+    columns = content_columns(model.modality, config.corpus.text_pair is not None)
+    root = Warehouse.open(config.warehouse).root
+    rows = read_rows(corpus, root, [*columns, *(["label"] if labelled else [])], doc_ids).to_pylist()
+    return [document_of(row, model.modality, labelled) for row in rows]
 
 
 def _write_documents(run: Run) -> None:
@@ -432,14 +331,7 @@ def _write_manifest(
         attributed=attributed,
         reused=reused,
         config=run.config.model_dump(mode="json"),
-        versions={name: _version(name) for name in _VERSIONED},
+        versions=versions(),
         timings={stage: round(seconds, 3) for stage, seconds in timings.items()},
     )
     write_json(run.warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

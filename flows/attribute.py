@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from pathlib import Path
 
 from prefect import flow
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
-from calig.stages import ModelCard, Run
-from calig.warehouse.shards import ShardManifest
+from calig.stages import Run
+from calig.workers import ModelCard
+from flows.shards import run_shards
 from tasks import attribute as tasks
 from tasks.progress import tracking
-
-_AHEAD = 2
 
 
 @flow(name="calig-attribute", flow_run_name="attribute {config.name}", validate_parameters=False)
@@ -45,32 +41,16 @@ def attribute(
 
 
 def _attribute(run: Run, retries: int) -> int:
-    """Run the missing shards, a few ahead of the workers; a shard that keeps failing does not hold up the rest."""
+    """Run the missing shards; return how many documents they hold."""
     shards = stages.missing_shards(run)
     total = sum(map(len, shards))
     if not shards:
         return 0
-    workers = run.config.runtime.workers
     task = tasks.attribute_shard.with_options(retries=retries)
-    waiting: deque[PrefectFuture[ShardManifest]] = deque()
-    failures: list[BaseException] = []
-
-    def take() -> None:
-        state = waiting.popleft()
-        state.wait()
-        outcome = state.state.result(raise_on_failure=False)
-        if isinstance(outcome, BaseException):
-            failures.append(outcome)
-
-    pool: ThreadPoolTaskRunner[ShardManifest] = ThreadPoolTaskRunner(max_workers=workers)
-    with tracking(run.run_id, total), pool as runner:
-        for number, doc_ids in enumerate(shards, start=1):
-            parameters = {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}
-            waiting.append(runner.submit(task, parameters))
-            while len(waiting) >= workers * _AHEAD:
-                take()
-        while waiting:
-            take()
-    if failures:
-        raise failures[0]
+    parameters = [
+        {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}
+        for number, doc_ids in enumerate(shards, start=1)
+    ]
+    with tracking(run.run_id, total):
+        run_shards(task, parameters, run.config.runtime.workers)
     return total

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import flow
 
 from calig.config import AuditConfig
-from calig.stages import ModelChangedError
+from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
 from flows.ingest import ingest

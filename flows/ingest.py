@@ -7,8 +7,8 @@ from prefect import flow
 from calig import corpus as corpora
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
-from calig.stages import ModelCard
 from calig.warehouse.layout import Warehouse
+from calig.workers import ModelCard
 from tasks.ingest import fingerprint_model, ingest_corpus
 
 

@@ -11,9 +11,10 @@ from calig import stages
 from calig.attribution.schedule import PILOT_DOCUMENTS
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
-from calig.stages import ModelCard, Run
+from calig.stages import Run
 from calig.warehouse.shards import ShardManifest
-from tasks.progress import advance, tracking
+from calig.workers import ModelCard
+from tasks.progress import counting, tracking
 from tasks.retries import RETRIES
 
 
@@ -38,15 +39,5 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
 )
 def attribute_shard(run: Run, doc_ids: list[int], number: int, total: int) -> ShardManifest:
     """Explain one shard's documents and write them; `number` of `total` names it."""
-    done = 0
-
-    def progress(documents: int) -> None:
-        nonlocal done
-        done += documents
-        advance(run.run_id, documents)
-
-    try:
+    with counting(run.run_id) as progress:
         return stages.attribute_shard(run, doc_ids, progress)
-    except BaseException:
-        advance(run.run_id, -done)
-        raise

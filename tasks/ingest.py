@@ -13,7 +13,7 @@ from prefect.context import TaskRunContext
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, fingerprint
-from calig.stages import ModelCard
+from calig.workers import ModelCard
 from tasks.retries import RETRIES
 
 

@@ -8,7 +8,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -98,3 +98,20 @@ def advance(key: str, documents: int) -> None:
     """Count documents as done, where they are tracked in this process."""
     if tracker := _trackers.get(key):
         tracker.add(documents)
+
+
+@contextlib.contextmanager
+def counting(key: str) -> Iterator[Callable[[int], None]]:
+    """Give what a shard reports its documents to; if it fails, those that it reported are taken back."""
+    done = 0
+
+    def progress(documents: int) -> None:
+        nonlocal done
+        done += documents
+        advance(key, documents)
+
+    try:
+        yield progress
+    except BaseException:
+        advance(key, -done)
+        raise

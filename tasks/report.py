@@ -30,9 +30,14 @@ def check_gates(run: Run) -> None:
 def publish_run(run: Run, page: Path) -> None:
     """Show the run's numbers and a link to its report as Prefect artifacts, with a history per audit."""
     row = stages.summary(run.warehouse, run.run_id)
-    name = re.sub("[^a-z0-9]+", "-", (run.config.name or "audit").lower()).strip("-") or "audit"
+    name = artifact_name(run.config.name)
     shown = ("documents", "attributed", "reused", "failures", "accuracy", "converged_share")
     create_table_artifact(
         [{"measure": key, "value": row[key]} for key in shown], key=f"calig-{name}", description=run.run_id
     )
     create_link_artifact(page.as_uri(), link_text=run.run_id, key=f"calig-{name}-report")
+
+
+def artifact_name(name: str | None) -> str:
+    """Turn a configuration's name into a part of an artifact's key: small letters, digits and dashes."""
+    return re.sub("[^a-z0-9]+", "-", (name or "audit").lower()).strip("-") or "audit"

@@ -3,6 +3,7 @@
 `AuditConfig` is also the parameter of the audit flow: it survives JSON, and its schema draws a form.
 """
 
+from calig.config.evaluation import EvaluationConfig
 from calig.config.loading import load_config, parse_config
 from calig.config.schema import (
     AuditConfig,
@@ -16,6 +17,7 @@ from calig.config.schema import (
 __all__ = [
     "AuditConfig",
     "CorpusConfig",
+    "EvaluationConfig",
     "GatesConfig",
     "MethodConfig",
     "ModelConfig",

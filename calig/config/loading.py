@@ -174,7 +174,11 @@ def _first_problem(error: ValidationError) -> str:
             line = f"{field} is missing: add it to the configuration"
         elif item["type"] == "value_error":
             reason = str(item["ctx"]["error"])
-            line = reason if "corpus." in reason else f"{field} is {value}, but {reason}"
+            line = (
+                reason
+                if reason.startswith(("corpus", "evaluation."))
+                else f"{field} is {value}, but {reason}"
+            )
         elif item["type"] == "string_type" and isinstance(item.get("input"), int | float):
             line = f"{field} is {value}, but should be text: put it in quotes"
         elif item["type"] in ("model_type", "model_attributes_type"):

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-def _no_bool(value: object) -> object:
-    """Refuse true and false where a number is asked for: pydantic would read them as 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("should be a number")
-    return value
+from calig.config.evaluation import EvaluationConfig
+from calig.config.fields import Integer, Number, Section, Target, Text
 
 
-def _target(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise ValueError("should be predicted, runner-up, label, a class index or a class name")
-    if isinstance(value, int) and value < 0:
-        raise ValueError("should be a class index of 0 or more")
-    return value
-
-
-Integer = Annotated[int, BeforeValidator(_no_bool)]
-Number = Annotated[float, BeforeValidator(_no_bool)]
-Text = Annotated[str, Field(min_length=1)]
-Target = Annotated[int | str, BeforeValidator(_target)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The classifier to explain."""
 
     id: Text = Field(
@@ -51,7 +29,7 @@ class ModelConfig(_Section):
     )
 
 
-class CorpusConfig(_Section):
+class CorpusConfig(Section):
     """Where the documents are; exactly one of `path` and `dataset`."""
 
     path: Text | None = Field(
@@ -100,6 +78,14 @@ class CorpusConfig(_Section):
         title="Id column",
         description="Column that names the documents; empty: their row numbers, from 0; of image files, their paths.",
     )
+    rationale: Text | None = Field(
+        default=None,
+        title="Rationale column",
+        description=(
+            "Column of what people marked as the reason for the label: character spans, or lists of tokens; for "
+            "calig evaluate."
+        ),
+    )
     limit: Integer | None = Field(
         default=None, ge=1, title="Limit", description="Take only the first so many rows."
     )
@@ -122,7 +108,7 @@ class CorpusConfig(_Section):
         return self
 
 
-class MethodConfig(_Section):
+class MethodConfig(Section):
     """What is explained, and how exactly."""
 
     target: Target = Field(
@@ -199,7 +185,7 @@ class MethodConfig(_Section):
     )
 
 
-class RuntimeConfig(_Section):
+class RuntimeConfig(Section):
     """Where and in what portions the work is done; changes no result beyond rounding, but for `dtype`."""
 
     device: Text = Field(default="auto", title="Device", description="auto, cpu, cuda, cuda:1 and so on.")
@@ -235,7 +221,7 @@ class RuntimeConfig(_Section):
     )
 
 
-class GatesConfig(_Section):
+class GatesConfig(Section):
     """Limits beyond which the audit fails."""
 
     max_failure_share: Number = Field(
@@ -247,7 +233,7 @@ class GatesConfig(_Section):
     )
 
 
-class AuditConfig(_Section):
+class AuditConfig(Section):
     """One audit: a model, a corpus, a method, and where the results go."""
 
     name: str | None = Field(
@@ -272,3 +258,26 @@ class AuditConfig(_Section):
     gates: GatesConfig = Field(
         default_factory=GatesConfig, title="Gates", description="Limits beyond which the audit fails."
     )
+    evaluation: EvaluationConfig = Field(
+        default_factory=EvaluationConfig,
+        title="Evaluation",
+        description="Which methods of explanation calig evaluate measures, on what, and by which metrics.",
+    )
+
+    @model_validator(mode="after")
+    def _measurable(self) -> AuditConfig:
+        if "plausibility" in (self.evaluation.metrics or ()) and self.corpus.rationale is None:
+            raise ValueError(
+                "evaluation.metrics: plausibility needs human rationales; name their column in corpus.rationale"
+            )
+        return self
+
+    @property
+    def metric_groups(self) -> tuple[str, ...]:
+        """The groups of metrics that `calig evaluate` measures: those asked for, or all that there is material for."""
+        wanted: tuple[str, ...] | None = self.evaluation.metrics
+        if wanted is None:
+            plausible = ("plausibility",) if self.corpus.rationale is not None else ()
+            wanted = ("faithfulness", *plausible, "sanity")
+        context = ("context",) if self.evaluation.pairs is not None and "context" not in wanted else ()
+        return (*wanted, *context)

@@ -69,6 +69,8 @@ def ingest(
     """
     if modality == "image" and corpus.text_pair is not None:
         raise InputError("corpus.text_pair: the model reads images, which have no second text; remove it")
+    if modality == "image" and corpus.rationale is not None:
+        raise InputError("corpus.rationale: the model reads images, and rationales are of words; remove it")
     source = open_files(corpus, modality) if corpus.path is not None else open_dataset(corpus, modality)
     corpus = corpus.model_copy(update={"id": corpus.id or source.id, "image": source.image or corpus.image})
     content_roles = _content_roles(corpus, modality)
@@ -76,6 +78,7 @@ def ingest(
     used = [name for name in (*content_roles.values(), corpus.label, corpus.id) if name is not None]
     labels = labels_of(head, classes, source.label_names)
     extras, left_out = plan_extras(source.schema, used)
+    rationale = _rationale(source, corpus, extras)
     own = own_columns(modality, corpus.text_pair is not None, labels.type)
     schema = pa.schema([*own, *((extra.name, extra.type) for extra in extras)])
     content = Content(schema, corpus, extras, labels, label_in_key, modality)
@@ -96,6 +99,7 @@ def ingest(
             columns={extra.name: str(extra.type) for extra in extras},
             labelled=content.labelled,
             left_out=left_out,
+            rationale=rationale,
         )
         return _put(folder, manifest, Path(root))
 
@@ -111,7 +115,7 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
     """Raise an InputError if a column is not in every file, or is not of a type it can be used as."""
     if not source.schema.names:  # JSON Lines without a line
         raise InputError(_no_rows(source))
-    for role, name in (*content.items(), ("label", corpus.label), ("id", corpus.id)):
+    for role, name in (*content.items(), *_further(corpus)):
         for file, schema in source.schemas:
             # JSON Lines without a line has no columns, beside files that have
             columns = (schema if schema.names else source.schema).names
@@ -136,6 +140,32 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
             raise InputError(
                 f"{source.name}: column {corpus.id!r} is {kind}: corpus.id needs text or numbers"
             )
+
+
+def _further(corpus: CorpusConfig) -> list[tuple[str, str | None]]:
+    """Role in the configuration and name of the columns beside those that the model reads."""
+    return [("label", corpus.label), ("id", corpus.id), ("rationale", corpus.rationale)]
+
+
+def _rationale(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) -> str | None:
+    """Return the name under which the rationales are kept; an InputError if they cannot be any."""
+    if corpus.rationale is None:
+        return None
+    kept = {extra.source: extra for extra in extras}.get(corpus.rationale)
+    if kept is None and corpus.rationale in (corpus.text, corpus.text_pair, corpus.label, corpus.id):
+        raise InputError(
+            f"corpus.rationale: {corpus.rationale!r} is the text, label or id already: name another column"
+        )
+    kind = source.schema.field(corpus.rationale).type
+    listed = (
+        pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind) or pat.is_struct(kind)
+    )
+    if kept is None or not (source.textual or listed or is_text(kind)):
+        raise InputError(
+            f"{source.name}: column {corpus.rationale!r} is {kind}: corpus.rationale needs lists of character spans or "
+            "of tokens"
+        )
+    return kept.name
 
 
 def _no_rows(source: Source) -> str:
@@ -197,4 +227,4 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
 def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
     """Return the manifest of the same corpus that is there, under the source it has this time."""
     there = load_corpus(root, manifest.key)
-    return replace(there, source=manifest.source, left_out=manifest.left_out)
+    return replace(there, source=manifest.source, left_out=manifest.left_out, rationale=manifest.rationale)

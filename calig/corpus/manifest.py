@@ -33,6 +33,8 @@ class CorpusManifest:
         Whether any row has a label.
     left_out
         Column of the source that was not kept → its Arrow type.
+    rationale
+        Name in the parts of the column of human rationales, where the configuration names one.
     """
 
     key: str
@@ -42,6 +44,7 @@ class CorpusManifest:
     columns: Mapping[str, str]
     labelled: bool
     left_out: Mapping[str, str]
+    rationale: str | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""

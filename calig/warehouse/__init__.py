@@ -13,6 +13,12 @@
       runs/<run id>/documents.parquet              the run's documents, without text
       runs/<run id>/manifest.json                  what was run, and how
       runs/<run id>/report/index.html
+      evaluations/<evaluation id>/                 what `calig evaluate` measured
+        values-<shard>.parquet                     a row per document, method, metric, removal and share
+        scores-<shard>.parquet                     a row per document and method: its scores, and what they cost
+        documents-<shard>.parquet                  a row per document, failures too
+        manifest-<shard>.json                      written last: the shard is done
+        manifest.json, report/index.html
       calig.duckdb                                 aggregates of all runs; rebuilt from the files at will
 
 Truth is in the files. A shard is done when `manifest-<shard>.json` is there, the files it lists have the

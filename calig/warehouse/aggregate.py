@@ -6,10 +6,8 @@ An open reader keeps the file it opened; a killed writer leaves a temporary file
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from dataclasses import dataclass
 from string import Template
 
 import duckdb
@@ -17,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from calig.bootstrap import mean_intervals
-from calig.files import PART_SUFFIX, part_path, swap_in
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
-from calig.warehouse.database import check_format, create_tables, reporting_damage
+from calig.warehouse.database import new_database
+from calig.warehouse.evaluation_tables import write_evaluation
+from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, utc
 from calig.warehouse.shards import completed
 from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
 
-SPILL = ".spill-"
 BATCH = 4_000_000  # (word, document) pairs held at once for the bootstrap
 STEPS = (
     *("document_depths", "settling", "layer_stats", "token_stats", "word_stats", "class_stats"),
@@ -61,12 +59,20 @@ def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB", wait: floa
         If another writer is at work, the run or its files are missing, or calig.duckdb is damaged or of
         another version (then `calig rebuild` helps).
     """
-    with warehouse.writer_lock(wait=wait), _new_database(warehouse, memory, keep=True) as connection:
+    with warehouse.writer_lock(wait=wait), new_database(warehouse, memory, keep=True) as connection:
         _aggregate_run(connection, run_files(warehouse, run_id))
 
 
-def rebuild(warehouse: Warehouse, memory: str = "4GB") -> list[str]:
-    """Make calig.duckdb from the Parquet files alone: every run that has its documents.
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """Whose rows were made again: ids of runs and of evaluations, oldest first."""
+
+    runs: list[str]
+    evaluations: list[str]
+
+
+def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
+    """Make calig.duckdb from the Parquet files alone: every run that has its documents, and every evaluation.
 
     All shards are checked by hash; damaged ones are set aside, and their documents counted as missing.
 
@@ -75,49 +81,23 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> list[str]:
     warehouse, memory
         As for `aggregate`.
 
-    Returns
-    -------
-    list of str
-        The ids of the runs, oldest first.
-
     Raises
     ------
     InputError
         If another writer is at work, or a run's files are damaged or missing.
     """
-    with warehouse.writer_lock(), _new_database(warehouse, memory, keep=False) as connection:
+    with warehouse.writer_lock(), new_database(warehouse, memory, keep=False) as connection:
         runs = list_runs(warehouse)
         ready = [run for run in runs if (warehouse.run(run.run_id) / "documents.parquet").is_file()]
         for key in sorted({run.attribution_key for run in ready}):
             completed(warehouse.attributions(key))
         for run in ready:
             _aggregate_run(connection, run_files(warehouse, run.run_id))
-    return [run.run_id for run in ready]
-
-
-@contextmanager
-def _new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a new database, with the present one's content if `keep`; swap it in if the block ends well."""
-    path = warehouse.database
-    for leftover in warehouse.root.glob(f".{path.name}.*{PART_SUFFIX}*"):
-        leftover.unlink()
-    for leftover in warehouse.root.glob(f"{SPILL}*"):
-        shutil.rmtree(leftover)
-    part = part_path(path)
-    try:
-        fresh = not (keep and path.is_file())
-        if not fresh:
-            shutil.copyfile(path, part)
-        with tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root) as spill:
-            with reporting_damage(path):
-                connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": spill})
-            with connection:
-                create_tables(connection) if fresh else check_format(connection, path)
-                yield connection
-                connection.execute("CHECKPOINT")
-        swap_in(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        evaluations = [evaluation.evaluation_id for evaluation in list_evaluations(warehouse)]
+        for evaluation_id in evaluations:
+            completed(warehouse.evaluation(evaluation_id))
+            write_evaluation(connection, warehouse, evaluation_id)
+    return Rebuilt([run.run_id for run in ready], evaluations)
 
 
 def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:

@@ -21,6 +21,13 @@ TABLES = (
     "completeness",
     "failures",
 )
+EVALUATION_TABLES = (
+    "evaluations",
+    "evaluation",
+    "evaluation_stats",
+    "evaluation_methods",
+    "evaluation_documents",
+)
 VIEWS = ("tokens", "words", "documents", "relevance_long", "patches", "thumbnails")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,13 +12,17 @@ from pathlib import Path
 import duckdb
 
 from calig.errors import InputError
-from calig.warehouse.catalog import TABLES, comment_statements, name, quote, read_sql
+from calig.files import PART_SUFFIX, part_path, swap_in
+from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, comment_statements, name, quote, read_sql
+from calig.warehouse.layout import Warehouse
+
+SPILL = ".spill-"
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Make all tables, empty, with their comments, in the connection's current database."""
     connection.execute(read_sql("tables.sql"))
-    for table in TABLES:
+    for table in (*TABLES, *EVALUATION_TABLES):
         columns = [row[0] for row in connection.execute(f"DESCRIBE {name(table)}").fetchall()]
         for statement in comment_statements("TABLE", table, columns):
             connection.execute(statement)
@@ -79,3 +85,28 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.execute(f"ATTACH {quote(str(path))} AS calig (READ_ONLY)")
         connection.execute("USE calig")
         check_format(connection, path)
+
+
+@contextmanager
+def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a new database, with the present one's content if `keep`; swap it in if the block ends well."""
+    path = warehouse.database
+    for leftover in warehouse.root.glob(f".{path.name}.*{PART_SUFFIX}*"):
+        leftover.unlink()
+    for leftover in warehouse.root.glob(f"{SPILL}*"):
+        shutil.rmtree(leftover)
+    part = part_path(path)
+    try:
+        fresh = not (keep and path.is_file())
+        if not fresh:
+            shutil.copyfile(path, part)
+        with tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root) as spill:
+            with reporting_damage(path):
+                connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": spill})
+            with connection:
+                create_tables(connection) if fresh else check_format(connection, path)
+                yield connection
+                connection.execute("CHECKPOINT")
+        swap_in(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -76,6 +76,11 @@ class Warehouse:
         return self.root / "runs"
 
     @property
+    def evaluations(self) -> Path:
+        """The folder of evaluations, one folder per evaluation id."""
+        return self.root / "evaluations"
+
+    @property
     def database(self) -> Path:
         """The DuckDB file of aggregates."""
         return self.root / "calig.duckdb"
@@ -87,6 +92,10 @@ class Warehouse:
     def attributions(self, key: str) -> Path:
         """Return the folder of shards with this attribution key."""
         return self.root / "attributions" / key
+
+    def evaluation(self, evaluation_id: str) -> Path:
+        """Return the folder of the evaluation with this id."""
+        return self.evaluations / evaluation_id
 
     def run(self, run_id: str) -> Path:
         """Return the folder of the run with this id."""

@@ -12,8 +12,9 @@ from typing import Any
 import duckdb
 
 from calig.errors import InputError
-from calig.warehouse.catalog import TABLES, VIEWS, about, name, quote
+from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, VIEWS, about, name, quote
 from calig.warehouse.database import attach
+from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.guard import check_select, sql_error
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, resolve_run
@@ -57,7 +58,8 @@ def query(
     warehouse, sql
         Where, and what.
     run
-        The run that views and tables show (`runs` shows all): an id, a unique prefix, "latest", "previous", or "all".
+        The run that views and tables show: an id, a unique prefix, "latest", "previous", or "all". `runs` shows all,
+        and so do the tables of evaluations. Where there are evaluations and no run, there are no views.
     seconds, memory, threads
         Limits; `memory` as DuckDB writes it; `threads` None is one per core. The clock is looked at between
         chunks of rows: one call of a function on huge values is not cut short.
@@ -105,10 +107,28 @@ def open_run(warehouse: Warehouse, run_id: str) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def open_tables(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
+    """Open the aggregates alone, read-only, for SQL of our own; the caller closes the connection.
+
+    Raises
+    ------
+    InputError
+        If the aggregates are missing or damaged.
+    """
+    connection = duckdb.connect(config={**SAFE})
+    try:
+        attach(connection, warehouse.database)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def ddl(warehouse: Warehouse, run: str = "latest") -> str:
     """Return SQL that attaches the aggregates and makes a run's views, for other tools that speak DuckDB."""
     lines = [f"ATTACH IF NOT EXISTS {quote(str(warehouse.database))} AS calig (READ_ONLY);", "USE calig;"]
-    for view, select in view_queries(_runs(warehouse, run)).items():
+    runs = _runs(warehouse, run)
+    for view, select in (view_queries(runs) if runs else {}).items():
         lines.append(f"CREATE OR REPLACE TEMP VIEW {view} AS\n{select};")
     return "\n\n".join(lines) + "\n"
 
@@ -119,9 +139,10 @@ def describe(warehouse: Warehouse, run: str = "latest") -> list[tuple[str, str, 
     The first row of each has an empty column and says what the table or view is.
     """
     listing: list[tuple[str, str, str, str]] = []
+    runs = _runs(warehouse, run)
     with _connect({**SAFE}) as connection:
-        _prepare(connection, warehouse, _runs(warehouse, run))
-        for table in (*VIEWS, *TABLES):
+        _prepare(connection, warehouse, runs)
+        for table in (*(VIEWS if runs else ()), *TABLES, *EVALUATION_TABLES):
             listing.append((table, "", "view" if table in VIEWS else "table", about(table)))
             for column, kind, *_ in connection.execute(f"DESCRIBE {name(table)}").fetchall():
                 listing.append((table, column, kind, about(table, column)))
@@ -129,10 +150,12 @@ def describe(warehouse: Warehouse, run: str = "latest") -> list[tuple[str, str, 
 
 
 def _runs(warehouse: Warehouse, run: str) -> list[RunFiles]:
-    """Find the files of the run that `run` names, or of all complete ones."""
+    """Find the files of the run that `run` names, or of all complete ones; none where there are but evaluations."""
+    complete = [item.run_id for item in list_runs(warehouse) if item.status == "complete"]
+    if not complete and run in ("latest", "all") and list_evaluations(warehouse):
+        return []
     if run != "all":
         return [run_files(warehouse, resolve_run(warehouse, run))]
-    complete = [item.run_id for item in list_runs(warehouse) if item.status == "complete"]
     if not complete:
         raise InputError(f"no complete runs in {warehouse.root}: run `calig audit` first")
     return [run_files(warehouse, run_id) for run_id in complete]
@@ -149,8 +172,10 @@ def _connect(config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _prepare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: list[RunFiles]) -> None:
-    """Attach the aggregates and make the views; every table but `runs` is narrowed to the chosen runs."""
+    """Attach the aggregates and make the views; every table of runs but `runs` is narrowed to the chosen ones."""
     attach(connection, warehouse.database)
+    if not runs:
+        return
     create_views(connection, runs)
     chosen = ", ".join(quote(item.manifest.run_id) for item in runs)
     for table in TABLES:

@@ -1,7 +1,8 @@
-"""Shards of attributions: written whole or not at all, checked by hash, named by the documents they hold.
+"""Shards of results: written whole or not at all, checked by hash, named by the documents they hold.
 
-A shard is `tokens-<shard>.parquet` (absent when every document failed), `documents-<shard>.parquet` and,
-written last, `manifest-<shard>.json`. Rows are sorted by doc_key: the content depends on the documents only.
+A shard is some files `<kind>-<shard>.parquet` and, written last, `manifest-<shard>.json`. Of attributions the kinds are
+tokens (absent when every document failed) and documents, with rows sorted by doc_key: the content depends on the
+documents only. Those of evaluations are in `calig.warehouse.evaluations`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +78,7 @@ class ShardManifest:
         return sum(file.bytes for file in self.files.values())
 
     def paths(self, folder: Path, kind: str) -> list[Path]:
-        """Return the paths of its files of a `kind`, "tokens" or "documents": one, or none."""
+        """Return the paths of its files of a `kind`, such as "documents": one, or none."""
         return [folder / name for name in self.files if name.startswith(f"{kind}-")]
 
     def to_json(self) -> dict[str, Any]:
@@ -136,19 +137,53 @@ def write_shard(
     keys = [item.key for item in ordered]
     if not keys or len(set(keys)) != len(keys):
         raise ValueError("a shard needs at least one document, and each only once")
-    folder.mkdir(parents=True, exist_ok=True)
-    shard = shard_name(keys)
     attributions = [item for item in ordered if isinstance(item, Attribution)]
-    tables = {f"documents-{shard}.parquet": document_table(ordered, modality)}
+    tables = {"documents": document_table(ordered, modality)}
     if attributions:
-        tables[f"tokens-{shard}.parquet"] = token_table(attributions, modality)
-    manifest = ShardManifest(
-        shard=shard,
+        tables["tokens"] = token_table(attributions, modality)
+    return write_tables(
+        folder,
+        shard_name(keys),
+        tables,
         documents=len(ordered),
         failures=len(ordered) - len(attributions),
         tokens=sum(len(a.tokens) for a in attributions),
         seconds=seconds,
-        files={name: _write_table(folder / name, table) for name, table in tables.items()},
+    )
+
+
+def write_tables(
+    folder: Path,
+    shard: str,
+    tables: Mapping[str, pa.Table],
+    *,
+    documents: int,
+    failures: int,
+    tokens: int,
+    seconds: float,
+) -> ShardManifest:
+    """Write tables, by kind, as the files of one shard, and its manifest last.
+
+    Parameters
+    ----------
+    folder
+        Where the shard lies, created if need be.
+    shard
+        The shard's name.
+    tables
+        Kind of file → its rows.
+    documents, failures, tokens, seconds
+        As in `ShardManifest`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {f"{kind}-{shard}.parquet": table for kind, table in tables.items()}
+    manifest = ShardManifest(
+        shard=shard,
+        documents=documents,
+        failures=failures,
+        tokens=tokens,
+        seconds=seconds,
+        files={name: _write_table(folder / name, table) for name, table in names.items()},
         written=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write_json(manifest_path(folder, shard), manifest.to_json())
@@ -191,7 +226,7 @@ def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
     Parameters
     ----------
     folder
-        The attribution key's folder; may be missing.
+        The shards' folder; may be missing.
     check
         Hash every file, and set the manifest of a damaged shard aside (renamed to ``….damaged``) so that the
         shard is done again. Without it, only sizes are looked at and nothing is renamed: for readers.
@@ -217,12 +252,15 @@ def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
     return [manifest for manifest in whole if manifest.shard not in replaced]
 
 
-def held(folder: Path, check: bool = True) -> set[str]:
-    """Return the keys of the documents, failed ones too, in the shards that count (see `completed`)."""
-    keys: set[str] = set()
+def held(folder: Path, check: bool = True, column: str = "doc_key") -> set[Any]:
+    """Return the keys of the documents, failed ones too, in the shards that count (see `completed`).
+
+    `column` names another column of the documents files that is wanted in their place.
+    """
+    keys: set[Any] = set()
     for manifest in completed(folder, check):
         for path in manifest.paths(folder, "documents"):
-            keys.update(pq.read_table(path, columns=["doc_key"])["doc_key"].to_pylist())
+            keys.update(pq.read_table(path, columns=[column])[column].to_pylist())
     return keys
 
 
@@ -232,7 +270,7 @@ def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:
     Parameters
     ----------
     folder
-        The attribution key's folder; may be missing.
+        The shards' folder; may be missing.
     older_than
         Age in seconds below which a file is left alone, since its writer may be at work.
 
@@ -244,7 +282,7 @@ def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:
     limit = time.time() - older_than
     manifests = {path.name[len("manifest-") : -len(".json")] for path in folder.glob("manifest-*.json")}
     leftovers = list(folder.glob(f".*{PART_SUFFIX}"))
-    for path in [*folder.glob("tokens-*.parquet"), *folder.glob("documents-*.parquet")]:
+    for path in folder.glob("*-*.parquet"):
         if path.stem.partition("-")[2] not in manifests:
             leftovers.append(path)
     deleted = [path for path in sorted(leftovers) if path.exists() and path.stat().st_mtime <= limit]

@@ -121,7 +121,8 @@ def _pattern(path: Path) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in str(path))
 
 
-def _scan(paths: Sequence[Path], by_name: bool = False) -> str:
+def scan(paths: Sequence[Path], by_name: bool = False) -> str:
+    """Return the SQL table function that reads these Parquet files, whatever characters are in their names."""
     files = ", ".join(quote(_pattern(path)) for path in paths)
     return f"read_parquet([{files}]{', union_by_name = true' if by_name else ''})"
 
@@ -137,7 +138,7 @@ def _shard_scan(run: RunFiles, kind: int, schema: pa.Schema, columns: str = "*")
     if lacking == present:
         columns += ", NULL::TINYINT AS segment"
     by_name = 0 < len(lacking) < len(present)  # which opens every file
-    rows = f"SELECT {columns} FROM {_scan(present, by_name)}"
+    rows = f"SELECT {columns} FROM {scan(present, by_name)}"
     skipped = [(key, paths[number]) for key, number in run.superseded if paths[number]]
     if not skipped:
         return rows
@@ -150,13 +151,13 @@ def _empty(schema: pa.Schema) -> str:
 
 
 def _null(field: pa.Field) -> str:
-    return f"NULL::{_sql_type(field.type)} AS {field.name}"
+    return f"NULL::{sql_type(field.type)} AS {field.name}"
 
 
-def _sql_type(kind: pa.DataType) -> str:
+def sql_type(kind: pa.DataType) -> str:
     """Return the DuckDB name of an Arrow type of the shards' schemas."""
     names = {"string": "VARCHAR", "int32": "INTEGER", "int64": "BIGINT", "bool": "BOOLEAN", "float": "FLOAT"}
-    names |= {"int8": "TINYINT", "int16": "SMALLINT", "binary": "BLOB"}
+    names |= {"int8": "TINYINT", "int16": "SMALLINT", "binary": "BLOB", "double": "DOUBLE"}
     text = str(kind)
     if text.startswith("dictionary"):
         return "VARCHAR"
@@ -191,7 +192,7 @@ def _tokens(run: RunFiles) -> str:
         scales=", ".join(scales),
         tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
-        run_documents=_scan([run.documents]),
+        run_documents=scan([run.documents]),
     )
 
 
@@ -243,9 +244,9 @@ def _documents(run: RunFiles) -> str:
         ),
         head=quote(run.manifest.head),
         labels=LABELS[run.manifest.head],
-        run_documents=_scan([run.documents]),
+        run_documents=scan([run.documents]),
         documents=document_scan(run),
-        corpus=_scan(run.corpus),
+        corpus=scan(run.corpus),
     )
 
 
@@ -260,7 +261,7 @@ def _thumbnails(run: RunFiles) -> str:
         "thumbnails",
         run_id=quote(run.manifest.run_id),
         thumbnails=_shard_scan(run, 0, document_schema(run.manifest.modality), columns),
-        run_documents=_scan([run.documents]),
+        run_documents=scan([run.documents]),
     )
 
 

@@ -455,7 +455,7 @@ def test_attributions_of_before_there_were_pairs_are_read_and_rebuilt(spam: Audi
     manifest = json.loads(path.read_text())
     del manifest["model"]["head"]
     path.write_text(json.dumps(manifest))
-    assert rebuild(Warehouse.open(root)) == [spam.run.run_id]
+    assert rebuild(Warehouse.open(root)).runs == [spam.run.run_id]
     assert ask(counts) == [(False, False)]
     assert ask("SELECT head FROM runs") == [("single_label",)]
     assert ask("SELECT doc_id, word_id, text, round(logit_effect, 6) FROM words ORDER BY ALL") == words

@@ -18,9 +18,10 @@ from calig import stages
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
 from calig.records import document_key
-from calig.stages import ModelCard, Run
+from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
+from calig.workers import ModelCard
 from tests.flows.material import CLASSES, Row, audit_config, run_manifest, select, write_parquet
 
 

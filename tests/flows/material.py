@@ -131,7 +131,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
     return path
 
 
-def audit_dict(model: Path, corpus: Path, warehouse: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+def audit_dict(model: Path, corpus: Path, warehouse: Path, /, **sections: dict[str, Any]) -> dict[str, Any]:
     """Lay out an audit as plain JSON; `sections` are merged into method, runtime, corpus and so on."""
     data: dict[str, Any] = {
         "name": "tiny",
@@ -145,14 +145,19 @@ def audit_dict(model: Path, corpus: Path, warehouse: Path, **sections: dict[str,
     return data
 
 
-def audit_config(model: Path, corpus: Path, warehouse: Path, **sections: dict[str, Any]) -> AuditConfig:
+def audit_config(model: Path, corpus: Path, warehouse: Path, /, **sections: dict[str, Any]) -> AuditConfig:
     """Validate what `audit_dict` lays out."""
     return parse_config(audit_dict(model, corpus, warehouse, **sections))
 
 
 def shard_times(warehouse: Path) -> dict[str, int]:
     """Time of writing (ns) of every shard manifest, by its path in the warehouse."""
-    found = sorted(warehouse.glob("attributions/*/manifest-*.json"))
+    found = sorted(
+        [
+            *warehouse.glob("attributions/*/manifest-*.json"),
+            *warehouse.glob("evaluations/*/manifest-*.json"),
+        ]
+    )
     return {str(path.relative_to(warehouse)): path.stat().st_mtime_ns for path in found}
 
 

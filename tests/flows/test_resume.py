@@ -6,9 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,53 +28,10 @@ from tests.flows.material import (
     shard_times,
     write_parquet,
 )
+from tests.flows.processes import start, wait_for_shards
 
-ROOT = Path(__file__).parents[2]
 SLOW = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "threads": 1}}
 """Fifteen shards of 60 documents, each of many nodes: some seconds of work."""
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes to be ended after the test, with the Prefect servers that they started."""
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for process in started:
-        process.kill()
-        process.wait()
-    home = f"PREFECT_HOME={tmp_path}".encode()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = home in (folder / "environ").read_bytes()
-        except OSError:
-            continue
-        if ours and int(folder.name) != os.getpid():
-            os.kill(int(folder.name), signal.SIGKILL)
-
-
-def _start(config: Path, tmp_path: Path, processes: list[subprocess.Popen[str]]) -> Any:
-    """Start `python -m calig audit` with a Prefect home of its own."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "calig", "audit", str(config)],
-        env={**inherited, "PREFECT_HOME": str(tmp_path / "prefect")},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it,
-    )
-    processes.append(process)
-    return process
-
-
-def _wait_for_shards(warehouse: Path, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 150
-    while len(shard_times(warehouse)) < count:
-        assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()[1]}"
-        assert time.monotonic() < deadline, "no shards in time"
-        time.sleep(0.005)
 
 
 def _write_audit(path: Path, model: Path, corpus: Path, warehouse: Path, **sections: Any) -> Path:
@@ -98,8 +52,8 @@ def test_after_kill_9_only_the_missing_shards_are_done(
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
     warehouse = tmp_path / "killed"
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, warehouse, **SLOW)
-    process = _start(config, tmp_path, processes)
-    _wait_for_shards(warehouse, 2, process)
+    process = start("audit", config, tmp_path, processes)
+    wait_for_shards(warehouse, 2, process)
     process.kill()
     process.wait()
 
@@ -127,8 +81,8 @@ def test_ctrl_c_stops_with_one_line(
 ) -> None:
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(400, seed=3))
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **SLOW)
-    process = _start(config, tmp_path, processes)
-    _wait_for_shards(tmp_path / "w", 1, process)
+    process = start("audit", config, tmp_path, processes)
+    wait_for_shards(tmp_path / "w", 1, process)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of the command's processes
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

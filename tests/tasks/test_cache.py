@@ -13,7 +13,7 @@ import pytest
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, verify
-from calig.stages import ModelCard
+from calig.workers import ModelCard
 from tests.flows.material import Row, audit_config, save_model, write_parquet
 
 Ingest = Callable[..., tuple[ModelCard, CorpusManifest, list[str], list[str]]]

@@ -62,3 +62,30 @@ CREATE TABLE completeness (
 CREATE TABLE failures (
     run_id VARCHAR, doc_id BIGINT, source_id VARCHAR, doc_key VARCHAR, reason VARCHAR, detail VARCHAR
 );
+
+CREATE TABLE evaluations (
+    evaluation_id VARCHAR, name VARCHAR, status VARCHAR, started TIMESTAMP, finished TIMESTAMP,
+    model_id VARCHAR, model_revision VARCHAR, model_hash VARCHAR, head VARCHAR, modality VARCHAR,
+    corpus_source VARCHAR, corpus_key VARCHAR, target VARCHAR, output VARCHAR, baseline VARCHAR,
+    tolerance DOUBLE, fusion VARCHAR, weight DOUBLE, classes VARCHAR[], seed BIGINT, documents BIGINT, pairs BIGINT,
+    failures BIGINT, passes DOUBLE, evaluation_seconds DOUBLE, config VARCHAR, versions VARCHAR, timings VARCHAR
+);
+
+CREATE TABLE evaluation (
+    evaluation_id VARCHAR, doc_id BIGINT, method VARCHAR, metric VARCHAR, removal VARCHAR, share DOUBLE, value DOUBLE
+);
+
+CREATE TABLE evaluation_stats (
+    evaluation_id VARCHAR, method VARCHAR, metric VARCHAR, removal VARCHAR, share DOUBLE, documents BIGINT,
+    mean DOUBLE, low DOUBLE, high DOUBLE, difference DOUBLE, difference_low DOUBLE, difference_high DOUBLE,
+    win_rate DOUBLE
+);
+
+CREATE TABLE evaluation_methods (
+    evaluation_id VARCHAR, method VARCHAR, title VARCHAR, passes DOUBLE, seconds DOUBLE, refusal VARCHAR
+);
+
+CREATE TABLE evaluation_documents (
+    evaluation_id VARCHAR, doc_id BIGINT, source_id VARCHAR, doc_key VARCHAR, words VARCHAR[], label VARCHAR,
+    target VARCHAR, predicted VARCHAR, probability DOUBLE, disagreement DOUBLE, failure VARCHAR, failure_detail VARCHAR
+);

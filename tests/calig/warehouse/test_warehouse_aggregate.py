@@ -14,7 +14,7 @@ import pytest
 from calig.bootstrap import LARGE, mean_intervals
 from calig.errors import InputError
 from calig.files import sha256_file, write_json
-from calig.warehouse.aggregate import aggregate, rebuild
+from calig.warehouse.aggregate import Rebuilt, aggregate, rebuild
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
@@ -163,7 +163,7 @@ def test_other_runs_keep_their_rows(tmp_path: Path) -> None:
 def test_rebuild_makes_what_aggregate_made(warehouse: Warehouse, tmp_path: Path) -> None:
     copy = Warehouse(Path(shutil.copytree(warehouse.root, tmp_path / "copy")))
     copy.database.write_bytes(b"not a database, or not a whole one")
-    assert rebuild(copy) == ["run-0", "run-1"]
+    assert rebuild(copy) == Rebuilt(runs=["run-0", "run-1"], evaluations=[])
     for run_id in ("run-0", "run-1"):
         assert_same(tables(copy.database, run_id), tables(warehouse.database, run_id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calig.evaluation.statistics import LOWER_IS_BETTER, paired
+from calig.warehouse.statistics import LOWER_IS_BETTER, paired
 
 RNG = np.random.default_rng(5)
 DOCUMENTS = RNG.normal(size=120)

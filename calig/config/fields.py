@@ -1,0 +1,34 @@
+"""What all parts of the configuration are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_bool(value: object) -> object:
+    """Refuse true and false where a number is asked for: pydantic would read them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+def _target(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise ValueError("should be predicted, runner-up, label, a class index or a class name")
+    if isinstance(value, int) and value < 0:
+        raise ValueError("should be a class index of 0 or more")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_no_bool)]
+Number = Annotated[float, BeforeValidator(_no_bool)]
+Text = Annotated[str, Field(min_length=1)]
+Target = Annotated[int | str, BeforeValidator(_target)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown fields, infinities and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,133 @@
+"""A worker's model: described once, loaded once a thread, with the step schedule that the warehouse holds for it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calig.config import AuditConfig
+from calig.errors import InputError
+from calig.records import Head, Modality
+from calig.warehouse.layout import Warehouse
+
+if TYPE_CHECKING:
+    from calig.attribution.explainer import Explainer
+    from calig.attribution.method import Method
+    from calig.attribution.schedule import Schedule
+    from calig.models.loading import Pretrained
+
+log = logging.getLogger(__name__)
+
+_VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
+_worker = threading.local()
+
+
+class ModelChangedError(InputError):
+    """The model loaded is not the one that was fingerprinted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads."""
+
+    id: str
+    revision: str | None
+    hash: str
+    classes: tuple[str, ...]
+    depth: int
+    head: Head = "single_label"
+    modality: Modality = "text"
+
+
+def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
+    """The engine's method as the configuration states it; as computed for a model's head, where one is given."""
+    from calig.attribution.heads import fit
+    from calig.attribution.method import Method
+
+    method = Method(**config.method.model_dump())
+    return method if model is None else fit(method, model.head, model.classes, model.modality)
+
+
+def schedule_path(config: AuditConfig, model: ModelCard) -> Path:
+    """Where the step schedule of the model and method is, or will be."""
+    from calig.attribution.explainer import schedule_key
+
+    folder = Warehouse.open(config.warehouse).schedules
+    return folder / f"{schedule_key(model.hash, method_of(config, model))}.json"
+
+
+def read_schedule(path: Path) -> Schedule | None:
+    """Read a step schedule; None where there is none, or a damaged one."""
+    from calig.attribution.schedule import Schedule
+
+    try:
+        return Schedule.from_json(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        log.warning("schedule %s is damaged: it does not count", path.name)
+        return None
+
+
+def pretrained_of(config: AuditConfig, revision: str | None) -> Pretrained:
+    """Load the model as configured, and give torch the threads that fall to one worker."""
+    import torch
+
+    from calig.models.loading import load_pretrained
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
+    return load_pretrained(
+        config.model.id,
+        revision=revision,
+        device=config.runtime.device,
+        dtype=config.runtime.dtype,
+        head=head_of(config),
+    )
+
+
+def head_of(config: AuditConfig) -> str | None:
+    """The head that the configuration names; None where the model is to say."""
+    return None if config.model.head == "auto" else config.model.head
+
+
+def load_explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None = None) -> Explainer:
+    """Load the model, check that it is still the one fingerprinted, and make its explainer."""
+    from calig.attribution.explainer import Explainer
+    from calig.models.loading import fingerprint
+
+    pretrained = pretrained_of(config, model.revision)
+    if fingerprint(pretrained) != model.hash:
+        raise ModelChangedError(
+            f"model.id: {config.model.id} changed while the audit ran; run the audit again"
+        )
+    return Explainer(pretrained, method_of(config, model), schedule, config.runtime.token_budget)
+
+
+def workers_explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None) -> Explainer:
+    """The thread's explainer: a worker loads a model once, not once a shard."""
+    runtime = config.runtime
+    identity = (model, config.method, schedule, runtime.device, runtime.token_budget)
+    if getattr(_worker, "identity", None) != identity:
+        _worker.identity, _worker.explainer = None, None  # the old model goes before the new one comes
+        _worker.explainer = load_explainer(config, model, schedule)
+        _worker.identity = identity
+    explainer: Explainer = _worker.explainer
+    return explainer
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    return {name: _version(name) for name in _VERSIONED}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
