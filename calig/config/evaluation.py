@@ -17,7 +17,7 @@ METHODS = (
 )
 """Names of methods of explanation; besides them lig-1, lig-2 and so on: layer-wise IG at one depth."""
 
-MetricGroup: TypeAlias = Literal["faithfulness", "plausibility", "sanity", "context"]
+MetricGroup: TypeAlias = Literal["faithfulness", "published", "plausibility", "sanity", "context"]
 Removal: TypeAlias = Literal["delete", "mask", "pad", "zero", "mean", "blur"]
 
 
@@ -68,8 +68,8 @@ class EvaluationConfig(Section):
         default=None,
         title="Metrics",
         description=(
-            "Of faithfulness, plausibility, sanity and context; null: faithfulness and sanity, plausibility where "
-            "corpus.rationale is given, context where evaluation.pairs is."
+            "Of faithfulness, plausibility, sanity, context and published (protocols as others published them); null: "
+            "faithfulness and sanity, plausibility where corpus.rationale is given, context where evaluation.pairs is."
         ),
     )
     removals: Annotated[tuple[Removal, ...], Field(min_length=1), AfterValidator(_once)] | None = Field(

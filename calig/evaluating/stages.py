@@ -25,6 +25,7 @@ from calig.evaluating.rows import Rows, evaluated_rows, joined, pair_rows
 from calig.evaluating.survey import (
     contrast_pairs,
     evaluation_key,
+    explains_label,
     read_sample,
     sample,
     survey,
@@ -263,7 +264,9 @@ def _measure_documents(
     found = subject.cases(documents)
     failures = {i: item for i, item in enumerate(found) if isinstance(item, Failure)}
     cases = {
-        i: with_rationale(item, rows[i]) for i, item in enumerate(found) if not isinstance(item, Failure)
+        i: with_rationale(item, rows[i]) if explains_label(item, rows[i]) else item
+        for i, item in enumerate(found)
+        if not isinstance(item, Failure)
     }
     if progress is not None and failures:
         progress(len(failures))

@@ -165,6 +165,12 @@ def with_rationale(case: Case, row: dict[str, Any]) -> Case:
         raise InputError(f"{error} (document {row['source_id']})") from error
 
 
+def explains_label(case: Case, row: dict[str, Any]) -> bool:
+    """Whether what is explained is what the row is labelled, or nothing is: a rationale gives reasons for the label."""
+    label = row["label"]
+    return label is None or case.target in (label if isinstance(label, list) else [label])
+
+
 def _chunks(
     config: AuditConfig, model: ModelCard, corpus: CorpusManifest
 ) -> Iterator[tuple[Rows, list[Document]]]:

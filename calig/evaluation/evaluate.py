@@ -10,6 +10,7 @@ from calig.evaluation import sanity
 from calig.evaluation.faithfulness import faithfulness, perturbation
 from calig.evaluation.methods import score
 from calig.evaluation.plausibility import plausibility
+from calig.evaluation.published import as_published
 from calig.evaluation.subject import Case, Scored, Subject
 from calig.evaluation.values import Value
 
@@ -26,7 +27,7 @@ class Design:
     methods
         Names of methods of explanation, as in `calig.evaluation.methods`.
     metrics
-        Groups of metrics: `faithfulness`, `plausibility`, `sanity`.
+        Groups of metrics: `faithfulness`, `published`, `plausibility`, `sanity`.
     removals
         How content is removed, as in `calig.evaluation.removal`.
     shares
@@ -84,6 +85,8 @@ def evaluate(
         )
         if subject.explainer.modality == "image":
             groups.append(perturbation(subject, cases, scores, design.removals, spread=design.spread))
+    if "published" in design.metrics:
+        groups.append(as_published(subject, cases, scores, design.removals))
     if "plausibility" in design.metrics:
         share = design.rationale_share
         groups.append([plausibility(case, own, share) for case, own in zip(cases, scores, strict=True)])

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from calig.bootstrap import mean_intervals
 from calig.report.evaluation_data import EvaluationData, Method, Stat
 from calig.report.formats import alike, integer, interval
 from calig.report.measures import GROUPS, KNOWN, MAIN, RANDOM, SUBJECT, Measure, measure
-from calig.warehouse.bootstrap import mean_intervals
 
 Standing = Literal["first", "level", "beaten"]
 
