@@ -33,7 +33,7 @@ def start(command: str, config: Path, tmp_path: Path, processes: list[subprocess
 
 
 def wait_for_shards(warehouse: Path, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 300
     while len(shard_times(warehouse)) < count:
         assert process.poll() is None, f"ended with {process.returncode}: {process.communicate()[1]}"
         assert time.monotonic() < deadline, "no shards in time"
