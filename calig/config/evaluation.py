@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field, model_validator
 from calig.config.fields import Integer, Number, Section, Text
 
 METHODS = (
-    *("ca-lig", "ca-lig-rollout", "ca-lig-trace", "lig", "ig", "input-x-gradient", "smoothgrad"),
-    *("gradient-shap", "deeplift", "lime", "kernel-shap", "occlusion", "attention-rollout"),
-    *("attention-x-gradient", "attcat", "attention-grad-cam", "attn-lrp", "random"),
+    *("ca-lig", "ca-lig-0", "ca-lig-column", "ca-lig-rollout", "ca-lig-trace", "lig", "ig"),
+    *("input-x-gradient", "smoothgrad", "gradient-shap", "deeplift", "lime", "kernel-shap", "occlusion"),
+    *("attention-rollout", "attention-x-gradient", "attcat", "attention-grad-cam", "random"),
 )
 """Names of methods of explanation; besides them lig-1, lig-2 and so on: layer-wise IG at one depth."""
 
