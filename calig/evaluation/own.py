@@ -21,12 +21,12 @@ from calig.records import Attribution, Float
 
 TITLES = {
     "ca-lig": "CA-LIG",
-    "ca-lig-0": "CA-LIG without context (λ = 0)",
-    "ca-lig-column": "CA-LIG, column fusion, gradients at the input",
-    "ca-lig-rollout": "CA-LIG, rollout fusion",
-    "ca-lig-trace": "CA-LIG, trace fusion",
-    "lig": "LIG averaged over depths",
-    "ig": "Integrated gradients (depth 0)",
+    "ca-lig-0": "CA-LIG, λ = 0",
+    "ca-lig-column": "CA-LIG, column",
+    "ca-lig-rollout": "CA-LIG, rollout",
+    "ca-lig-trace": "CA-LIG, trace",
+    "lig": "LIG, mean of depths",
+    "ig": "IG (depth 0)",
 }
 ENDS = 4
 """Passes that every path costs: forward and backward at the input and at the baseline."""

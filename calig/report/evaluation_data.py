@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from calig.errors import InputError
 from calig.report.fetch import Row, fetch
-from calig.report.measures import METHODS
 
 MOST_DOCUMENTS = 12
 Doubles = npt.NDArray[np.float64]
@@ -184,9 +183,7 @@ def _methods(
     missing: Row = {"title": None, "passes": None, "seconds": None, "refusal": None}
     found |= {stat.method: missing for stat in stats if stat.method not in found}
     return {
-        name: Method(
-            name, row["title"] or METHODS.get(name, name), row["passes"], row["seconds"], row["refusal"]
-        )
+        name: Method(name, row["title"] or name, row["passes"], row["seconds"], row["refusal"])
         for name, row in found.items()
     }
 

@@ -191,29 +191,6 @@ def measure(name: str) -> Measure | None:
     return Measure(name, title, "other", 0, "A metric that this version of the report does not know.")
 
 
-METHODS = {
-    "ca-lig": "CA-LIG",
-    "ca-lig-rollout": "CA-LIG, rollout",
-    "ca-lig-trace": "CA-LIG, trace",
-    "lig": "LIG (λ = 0)",
-    "ig": "Integrated gradients",
-    "input-x-gradient": "Input × gradient",
-    "smoothgrad": "SmoothGrad",
-    "gradient-shap": "Gradient SHAP",
-    "deeplift": "DeepLIFT",
-    "lime": "LIME",
-    "kernel-shap": "Kernel SHAP",
-    "occlusion": "Occlusion",
-    "attention-rollout": "Attention rollout",
-    "attention-x-gradient": "Attention × gradient",
-    "attcat": "AttCAT",
-    "attention-grad-cam": "Attention Grad-CAM",
-    "attn-lrp": "AttnLRP",
-    "random": "Random",
-}
-"""Titles of methods, for tables that give none."""
-
-
 def own(method: str) -> bool:
     """Whether a method is CA-LIG, a part or a variant of it, or the control: not a peer."""
     return method.startswith(("ca-lig", "lig")) or method == RANDOM

@@ -47,7 +47,8 @@ def test_defaults_are_the_documented_ones(audit):
         "steps": None,
         "max_length": None,
         "image_size": None,
-        "fusion": "column",
+        "context": "path",
+        "fusion": "agreement",
         "weight": 0.5,
     }
     assert (config.corpus.text, config.corpus.label, config.corpus.split) == ("text", None, None)
@@ -226,7 +227,7 @@ def test_an_alias_to_itself(audit):
         ("method.weight=true", "method.weight is True, but should be a number"),
         ("method.max_nodes=5", "method.max_nodes is 5, but should be greater than or equal to 6"),
         ("method.max_nodes=6.5", "method.max_nodes is 6.5, but should be a valid integer"),
-        ("method.fusion=rollout", "method.fusion is 'rollout', but should be 'column'"),
+        ("method.fusion=rollout", "method.fusion is 'rollout', but should be 'agreement' or 'column'"),
         ("method.output=prob", "method.output is 'prob', but should be 'logit' or 'margin'"),
         ("method.baseline=blank", "method.baseline is 'blank', which it cannot be: What replaces"),
         ("method.baseline='token:'", "method.baseline is 'token:', which it cannot be"),

@@ -193,27 +193,33 @@ def test_nothing_is_computed_twice(tmp_path: Path, tiny_model: Path, tiny_rows: 
     ]
 
 
+@pytest.mark.parametrize("fusion", ["agreement", "column"])
 def test_another_weight_is_another_score_without_computing(
-    audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path
+    audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path, fusion: str
 ) -> None:
-    """score = Σ_l (1−w)·ig_{l−1}/ig_norm[l−1] + w·ctx_l/context_norm[l], recomputed from the stored columns."""
+    """score = Σ_l w_l·((1−λ)·ig_{l−1} + λ·H·ctx_l), or of the column fusion, recomputed from the stored columns."""
     weight = 0.3
     warehouse = shutil.copytree(audited.warehouse, tmp_path / "w")
     times = shard_times(warehouse)
-    manifest = _audit(tiny_model, tiny_corpus, warehouse, method={"weight": weight})
+    manifest = _audit(tiny_model, tiny_corpus, warehouse, method={"weight": weight, "fusion": fusion})
     assert manifest["attributed"] == 0
     assert shard_times(warehouse) == times
     folder = warehouse / "attributions" / manifest["attribution_key"]
     documents = ds.dataset(sorted(folder.glob("documents-*.parquet"))).to_table().to_pylist()
-    norms = {row["doc_key"]: (row["ig_norm"], row["context_norm"]) for row in documents}
+    scales = {row["doc_key"]: row for row in documents}
     expected = {}
     for token in ds.dataset(sorted(folder.glob("tokens-*.parquet"))).to_table().to_pylist():
-        ig_norm, context_norm = norms[token["doc_key"]]
-        expected[token["doc_key"], token["position"]] = sum(
-            (1 - weight) * token[f"ig_{block - 1:02}"] / ig_norm[block - 1]
-            + weight * token[f"ctx_{block:02}"] / context_norm[block - 1]
-            for block in (1, 2, 3)
-        )
+        own = scales[token["doc_key"]]
+        total = 0.0
+        for block in (1, 2, 3):
+            ig, context = token[f"ig_{block - 1:02}"], token[f"ctx_{block:02}"]
+            if fusion == "column":
+                ig, context = ig / own["ig_norm"][block - 1], context / own["context_norm"][block - 1]
+            else:
+                share = own["depth_weight"][block - 1]
+                ig, context = share * ig, share * own["heads"] * context
+            total += (1 - weight) * ig + weight * context
+        expected[token["doc_key"], token["position"]] = total
     found = {
         (key, at): score
         for key, at, score in select(warehouse, "SELECT doc_key, position, score FROM tokens")

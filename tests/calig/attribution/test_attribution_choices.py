@@ -174,7 +174,8 @@ class TestBaselines:
             "simpson",
             "'simpson' is not one of auto, midpoint, trapezoid, gauss-kronrod, gauss-legendre",
         ),
-        ("fusion", "rollout", "'rollout' is not one of column"),
+        ("fusion", "rollout", "'rollout' is not one of agreement, column"),
+        ("context", "output", "'output' is not one of path, input"),
         ("tolerance", 0.0, "must be above 0 and below 1"),
         ("tolerance", 1.0, "must be above 0 and below 1"),
         ("tolerance", float("nan"), "must be above 0 and below 1"),
@@ -190,5 +191,6 @@ def test_a_choice_that_does_not_exist(field: str, value: Any, said: str) -> None
 
 
 def test_identity_leaves_out_what_changes_no_stored_number() -> None:
-    assert Method(weight=0.1).identity() == Method().identity()
+    assert Method(weight=0.1, fusion="column").identity() == Method().identity()
+    assert Method(context="input").identity() != Method().identity()
     assert Method(tolerance=0.1).identity() != Method().identity()

@@ -26,7 +26,8 @@ def test_the_names_of_the_contract() -> None:
         "dtype": "float32",
         "baseline": "pad",
         "tolerance": 1e-2,
-        "fusion": "column",
+        "context": "path",
+        "fusion": "agreement",
         "weight": 0.5,
     }
     assert next(iter(given)) == "path_or_hub_id"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calig.attribution.fusion import column, rollout, trace
+from calig.attribution.fusion import agreement, column, depth_weights, rollout, trace
 from tests.calig import zoo
 
 Float = npt.NDArray[np.float32]
@@ -73,10 +73,65 @@ def test_a_weight_of_zero_is_ig_alone_and_of_one_context_alone() -> None:
     np.testing.assert_allclose(column(ig * 3, context, norms, 1.0), context / norms[:, None], rtol=1e-6)
 
 
+def weights_by_hand(ig: Float, special: list[bool]) -> list[float]:
+    content = [[float(v) for v, s in zip(row, special, strict=True) if not s] for row in ig[:-1]]
+    first, squares = content[0], []
+    for row in content:
+        sizes = math.sqrt(sum(v * v for v in row)) * math.sqrt(sum(v * v for v in first))
+        product = sum(v * w for v, w in zip(row, first, strict=True))
+        squares.append(max(0.0, product / sizes) ** 2 if sizes else 0.0)
+    return [s / sum(squares) for s in squares] if sum(squares) else [1 / len(squares)] * len(squares)
+
+
+def agreed_by_hand(
+    ig: Float, context: Float, heads: int, special: list[bool], weight: float
+) -> list[list[float]]:
+    return [
+        [
+            share * ((1 - weight) * float(i) + weight * heads * float(c))
+            for i, c in zip(ig[block], context[block], strict=True)
+        ]
+        for block, share in enumerate(weights_by_hand(ig, special))
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(3, 9), st.floats(0, 1))
+def test_agreement_is_what_the_definition_says(seed: int, blocks: int, tokens: int, weight: float) -> None:
+    ig, context, _ = random(seed, blocks, tokens)
+    special = [t == 0 or t == tokens - 1 for t in range(tokens)]
+    found = agreement(ig, context, 12, np.array(special), weight)
+    assert (found.shape, found.dtype) == ((blocks, tokens), np.float32)
+    np.testing.assert_allclose(found, agreed_by_hand(ig, context, 12, special, weight), rtol=1e-5, atol=1e-6)
+    assert depth_weights(ig, np.array(special)).sum() == pytest.approx(1)
+
+
+def test_a_depth_that_disagrees_with_the_first_counts_for_nothing() -> None:
+    ig = np.array([[9, 1, 2], [9, -1, -2], [-9, 2, 4], [0, 0, 0]], dtype=np.float32)
+    shares = depth_weights(ig, np.array([True, False, False]))
+    np.testing.assert_allclose(shares, [0.5, 0, 0.5], atol=1e-12)
+
+
+def test_depths_without_any_relevance_count_alike() -> None:
+    np.testing.assert_allclose(depth_weights(np.zeros((5, 3), np.float32), np.zeros(3, bool)), [0.25] * 4)
+
+
+def test_without_context_agreement_keeps_completeness() -> None:
+    ig, context, _ = random(3, 4, 6)
+    ig += (2.0 - ig.sum(axis=1, keepdims=True)) / 6  # Σ LIG = Δy = 2 at every depth
+    assert agreement(ig, context, 12, np.zeros(6, bool), 0.0).sum() == pytest.approx(2.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["agreement", "column"])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_an_attribution_s_scores_are_the_sum_over_blocks(weight: float) -> None:
-    (a,) = zoo.explainer("roberta", "float32", weight=weight).explain(["not bad"])
-    expected = np.array(by_hand(a.layer_ig, a.context, a.context_norm, weight))
+def test_an_attribution_s_scores_are_the_sum_over_blocks(fusion: str, weight: float) -> None:
+    (a,) = zoo.explainer("roberta", "float32", fusion=fusion, weight=weight).explain(["not bad"])
+    assert a.heads == zoo.HEADS
+    expected = np.array(
+        by_hand(a.layer_ig, a.context, a.context_norm, weight)
+        if fusion == "column"
+        else agreed_by_hand(a.layer_ig, a.context, zoo.HEADS, a.is_special.tolist(), weight)
+    )
     np.testing.assert_allclose(a.relevance, expected, rtol=1e-5, atol=1e-7)
     for token, score in enumerate(a.scores):
         assert float(score) == pytest.approx(math.fsum(expected[:, token]), abs=1e-6)

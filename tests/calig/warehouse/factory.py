@@ -15,6 +15,7 @@ from calig.records import Attribution, Failure, document_key
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import write_shard
 
+HEADS = 4
 CLASSES = ("negative", "positive", "neutral")
 EFFECTS = {"awful": -1.5, "Boring": -0.8, "great": 1.4, "Superb": 0.9, "don't": -0.3, "naïve": 0.2}
 FILLERS = ("the", "film", "was", "a", "story", "with", "actors", "unbelievable", "日本", "Ünder", "set", "🎬")
@@ -94,6 +95,7 @@ def make_attribution(text: str, depths: int, seed: int, weight: float = 0.5) -> 
         block_passes=int(rng.integers(50, 500)),
         seconds=float(rng.uniform(0.01, 0.1)),
         truncated=bool(rng.random() < 0.1),
+        heads=HEADS,
     )
 
 
@@ -130,6 +132,7 @@ def make_warehouse(
     *,
     run_id: str | None = None,
     weight: float = 0.5,
+    fusion: str = "column",
     shards: int = 3,
     started: datetime | None = None,
 ) -> str:
@@ -145,8 +148,8 @@ def make_warehouse(
         Documents of the corpus; depths L+1 of the model; what everything random follows from.
     run_id
         The run's id; by default ``run-<seed>``.
-    weight
-        λ of the fusion.
+    weight, fusion
+        λ, and the fusion.
     shards
         Number of shards the attributions are cut into.
     started
@@ -188,7 +191,7 @@ def make_warehouse(
             "tolerance": 1e-2,
             "max_nodes": 96,
             "max_length": None,
-            "fusion": "column",
+            "fusion": fusion,
             "weight": weight,
         },
         "depths": depths,

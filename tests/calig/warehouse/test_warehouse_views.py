@@ -13,7 +13,7 @@ from calig.warehouse.aggregate import aggregate
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import ddl, describe, open_run, query
 from tests.calig.warehouse.derivation import Expected
-from tests.calig.warehouse.factory import CATEGORIES, CLASSES, make_warehouse
+from tests.calig.warehouse.factory import CATEGORIES, CLASSES, HEADS, make_warehouse
 
 EXPECTED = Expected(120, 4, 0)
 
@@ -115,6 +115,33 @@ def test_the_weight_of_the_score_is_the_manifests(tmp_path: Path) -> None:
         ") USING (doc_id)",
     )[0]
     assert difference < 1e-6
+
+
+def test_the_agreement_fusion_weighs_depths_by_how_they_agree_with_the_first(tmp_path: Path) -> None:
+    """score = Σ_l w_l·(0.75·ig_{l−1} + 0.25·H·ctx_l), w_l ∝ max(0, cosine of depths l−1 and 0 over the content)²."""
+    run_id = make_warehouse(tmp_path, weight=0.25, fusion="agreement")
+    warehouse = Warehouse.open(tmp_path)
+    aggregate(warehouse, run_id)
+    (difference, count) = select(
+        warehouse,
+        f"""
+        WITH c AS (SELECT * FROM tokens WHERE NOT is_special),
+        s AS (
+            SELECT doc_id,
+                1.0 AS a,
+                greatest(0, sum(ig_00 * ig_01) / sqrt(sum(ig_00 ** 2) * sum(ig_01 ** 2))) ** 2 AS b,
+                greatest(0, sum(ig_00 * ig_02) / sqrt(sum(ig_00 ** 2) * sum(ig_02 ** 2))) ** 2 AS d
+            FROM c GROUP BY doc_id
+        )
+        SELECT max(abs(t.score - (
+            a * (0.75 * ig_00 + 0.25 * {HEADS} * ctx_01)
+            + b * (0.75 * ig_01 + 0.25 * {HEADS} * ctx_02)
+            + d * (0.75 * ig_02 + 0.25 * {HEADS} * ctx_03)
+        ) / (a + b + d))), count(*) FROM tokens t JOIN s USING (doc_id)
+        """,
+    )[0]
+    assert difference < 1e-5
+    assert count > 100
 
 
 def test_a_column_of_the_corpus_never_hides_one_of_ours(tmp_path: Path) -> None:
