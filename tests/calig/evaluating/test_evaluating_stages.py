@@ -165,10 +165,13 @@ def test_a_rationale_reaches_metrics_and_documents(configure: Any, tiny_rows: li
         evaluation.warehouse.root,
         "SELECT count(*) FROM evaluation WHERE metric = 'token_f1' AND value IS NOT NULL",
     )
-    assert count == 7 * 3
-    for path in evaluation.folder.glob("documents-*.parquet"):
-        for row in pq.read_table(path).to_pylist():
-            assert row["rationale"] == [True] + [False] * (len(row["words"]) - 1)
+    paths = sorted(evaluation.folder.glob("documents-*.parquet"))
+    documents = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    assert {row["target"] == row["label"] for row in documents} == {True, False}
+    for row in documents:
+        marks = [True] + [False] * (len(row["words"]) - 1)
+        assert row["rationale"] == (marks if row["target"] == row["label"] else None)
+    assert count == 3 * sum(row["target"] == row["label"] for row in documents)
 
 
 def test_failures_are_rows_and_a_gate(configure: Any, tiny_rows: list[Row]) -> None:

@@ -34,7 +34,7 @@ def toy() -> Any:
     def run(_batch: Batch, attention: Any, probabilities: torch.Tensor = attention) -> Pass:
         assert attention
         mixed = probabilities[:, 0] @ state
-        return Pass([state, mixed], mixed[:, 0], [probabilities])
+        return Pass([state, mixed], mixed[:, 0], [probabilities], [])
 
     ones = torch.ones(1, 2, dtype=torch.long)
     batch = Batch({"input_ids": ones, "attention_mask": ones}, ones.bool())
