@@ -102,9 +102,9 @@ class Engine:
             self.classifier, self.encoder, method, self.passes.baseline, schedule, self.passes.token_budget
         )
 
-    def pack(self, encoded: Sequence[Encoded]) -> Iterator[list[int]]:
-        """Group inputs of one shape and similar length, shorter first: longest × count is two token budgets at most."""
-        room = _GROUP * self.passes.token_budget
+    def pack(self, encoded: Sequence[Encoded], budgets: float = _GROUP) -> Iterator[list[int]]:
+        """Group inputs of one shape and similar length, shorter first: longest × count fits so many token budgets."""
+        room = budgets * self.passes.token_budget
         group: list[int] = []
         for index in sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), encoded[i].shape, i)):
             alike = not group or encoded[index].shape == encoded[group[0]].shape

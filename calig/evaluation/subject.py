@@ -139,16 +139,7 @@ class Subject:
 
     def groups(self, encoded: Sequence[Encoded], copies: int = 1) -> Iterator[list[int]]:
         """Indices of inputs that share a batch: of one shape, longest × count × copies within the token budget."""
-        room = max(1, self.explainer.engine.passes.token_budget // copies)
-        group: list[int] = []
-        for index in sorted(range(len(encoded)), key=lambda i: (encoded[i].shape, len(encoded[i]), i)):
-            alike = not group or encoded[index].shape == encoded[group[0]].shape
-            if group and not (alike and len(encoded[index]) * (len(group) + 1) <= room):
-                yield group
-                group = []
-            group.append(index)
-        if group:
-            yield group
+        return self.explainer.engine.pack(encoded, 1 / copies)
 
     def batch(self, encoded: Sequence[Encoded]) -> Batch:
         """Put encoded inputs of one shape into a batch, on the model's device."""
