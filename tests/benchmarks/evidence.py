@@ -28,6 +28,8 @@ METRICS = (
     *("context_sensitivity", "context_agreement", "context_control"),
     *("randomisation", "sensitivity_max", "determinism", "batch_invariance"),
 )
+TINY = ("determinism", "batch_invariance")
+"""Metrics of which only the order of magnitude says something."""
 Row = dict[str, Any]
 
 
@@ -115,6 +117,8 @@ def _place(column: tuple[str, str | None]) -> tuple[int, str]:
 def _cell(row: Row | None) -> str:
     if row is None or row["mean"] is None:
         return ""
+    if row["metric"] in TINY:
+        return f"{row['mean']:.0e}" if row["mean"] else "0"
     mark = ""
     if row["method"] != "ca-lig" and row["difference_low"] is not None:
         sign = -1 if row["metric"] in LOWER_IS_BETTER else 1
