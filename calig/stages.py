@@ -264,7 +264,8 @@ def check_gates(run: Run) -> None:
     GateError
         A gate does not hold; says which, with the number and its limit.
     """
-    row, limit = summary(run.warehouse, run.run_id), run.config.gates.max_failure_share
+    row, gate = summary(run.warehouse, run.run_id), run.config.gates.max_failure_share
+    limit = 1.0 if gate is None else gate.limit
     share = row["failures"] / row["documents"]
     if share > limit:
         raise GateError(

@@ -4,11 +4,11 @@
 """
 
 from calig.config.evaluation import EvaluationConfig
+from calig.config.history import CompareConfig, GatesConfig, Limit
 from calig.config.loading import load_config, parse_config
 from calig.config.schema import (
     AuditConfig,
     CorpusConfig,
-    GatesConfig,
     MethodConfig,
     ModelConfig,
     RuntimeConfig,
@@ -16,9 +16,11 @@ from calig.config.schema import (
 
 __all__ = [
     "AuditConfig",
+    "CompareConfig",
     "CorpusConfig",
     "EvaluationConfig",
     "GatesConfig",
+    "Limit",
     "MethodConfig",
     "ModelConfig",
     "RuntimeConfig",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from calig.config.evaluation import EvaluationConfig
 from calig.config.fields import Integer, Number, Section, Target, Text
+from calig.config.history import CompareConfig, CompareTo, GatesConfig, WatchLists
 
 
 class ModelConfig(Section):
@@ -221,18 +222,6 @@ class RuntimeConfig(Section):
     )
 
 
-class GatesConfig(Section):
-    """Limits beyond which the audit fails."""
-
-    max_failure_share: Number = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        title="Failure share",
-        description="Largest share of documents that may fail.",
-    )
-
-
 class AuditConfig(Section):
     """One audit: a model, a corpus, a method, and where the results go."""
 
@@ -256,7 +245,25 @@ class AuditConfig(Section):
         default="warehouse", title="Warehouse", description="Folder that keeps corpora and results."
     )
     gates: GatesConfig = Field(
-        default_factory=GatesConfig, title="Gates", description="Limits beyond which the audit fails."
+        default_factory=GatesConfig, title="Gates", description="Conditions that the run is held to."
+    )
+    compare_to: CompareTo = Field(
+        default=(),
+        title="Compare to",
+        description=(
+            "Runs that each run is compared with: previous (the last one of this audit), a tag, or a run id; one, or "
+            "several."
+        ),
+    )
+    compare: CompareConfig = Field(
+        default_factory=CompareConfig,
+        title="Comparison",
+        description="When a difference between two runs is called a change.",
+    )
+    watch: WatchLists = Field(
+        default_factory=dict,
+        title="Watch lists",
+        description="Named lists of terms whose relevance is followed from run to run.",
     )
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig,

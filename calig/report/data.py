@@ -106,7 +106,7 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         attributed=row["attributed"] or 0,
         reused=row["reused"] or 0,
         failures=row["failures"] or 0,
-        failure_limit=gates.get("max_failure_share") if isinstance(gates, Mapping) else None,
+        failure_limit=_failure_limit(gates),
         truncated=row["truncated"] or 0,
         accuracy=row["accuracy"],
         mean_absolute_error=row["mean_absolute_error"],
@@ -129,6 +129,12 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         versions=_parsed(row["versions"]),
         timings=_parsed(row["timings"]),
     )
+
+
+def _failure_limit(gates: object) -> float | None:
+    """The limit of the share of failures; a number in runs of before limits had a severity."""
+    limit = gates.get("max_failure_share") if isinstance(gates, Mapping) else None
+    return limit.get("limit") if isinstance(limit, Mapping) else limit
 
 
 def _parsed(text: str | None) -> Mapping[str, Any]:

@@ -20,6 +20,13 @@ TABLES = (
     "class_stats",
     "completeness",
     "failures",
+    "watched",
+    "gates",
+    "comparisons",
+    "comparison_outcomes",
+    "comparison_layers",
+    "comparison_words",
+    "comparison_documents",
 )
 EVALUATION_TABLES = (
     "evaluations",

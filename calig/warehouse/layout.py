@@ -81,6 +81,11 @@ class Warehouse:
         return self.root / "evaluations"
 
     @property
+    def tags(self) -> Path:
+        """The folder of tags, one file per tag, which holds a run's id."""
+        return self.root / "tags"
+
+    @property
     def database(self) -> Path:
         """The DuckDB file of aggregates."""
         return self.root / "calig.duckdb"
@@ -100,6 +105,10 @@ class Warehouse:
     def run(self, run_id: str) -> Path:
         """Return the folder of the run with this id."""
         return self.runs / run_id
+
+    def comparison(self, run_id: str, reference_id: str) -> Path:
+        """Return the folder of the comparison of a run with a reference; it lies in the run's."""
+        return self.run(run_id) / "comparisons" / reference_id
 
     @contextmanager
     def writer_lock(self, folder: Path | None = None, wait: float = 0.0) -> Iterator[None]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calig.config import AuditConfig, CorpusConfig, load_config, parse_config
+from calig.config import AuditConfig, CorpusConfig, Limit, load_config, parse_config
 from calig.errors import InputError
 
 MINIMAL = "model: {id: some/model}\ncorpus: {path: a.csv}\n"
@@ -54,7 +54,7 @@ def test_defaults_are_the_documented_ones(audit):
     assert (config.corpus.text, config.corpus.label, config.corpus.split) == ("text", None, None)
     assert (config.warehouse, config.gates.max_failure_share, config.runtime.retries) == (
         "warehouse",
-        0.05,
+        Limit(limit=0.05),
         2,
     )
 
@@ -201,7 +201,7 @@ def test_a_key_given_twice(audit, text, line):
 
 def test_merge_keys_still_work(audit):
     text = "model: &m {id: a}\ncorpus: {path: a.csv}\n"
-    assert load_config(audit(text + "gates:\n  <<: {max_failure_share: 0.5}")).gates.max_failure_share == 0.5
+    assert load_config(audit(text + "gates:\n  <<: {max_failure_share: 0.5}")).gates.max_failure_share == Limit(limit=0.5)
 
 
 def test_an_alias_to_itself(audit):

@@ -63,6 +63,50 @@ CREATE TABLE failures (
     run_id VARCHAR, doc_id BIGINT, source_id VARCHAR, doc_key VARCHAR, reason VARCHAR, detail VARCHAR
 );
 
+CREATE TABLE watched (
+    run_id VARCHAR, list VARCHAR, term VARCHAR, class VARCHAR, documents BIGINT, occurrences BIGINT,
+    document_share DOUBLE, share DOUBLE, effect DOUBLE, effect_low DOUBLE, effect_high DOUBLE
+);
+
+CREATE TABLE gates (
+    run_id VARCHAR, gate VARCHAR, severity VARCHAR, passed BOOLEAN, value DOUBLE, "limit" DOUBLE,
+    reference_id VARCHAR, detail VARCHAR
+);
+
+CREATE TABLE comparisons (
+    run_id VARCHAR, reference_id VARCHAR, requested VARCHAR, compared TIMESTAMP, same_model BOOLEAN, same_corpus BOOLEAN,
+    documents_a BIGINT, documents_b BIGINT, paired BIGINT, explained_again BIGINT, left_out BIGINT,
+    alpha DOUBLE, changed BOOLEAN, words_changed BIGINT, layers_changed BIGINT, outcomes_changed BIGINT,
+    words_tested BIGINT, layers_tested BIGINT, outcomes_tested BIGINT,
+    accuracy_a DOUBLE, accuracy_b DOUBLE, flips BIGINT, flip_share DOUBLE,
+    class_psi DOUBLE, class_js DOUBLE, confidence_psi DOUBLE, confidence_js DOUBLE, layer_psi DOUBLE, verdict VARCHAR
+);
+
+CREATE TABLE comparison_outcomes (
+    run_id VARCHAR, reference_id VARCHAR, measure VARCHAR, class VARCHAR, documents_a BIGINT, documents_b BIGINT,
+    a DOUBLE, b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p DOUBLE, q DOUBLE, changed BOOLEAN
+);
+
+CREATE TABLE comparison_layers (
+    run_id VARCHAR, reference_id VARCHAR, class VARCHAR, depth INTEGER, measure VARCHAR,
+    documents_a BIGINT, documents_b BIGINT, a DOUBLE, b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE,
+    size DOUBLE, psi DOUBLE, js DOUBLE, p DOUBLE, q DOUBLE, changed BOOLEAN
+);
+
+CREATE TABLE comparison_words (
+    run_id VARCHAR, reference_id VARCHAR, class VARCHAR, word VARCHAR, documents_a BIGINT, documents_b BIGINT,
+    share_a DOUBLE, share_b DOUBLE, share_p DOUBLE, share_q DOUBLE,
+    effect_a DOUBLE, effect_b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p DOUBLE, q DOUBLE,
+    sign_flip BOOLEAN, flips BIGINT, change VARCHAR, changed BOOLEAN
+);
+
+CREATE TABLE comparison_documents (
+    run_id VARCHAR, reference_id VARCHAR, doc_key VARCHAR, doc_id_a BIGINT, doc_id_b BIGINT, target VARCHAR,
+    predicted_a VARCHAR, predicted_b VARCHAR, flipped BOOLEAN, probability_a DOUBLE, probability_b DOUBLE,
+    logit_a DOUBLE, logit_b DOUBLE, rank_agreement DOUBLE, sign_flips DOUBLE, jensen_shannon DOUBLE,
+    word VARCHAR, word_change DOUBLE
+);
+
 CREATE TABLE evaluations (
     evaluation_id VARCHAR, name VARCHAR, status VARCHAR, started TIMESTAMP, finished TIMESTAMP,
     model_id VARCHAR, model_revision VARCHAR, model_hash VARCHAR, head VARCHAR, modality VARCHAR,

@@ -1,0 +1,173 @@
+"""What an audit is compared with, which words it watches, and which conditions fail it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from calig.config.fields import Integer, Number, Section, Text
+
+Severity: TypeAlias = Literal["error", "warn"]
+
+
+def _several(value: object) -> object:
+    """Take one name for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _limit(value: object) -> object:
+    """Take a number alone for a limit whose breach is an error."""
+    return value if value is None or isinstance(value, dict | Limit) else {"limit": value}
+
+
+class Limit(Section):
+    """A limit of a number, and what becomes of a run beyond it."""
+
+    limit: Number = Field(title="Limit", description="The number that is still allowed.")
+    severity: Severity = Field(
+        default="error", title="Severity", description="error: the audit fails; warn: the report says so."
+    )
+
+
+Bound: TypeAlias = Annotated[Limit | None, BeforeValidator(_limit)]
+
+
+class CompareConfig(Section):
+    """When a difference between two runs is called a change."""
+
+    alpha: Number = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        title="False alarms",
+        description=(
+            "Bound on the chance that a run in which nothing changed is said to have changed, over all runs that it is "
+            "compared with."
+        ),
+    )
+    min_effect: Number = Field(
+        default=0.1,
+        ge=0,
+        title="Smallest effect",
+        description="Change of a word's mean effect, in logits, below which it is not called one.",
+    )
+    min_share: Number = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        title="Smallest share",
+        description="Change of a share of documents (with a word, of a class) below which it is not called one.",
+    )
+    min_size: Number = Field(
+        default=0.2,
+        ge=0,
+        title="Smallest size",
+        description="Change of a measure, in standard deviations over documents, below which it is not called one.",
+    )
+    min_documents: Integer = Field(
+        default=5,
+        ge=2,
+        title="Fewest documents",
+        description="Documents that must hold a word, in each run, for its effects to be compared.",
+    )
+
+
+class SqlGate(Section):
+    """A condition in SQL: it holds where the SELECT returns no row."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_.-]+$", title="Name", description="Letters, digits, - _ and dots."
+    )
+    sql: Text = Field(
+        title="SELECT",
+        description="What must return no row; it sees what calig query sees of this run. @name: a bundled question.",
+    )
+    severity: Severity = Field(
+        default="error", title="Severity", description="error: the audit fails; warn: the report says so."
+    )
+
+
+class DriftGate(Section):
+    """Nothing may be called changed, in the comparisons of compare_to."""
+
+    what: tuple[Literal["words", "layers", "outcomes"], ...] = Field(
+        default=("words", "layers", "outcomes"),
+        min_length=1,
+        title="What",
+        description="Of words, layers and outcomes, what may not have changed.",
+    )
+    severity: Severity = Field(
+        default="error", title="Severity", description="error: the audit fails; warn: the report says so."
+    )
+
+
+class GatesConfig(Section):
+    """Conditions that a run is held to; each a limit, or a section with limit and severity."""
+
+    max_failure_share: Bound = Field(
+        default=Limit(limit=0.05),
+        title="Failure share",
+        description="Largest share of documents that may fail.",
+    )
+    min_accuracy: Bound = Field(
+        default=None, title="Accuracy", description="Least share of labelled documents predicted right."
+    )
+    max_mean_absolute_error: Bound = Field(
+        default=None, title="Mean absolute error", description="Of a regression: the largest that may be."
+    )
+    min_converged_share: Bound = Field(
+        default=None,
+        title="Converged share",
+        description="Least share of (document, depth) pairs within the tolerance.",
+    )
+    max_completeness_error: Bound = Field(
+        default=None,
+        title="Completeness error",
+        description="Largest completeness residual of any document and depth, in logits.",
+    )
+    max_class_psi: Bound = Field(
+        default=None,
+        title="Class drift",
+        description="Largest population stability index of the predicted classes, against each run compared with.",
+    )
+    max_layer_psi: Bound = Field(
+        default=None,
+        title="Layer drift",
+        description="Largest population stability index in the layer profile, against each run compared with.",
+    )
+    max_flip_share: Bound = Field(
+        default=None,
+        title="Flips",
+        description="Largest share of paired documents whose prediction changed, against each run compared with.",
+    )
+    max_accuracy_drop: Bound = Field(
+        default=None,
+        title="Accuracy drop",
+        description="By how much accuracy may be lower than in each run compared with.",
+    )
+    max_watched_share: dict[str, Bound] = Field(
+        default_factory=dict,
+        title="Watched shares",
+        description="Per watch list, or list/term: the largest part of the relevance that it may have.",
+    )
+    drift: Annotated[DriftGate | None, BeforeValidator(lambda value: {} if value is True else value)] = Field(
+        default=None,
+        title="Drift",
+        description="true, or a section: nothing may be called changed in the comparisons of compare_to.",
+    )
+    sql: tuple[SqlGate, ...] = Field(default=(), title="SQL", description="SELECTs that must return no row.")
+
+    @model_validator(mode="after")
+    def _names(self) -> GatesConfig:
+        names = [gate.name for gate in self.sql]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"gates.sql: two gates are named {name}; rename one")
+        return self
+
+
+CompareTo: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_several)]
+WatchLists: TypeAlias = dict[
+    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], Annotated[tuple[Text, ...], Field(min_length=1)]
+]
