@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test check lint types bench wheel wheel-demo clean
+.PHONY: help demo test check lint types bench crash wheel wheel-demo clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ check: lint types test  ## All of what CI runs
 
 bench: $(VENV)/.installed  ## Benchmarks against peers, in one run
 	$(RUN) tests.benchmarks.captum
+
+crash: $(VENV)/.installed  ## Kill 210 audits at every stage and at random, and look at what is left
+	$(RUN) tests.crash
 
 wheel: $(VENV)/.installed  ## Build the wheel into dist/
 	rm -rf dist

@@ -104,6 +104,7 @@ def _disk(warehouse: Path) -> Finding:
 def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
     from calig.warehouse.evaluations import list_evaluations
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.leftovers import sweep_warehouse
     from calig.warehouse.runs import list_runs
 
     try:
@@ -117,6 +118,8 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
     if unfinished:
         text += f"; unfinished: {', '.join(unfinished[-3:])} (run the audit again: it goes on from there)"
     yield Finding("warehouse", None if unfinished else True, text)
+    if fix and (swept := sweep_warehouse(warehouse)):
+        yield Finding("leftovers", True, f"{len(swept)} files that killed writers left are deleted")
     for folder in sorted(warehouse.attributions("").glob("*")):
         yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
     evaluations = list_evaluations(warehouse)
@@ -131,12 +134,10 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
 
 
 def _shards(folder: Path, fix: bool) -> str:
-    """Count a folder's shards; with `fix`, check their hashes and delete what killed writers left."""
-    from calig.warehouse.shards import completed, sweep
+    """Count a folder's shards; with `fix`, check their hashes, so that damaged ones are set aside."""
+    from calig.warehouse.shards import completed
 
-    shards = completed(folder, check=fix)
-    swept = sweep(folder) if fix else []
-    return f"{len(shards)} shards" + (f", {len(swept)} leftover files deleted" if swept else "")
+    return f"{len(completed(folder, check=fix))} shards"
 
 
 def _tables(warehouse: Warehouse, runs: Sequence[str], evaluations: Sequence[str], fix: bool) -> Finding:

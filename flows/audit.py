@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect import flow
 
 from calig.config import AuditConfig
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
@@ -38,16 +39,17 @@ def audit(config: AuditConfig) -> AuditResult:
     GateError
         The audit ran, and one of its gates does not hold.
     """
-    start = time.perf_counter()
-    model, corpus = ingest(config)
-    ingested = time.perf_counter() - start
-    try:
-        run, attributed, timings = attribute(config, model, corpus)
-    except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
-        model, corpus = ingest(config, refresh=True)
-        run, attributed, timings = attribute(config, model, corpus)
-    aggregate(run, attributed, {"ingest": ingested, **timings})
-    return AuditResult(run.run_id, report(run))
+    with Warehouse.open(config.warehouse).at_work():
+        start = time.perf_counter()
+        model, corpus = ingest(config)
+        ingested = time.perf_counter() - start
+        try:
+            run, attributed, timings = attribute(config, model, corpus)
+        except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
+            model, corpus = ingest(config, refresh=True)
+            run, attributed, timings = attribute(config, model, corpus)
+        aggregate(run, attributed, {"ingest": ingested, **timings})
+        return AuditResult(run.run_id, report(run))
 
 
 def audit_from_terminal(config: AuditConfig) -> AuditResult:

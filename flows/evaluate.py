@@ -12,6 +12,7 @@ from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.evaluating import stages
 from calig.evaluating.stages import Evaluation
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard, ModelChangedError
 from flows.ingest import ingest
 from flows.server import reach
@@ -41,19 +42,20 @@ def evaluate(config: AuditConfig) -> EvaluationResult:
     GateError
         The evaluation ran, and one of the gates does not hold.
     """
-    start = time.perf_counter()
-    model, corpus = ingest(config)
-    timings = {"ingest": time.perf_counter() - start}
-    try:
-        evaluation = _measure(config, model, corpus, timings)
-    except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
-        model, corpus = ingest(config, refresh=True)
-        evaluation = _measure(config, model, corpus, timings)
-    retries = config.runtime.retries
-    page: Path = tasks.write_evaluation_report.with_options(retries=retries)(evaluation)
-    tasks.publish_evaluation.with_options(retries=retries)(evaluation, page)
-    tasks.check_evaluation_gates(evaluation)
-    return EvaluationResult(evaluation.evaluation_id, page)
+    with Warehouse.open(config.warehouse).at_work():
+        start = time.perf_counter()
+        model, corpus = ingest(config)
+        timings = {"ingest": time.perf_counter() - start}
+        try:
+            evaluation = _measure(config, model, corpus, timings)
+        except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
+            model, corpus = ingest(config, refresh=True)
+            evaluation = _measure(config, model, corpus, timings)
+        retries = config.runtime.retries
+        page: Path = tasks.write_evaluation_report.with_options(retries=retries)(evaluation)
+        tasks.publish_evaluation.with_options(retries=retries)(evaluation, page)
+        tasks.check_evaluation_gates(evaluation)
+        return EvaluationResult(evaluation.evaluation_id, page)
 
 
 def evaluate_from_terminal(config: AuditConfig) -> EvaluationResult:

@@ -111,6 +111,21 @@ class Warehouse:
         return self.run(run_id) / "comparisons" / reference_id
 
     @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Say, within the `with` block, that something writes in this warehouse: what is unfinished is not swept."""
+        with _working(self.root, fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def at_rest(self) -> Iterator[bool]:
+        """Keep others from starting to write within the `with` block, if nobody is at work: whether that is so."""
+        try:
+            with _working(self.root, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield True
+        except BlockingIOError:
+            yield False
+
+    @contextmanager
     def writer_lock(self, folder: Path | None = None, wait: float = 0.0) -> Iterator[None]:
         """Be the one writer of this warehouse, or of one folder of it, within the `with` block.
 
@@ -153,6 +168,13 @@ class Warehouse:
                 yield
             finally:
                 stream.truncate(0)
+
+
+@contextmanager
+def _working(root: Path, how: int) -> Iterator[None]:
+    with (root / ".working").open("a") as stream:
+        fcntl.flock(stream, how)
+        yield
 
 
 def _holder(content: str) -> str:

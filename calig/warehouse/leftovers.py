@@ -1,0 +1,41 @@
+"""What killed writers leave in a warehouse, and its deletion."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from calig.files import PART_SUFFIX
+from calig.warehouse.database import SPILL
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.shards import sweep
+
+DAY = 24 * 3600.0
+INGEST = ".ingest-"
+
+
+def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
+    """Delete temporary files and folders, and Parquet files of shards that have no manifest.
+
+    Where nobody is at work in the warehouse, all of them; else those of more than a day ago.
+
+    Returns
+    -------
+    list of Path
+        What was deleted.
+    """
+    with warehouse.at_rest() as resting:
+        age = 0.0 if resting else DAY
+        limit = time.time() - age
+        temporary = [
+            *warehouse.root.rglob(f".*{PART_SUFFIX}*"),
+            *warehouse.root.glob(f"{SPILL}*"),
+            *warehouse.corpora.glob(f"{INGEST}*"),
+        ]
+        deleted = [path for path in temporary if path.exists() and path.stat().st_mtime <= limit]
+        for path in deleted:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in (*warehouse.attributions("").glob("*"), *warehouse.evaluations.glob("*")):
+            deleted += sweep(folder, age)
+    return deleted
