@@ -6,10 +6,56 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 PART_SUFFIX = ".part"
+
+
+class Store(Protocol):
+    """Where a folder's finished files go as well, and come from."""
+
+    def publish(self, path: Path) -> None:
+        """Take a finished file."""
+
+    def delete(self, path: Path) -> None:
+        """Let go of a file, or of a folder with all that is in it."""
+
+    def fetch(self, *prefixes: str) -> None:
+        """Bring what is under these paths (relative to the folder)."""
+
+
+_stores: dict[Path, Store] = {}
+
+
+def keep_in(root: Path, store: Store) -> None:
+    """From here on, have the files of the folder `root` kept in `store` too."""
+    _stores[root] = store
+
+
+def publish(*paths: Path) -> None:
+    """Have finished files kept where those of their folder are, in this order."""
+    for path in paths:
+        if found := _store_of(path):
+            found[1].publish(path)
+
+
+def fetch(folder: Path) -> None:
+    """Bring a folder's files from where they are kept, if that is elsewhere too."""
+    if found := _store_of(folder):
+        found[1].fetch(folder.relative_to(found[0]).as_posix())
+
+
+def discard(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, here and where it is kept; it may be missing."""
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    if found := _store_of(path):
+        found[1].delete(path)
+
+
+def _store_of(path: Path) -> tuple[Path, Store] | None:
+    return next(((root, store) for root, store in _stores.items() if path.is_relative_to(root)), None)
 
 
 def part_path(path: Path) -> Path:
@@ -27,10 +73,11 @@ def sync(path: Path) -> None:
 
 
 def swap_in(part: Path, path: Path) -> None:
-    """Rename the finished temporary file `part` to `path`, durably: file and folder are synced."""
+    """Rename the finished temporary file `part` to `path`, durably: file and folder are synced; and publish it."""
     sync(part)
     part.replace(path)
     sync(path.parent)
+    publish(path)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import store as stores
 from tests.flows.material import Audited, Row, audit_config, make_rows, save_model, write_parquet
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; the command line sets it for itself
@@ -67,3 +68,17 @@ def audited(
     warehouse = tmp_path_factory.mktemp("audited") / "warehouse"
     result = audit(audit_config(tiny_model, tiny_corpus, warehouse))
     return Audited(warehouse, result.run_id, result.report)
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[stores.Store]:
+    """One S3 server for all tests that need one."""
+    with stores.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def store(store_server: stores.Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[stores.Store]:
+    """The S3 server with an empty bucket, `audits`."""
+    with stores.bucket(store_server, "audits", monkeypatch) as server:
+        yield server

@@ -24,7 +24,7 @@ from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpu
 from calig.corpus.parts import Parts
 from calig.corpus.source import Source, first_rows
 from calig.errors import InputError
-from calig.files import sync
+from calig.files import publish, sync
 from calig.records import Head, Modality
 
 ABANDONED_SECONDS = 24 * 3600
@@ -221,6 +221,7 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
         # another ingest of the same corpus was faster
         return _held(manifest, root)
     sync(final.parent)
+    publish(*(final / name for name in sorted(manifest.files)), final / MANIFEST)
     return manifest
 
 

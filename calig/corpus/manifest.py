@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from calig.errors import InputError
-from calig.files import sha256_file
+from calig.files import fetch, sha256_file
 
 MANIFEST = "manifest.json"
 
@@ -73,6 +73,7 @@ def load_corpus(root: Path, key: str) -> CorpusManifest:
         If the corpus is not there, or is not what its manifest says.
     """
     path = Path(root) / "corpora" / key / MANIFEST
+    fetch(path.parent)
     try:
         manifest = CorpusManifest.from_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -87,6 +88,7 @@ def load_corpus(root: Path, key: str) -> CorpusManifest:
 def verify(root: Path, manifest: CorpusManifest) -> bool:
     """Whether every part of the corpus is in the warehouse `root` with the size and hash it had."""
     folder = manifest.folder(root)
+    fetch(folder)
     try:
         return all(describe(folder / name) == dict(entry) for name, entry in manifest.files.items())
     except OSError:

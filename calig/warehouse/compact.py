@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calig.files import part_path, write_json
+from calig.files import discard, part_path, write_json
 from calig.warehouse.shards import (
     ROW_GROUP,
     FileState,
@@ -67,9 +67,9 @@ def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[Shar
 
 
 def _delete(folder: Path, shard: str) -> None:
-    manifest_path(folder, shard).unlink(missing_ok=True)
+    discard(manifest_path(folder, shard))
     for kind in ("tokens", "documents"):
-        (folder / f"{kind}-{shard}.parquet").unlink(missing_ok=True)
+        discard(folder / f"{kind}-{shard}.parquet")
 
 
 def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:

@@ -9,21 +9,26 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calig.errors import InputError
+
+if TYPE_CHECKING:
+    from calig.warehouse.mirror import Mirror
 
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
     """A warehouse's root folder (absolute), and the paths of what lies in it.
 
-    Use `Warehouse.open`, which checks the folder.
+    Use `Warehouse.open`, which checks the folder. Of a warehouse on an object store, the folder is its `mirror`'s.
     """
 
     root: Path
+    mirror: Mirror | None = field(default=None, compare=False)
 
     @classmethod
     def open(cls, path: str | Path, create: bool = True) -> Warehouse:
@@ -32,17 +37,18 @@ class Warehouse:
         Parameters
         ----------
         path
-            A local folder; `~` is expanded.
+            A local folder, `~` is expanded; or a URL such as s3://bucket/prefix.
         create
             Create the folder when it is missing, and ask for the right to write in it.
 
         Raises
         ------
         InputError
-            If the path is a URL or a file, cannot be written to (with `create`), or does not exist (without).
+            If the path is a file, cannot be written to (with `create`), or does not exist (without); if the store
+            cannot be used.
         """
         if "://" in str(path):
-            raise InputError(f"warehouse {path}: a warehouse is a local folder; name one, e.g. ./warehouse")
+            return cls._of_store(str(path), create)
         root = Path(path).expanduser().resolve()
         if root.exists() and not root.is_dir():
             raise InputError(f"warehouse {root}: this is a file, not a folder; name another with --warehouse")
@@ -59,6 +65,15 @@ class Warehouse:
             if not os.access(root, os.W_OK | os.X_OK):
                 raise InputError(f"warehouse {root}: no permission to write there; name another folder")
         return cls(root)
+
+    @classmethod
+    def _of_store(cls, url: str, create: bool) -> Warehouse:
+        from calig.warehouse.mirror import Mirror
+
+        mirror = Mirror.of(url)
+        if not create and not mirror.known:
+            raise InputError(f"no warehouse at {url}: run `calig audit` first or name one with --warehouse")
+        return cls(mirror.root, mirror)
 
     @property
     def corpora(self) -> Path:
@@ -165,9 +180,22 @@ class Warehouse:
             json.dump({**holder, "since": datetime.now(UTC).isoformat(timespec="seconds")}, stream)
             stream.flush()
             try:
-                yield
+                with self._lease(place, deadline - time.monotonic()):
+                    yield
             finally:
                 stream.truncate(0)
+
+    @contextmanager
+    def _lease(self, place: Path, wait: float) -> Iterator[None]:
+        """Be the one writer on all machines, where they share a store; what is there is brought first."""
+        if self.mirror is None:
+            yield
+            return
+        name = place.relative_to(self.root).as_posix().replace("/", "-")
+        with self.mirror.lease("database" if place == self.root else name, wait):
+            if place == self.root:
+                self.mirror.fetch_database()
+            yield
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import PART_SUFFIX, part_path, sha256_file, swap_in, write_json
+from calig.files import PART_SUFFIX, fetch, part_path, sha256_file, swap_in, write_json
 from calig.records import Attribution, Failure, Modality
 from calig.warehouse.columns import document_table, token_table
 
@@ -232,6 +232,7 @@ def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
         shard is done again. Without it, only sizes are looked at and nothing is renamed: for readers.
     """
     whole: list[ShardManifest] = []
+    fetch(folder)
     for path in sorted(folder.glob("manifest-*.json")):
         try:
             manifest = ShardManifest.from_json(json.loads(path.read_bytes()))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
+from calig.files import fetch
 from calig.records import Head
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import (
@@ -89,6 +90,7 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
     documents = warehouse.run(run_id) / "documents.parquet"
     if not documents.is_file():
         raise InputError(f"run {run_id}: {documents} is missing; run the audit again")
+    fetch(warehouse.corpus(manifest.corpus["key"]))
     corpus = tuple(sorted(warehouse.corpus(manifest.corpus["key"]).glob("part-*.parquet")))
     if not corpus:
         raise InputError(

@@ -1,0 +1,337 @@
+"""A warehouse on an object store: a mirror of it on this machine, kept in step file by file.
+
+All work is done on the mirror, as on a local warehouse. A file that is finished there (renamed to its place) is
+uploaded at once: so data are in the store before the manifest that names them, as on a disk. A store has no rename, but
+a put is whole or not at all. The DuckDB file goes up under the next number, created only if nobody else did, so that no
+writer overwrites another's; readers take the highest. Who may write is settled by lease objects, created in the same
+way, renewed while their holder lives, and taken over when they are not; ages are by the store's clock alone.
+
+The mirror lies under `$CALIG_CACHE` (default: `~/.cache/calig`) and may be deleted at any time when nobody uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from calig.errors import InputError
+from calig.files import keep_in, part_path
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 120.0
+"""Age beyond which a lease that was not renewed is its holder's no longer."""
+DATABASES, LEASES, INDEX = "database", ".leases", ".mirror.json"
+LIGHT = ("runs", "schedules", "tags", "evaluations", "history")
+"""What is fetched whole whenever a warehouse is opened; corpora and attributions are fetched when they are wanted."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "retries": {"mode": "adaptive", "max_attempts": 8},
+        }
+    }
+}
+
+
+def cache_folder(url: str, kind: str) -> Path:
+    """Return the folder on this machine that holds copies of what is at `url`."""
+    home = Path(os.environ.get("CALIG_CACHE") or "~/.cache/calig").expanduser()
+    return home / kind / hashlib.sha256(url.encode()).hexdigest()[:24]
+
+
+def filesystem(url: str, what: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it.
+
+    Raises
+    ------
+    InputError
+        If the scheme is unknown, or its package is not installed; `what` says what the URL is of.
+    """
+    import fsspec
+
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url, **OPTIONS.get(url.partition("://")[0], {}))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{what} {url}: {error}; for s3:// pip install 'calig[s3]'") from error
+    return found
+
+
+@dataclass(slots=True, eq=False)
+class Mirror:
+    """What of a warehouse at `url` lies in the folder `root`.
+
+    Use `Mirror.of`, of which there is one per URL in a process.
+    """
+
+    url: str
+    root: Path
+    files: Any
+    base: str
+    known: dict[str, str] = field(default_factory=dict)
+    guard: Any = field(default_factory=threading.RLock)
+
+    @classmethod
+    def of(cls, url: str) -> Mirror:
+        """The mirror of a URL.
+
+        Raises
+        ------
+        InputError
+            If the store cannot be used or reached.
+        """
+        url = url.rstrip("/")
+        if url not in _mirrors:
+            files, base = filesystem(url, "warehouse")
+            root = cache_folder(url, "warehouses").resolve()
+            root.mkdir(parents=True, exist_ok=True)
+            mirror = cls(url, root, files, base.rstrip("/"))
+            with suppress(FileNotFoundError, ValueError):
+                mirror.known = json.loads((root / INDEX).read_text())
+            with _reachable(url):
+                mirror.fetch(*LIGHT)
+                mirror.fetch_database()
+                mirror._catch_up()
+            keep_in(root, mirror)
+            _mirrors[url] = mirror
+        return _mirrors[url]
+
+    def fetch(self, *prefixes: str) -> None:
+        """Make the mirror hold what the store has under these prefixes, and nothing that was deleted there."""
+        with self.guard:
+            for prefix in prefixes:
+                self._fetch(prefix)
+            self._remember()
+
+    def _fetch(self, prefix: str) -> None:
+        there = self._listing(prefix)
+        wanted = {
+            name: mark
+            for name, mark in there.items()
+            if self.known.get(name) != mark or not (self.root / name).is_file()
+        }
+        parts = {name: part_path(self.root / name) for name in wanted}
+        for part in parts.values():
+            part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if parts:
+                self.files.get(
+                    [f"{self.base}/{name}" for name in parts], [str(part) for part in parts.values()]
+                )
+            for name in sorted(parts, key=lambda name: "manifest" in name):
+                parts[name].replace(self.root / name)
+                self.known[name] = wanted[name]
+        finally:
+            for part in parts.values():
+                part.unlink(missing_ok=True)
+        for name in [n for n in self.known if n.startswith(f"{prefix}/") and n not in there]:
+            del self.known[name]
+            (self.root / name).unlink(missing_ok=True)
+
+    def publish(self, path: Path) -> None:
+        """Upload a finished file of the mirror."""
+        name = path.relative_to(self.root).as_posix()
+        if name == "calig.duckdb":
+            self._publish_database(path)
+            return
+        self.files.put_file(str(path), f"{self.base}/{name}")
+        with self.guard:
+            self.known[name] = _mark(self._info(f"{self.base}/{name}"))
+            self._remember()
+
+    def _catch_up(self) -> None:
+        """Upload what was finished here and is not in the store: a writer was killed, or cut off, in between."""
+        there = self._listing("")
+        finished = [
+            path
+            for folder in (*LIGHT, "corpora", "attributions")
+            for path in (self.root / folder).rglob("*")
+            if path.is_file() and not path.name.endswith(".damaged")
+            if not any(part.startswith(".") for part in path.relative_to(self.root).parts)
+        ]
+        for path in sorted(finished, key=lambda path: ("manifest" in path.name, path)):
+            name = path.relative_to(self.root).as_posix()
+            if name not in self.known and name not in there:
+                self.publish(path)
+
+    def delete(self, path: Path) -> None:
+        """Delete from the store what was deleted from the mirror: a file, or a folder with all that is in it."""
+        name = path.relative_to(self.root).as_posix()
+        with suppress(FileNotFoundError):
+            self.files.rm(f"{self.base}/{name}", recursive=True)
+        with self.guard:
+            for gone in [n for n in self.known if n == name or n.startswith(f"{name}/")]:
+                del self.known[gone]
+            self._remember()
+
+    def fetch_database(self) -> None:
+        """Make the mirror's DuckDB file the newest one of the store."""
+        with self.guard:
+            newest = max(self._listing(DATABASES), default=None)
+            if newest is not None and self.known.get("calig.duckdb") != newest:
+                path = self.root / "calig.duckdb"
+                part = part_path(path)
+                try:
+                    self.files.get_file(f"{self.base}/{newest}", str(part))
+                    part.replace(path)
+                finally:
+                    part.unlink(missing_ok=True)
+                self.known["calig.duckdb"] = newest
+                self._remember()
+
+    def _publish_database(self, path: Path) -> None:
+        with self.guard:
+            base = self.known.get("calig.duckdb", f"{DATABASES}/{0:09d}.duckdb")
+            number = int(Path(base).stem) + 1
+            name = f"{DATABASES}/{number:09d}.duckdb"
+            try:
+                self.files.put_file(str(path), f"{self.base}/{name}", mode="create")
+            except FileExistsError as error:
+                if (
+                    self.files.cat_file(f"{self.base}/{name}") != path.read_bytes()
+                ):  # else our answer got lost
+                    raise InputError(
+                        f"warehouse {self.url}: another writer was faster; run the same command again"
+                    ) from error
+            self.known["calig.duckdb"] = name
+            self._remember()
+            for old in sorted(self._listing(DATABASES))[:-2]:
+                self.files.rm_file(f"{self.base}/{old}")
+
+    @contextmanager
+    def lease(self, name: str, wait: float) -> Iterator[None]:
+        """Be the only one, on any machine, who holds the lease of this name within the `with` block.
+
+        Raises
+        ------
+        InputError
+            If another one holds it for longer than `wait` seconds; names the holder.
+        """
+        path = f"{self.base}/{LEASES}/{name}.json"
+        own = json.dumps(
+            {"holder": f"pid {os.getpid()} on {socket.gethostname()}", "token": secrets.token_hex(8)}
+        )
+        deadline = time.monotonic() + wait
+        while not self._create(path, own):
+            self._take_over(path)
+            if time.monotonic() >= deadline and not self._create(path, own):
+                raise InputError(
+                    f"warehouse {self.url}: another writer is at work ({self._holder(path)}); try again later"
+                )
+            time.sleep(min(1.0, LEASE_SECONDS / 10))
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(LEASE_SECONDS / 4):
+                try:
+                    self.files.pipe_file(path, own.encode())
+                except OSError as error:
+                    log.warning("the lease of %s could not be renewed: %s", name, error)
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            with suppress(FileNotFoundError):
+                if self.files.cat_file(path).decode() == own:
+                    self.files.rm_file(path)
+
+    def _create(self, path: str, content: str) -> bool:
+        """Put an object if there is none; whether it was."""
+        try:
+            self.files.pipe_file(path, content.encode(), mode="create")
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                return bool(content) and self.files.cat_file(path).decode() == content  # our answer got lost
+            return False
+        return True
+
+    def _take_over(self, path: str) -> None:
+        """Delete a lease that its holder no longer renews; of several who see that, one does."""
+        probe = f"{path}.{secrets.token_hex(4)}"
+        with suppress(FileNotFoundError):
+            self.files.pipe_file(probe, b"")
+            now = _changed(self._info(probe))
+            self.files.rm_file(probe)
+            held, content = _changed(self._info(path)), self.files.cat_file(path)
+            if (now - held).total_seconds() > LEASE_SECONDS:
+                claim = f"{path}.{hashlib.sha256(content).hexdigest()[:16]}"
+                if self._create(claim, "") and self.files.cat_file(path) == content:
+                    self.files.rm_file(path)
+
+    def _holder(self, path: str) -> str:
+        try:
+            return str(json.loads(self.files.cat_file(path))["holder"])
+        except (OSError, ValueError, KeyError):
+            return "it has just started"
+
+    def _listing(self, prefix: str) -> dict[str, str]:
+        """Name → mark of the objects under a prefix, as they are now."""
+        self.files.invalidate_cache()
+        found: Mapping[str, Any] = self.files.find(f"{self.base}/{prefix}", detail=True)
+        return {path.removeprefix(f"{self.base}/"): _mark(info) for path, info in found.items()}
+
+    def _info(self, path: str) -> Mapping[str, Any]:
+        self.files.invalidate_cache()
+        info: Mapping[str, Any] = self.files.info(path)
+        return info
+
+    def _remember(self) -> None:
+        part = part_path(self.root / INDEX)
+        part.write_text(json.dumps(self.known))
+        part.replace(self.root / INDEX)
+
+
+_mirrors: dict[str, Mirror] = {}
+
+
+def _mark(info: Mapping[str, Any]) -> str:
+    """What tells one content of an object from another."""
+    return str(info.get("ETag") or f"{info['size']} {_changed(info)}")
+
+
+def _changed(info: Mapping[str, Any]) -> datetime:
+    """When an object was written, by the store's clock."""
+    for key in ("LastModified", "last_modified", "created", "mtime"):
+        if info.get(key) is not None:
+            value = info[key]
+            return value if isinstance(value, datetime) else datetime.fromtimestamp(float(value), UTC)
+    raise InputError(
+        f"the store does not say when {info.get('name')} was written: it cannot hold a warehouse"
+    )
+
+
+@contextmanager
+def _reachable(url: str) -> Iterator[None]:
+    """Turn what a store refuses into one line."""
+    try:
+        yield
+    except (OSError, *_client_errors()) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{url}: the store cannot be used ({reason}); check the bucket's name, the credentials and the endpoint"
+        ) from error
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        return ()
+    return (BotoCoreError, ClientError)

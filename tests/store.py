@@ -1,0 +1,104 @@
+"""An S3 server for tests (moto's), which can be told to fail: errors, throttling and slow answers."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Start = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class Store:
+    """The server's address, and what it does wrong.
+
+    `faults` maps a status (500: internal error, 503: slow down, 0: no answer for `pause` seconds, then 500) to the
+    share of requests that get it; `met` counts them.
+    """
+
+    url: str
+    faults: dict[int, float] = field(default_factory=dict)
+    pause: float = 2.0
+    met: dict[int, int] = field(default_factory=dict)
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def wrapped(self, app: Callable[..., Any]) -> Callable[..., Any]:
+        """The server's application, with the faults in front of it."""
+
+        def call(environ: dict[str, Any], start_response: Start) -> Any:
+            drawn = self.rng.random()
+            for status, share in self.faults.items():
+                drawn -= share
+                if drawn < 0:
+                    self.met[status] = self.met.get(status, 0) + 1
+                    if status == 0:
+                        time.sleep(self.pause)
+                    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+                    code = "SlowDown" if status == 503 else "InternalError"
+                    start_response(f"{status or 500} {code}", [("Content-Type", "application/xml")])
+                    return [f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()]
+            return app(environ, start_response)
+
+        return call
+
+
+@contextmanager
+def serve() -> Iterator[Store]:
+    """Run the server on a free port of this machine."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    store = Store("")
+    app = store.wrapped(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    store.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield store
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def bucket(server: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A bucket on the server, whose address and credentials are in the environment; gone afterwards."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    found = boto3.resource("s3").Bucket(name)
+    found.create()
+    try:
+        yield server
+    finally:
+        server.faults.clear()
+        server.met.clear()
+        found.objects.delete()
+        found.delete()
+
+
+def elsewhere(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be on another machine from here on: nothing is known of stores, and copies of them lie in `cache`."""
+    import s3fs
+
+    from calig import files
+    from calig.warehouse import mirror
+
+    monkeypatch.setenv("CALIG_CACHE", str(cache))
+    mirror._mirrors.clear()
+    files._stores.clear()
+    s3fs.S3FileSystem.clear_instance_cache()
