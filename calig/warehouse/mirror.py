@@ -226,10 +226,12 @@ class Mirror:
         )
         deadline = time.monotonic() + wait
         while not self._create(path, own):
-            self._take_over(path)
-            if time.monotonic() >= deadline and not self._create(path, own):
+            if self._take_over(path):
+                continue
+            if time.monotonic() >= deadline:
+                holder = self._holder(path)
                 raise InputError(
-                    f"warehouse {self.url}: another writer is at work ({self._holder(path)}); try again later"
+                    f"warehouse {self.url}: another writer is at work ({holder}); try again later"
                 )
             time.sleep(min(1.0, LEASE_SECONDS / 10))
         done = threading.Event()
@@ -262,8 +264,8 @@ class Mirror:
             return False
         return True
 
-    def _take_over(self, path: str) -> None:
-        """Delete a lease that its holder no longer renews; of several who see that, one does."""
+    def _take_over(self, path: str) -> bool:
+        """Delete a lease that its holder no longer renews; of several who see that, one does. Whether it did."""
         probe = f"{path}.{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):
             self.files.pipe_file(probe, b"")
@@ -274,6 +276,9 @@ class Mirror:
                 claim = f"{path}.{hashlib.sha256(content).hexdigest()[:16]}"
                 if self._create(claim, "") and self.files.cat_file(path) == content:
                     self.files.rm_file(path)
+                    self.files.rm_file(claim)
+                    return True
+        return False
 
     def _holder(self, path: str) -> str:
         try:
@@ -320,9 +325,10 @@ def _changed(info: Mapping[str, Any]) -> datetime:
 @contextmanager
 def _reachable(url: str) -> Iterator[None]:
     """Turn what a store refuses into one line."""
+    errors: tuple[type[Exception], ...] = (OSError, *_client_errors())
     try:
         yield
-    except (OSError, *_client_errors()) as error:
+    except errors as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{url}: the store cannot be used ({reason}); check the bucket's name, the credentials and the endpoint"
