@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from calig.config import CorpusConfig
 from calig.corpus import lines
+from calig.corpus.remote import local_copies
 from calig.errors import InputError
 from calig.records import Modality
 
@@ -45,7 +46,7 @@ def resolve(corpus: CorpusConfig, modality: Modality = "text") -> list[Path]:
 
 def folder_of(given: str) -> Path:
     """Return the folder that a path names: itself, that of the file, or that before the first sign of a glob."""
-    path = expanded(given, "corpus.path")
+    path = local_copies(given) if "://" in given else expanded(given, "corpus.path")
     if path.is_dir():
         return path
     if path.exists():
@@ -72,11 +73,7 @@ def is_image(path: Path) -> bool:
 
 
 def _found(given: str, modality: Modality) -> list[Path]:
-    if "://" in given:
-        raise InputError(
-            f"corpus.path {given!r} is not local: download it, or name a hub dataset in corpus.dataset"
-        )
-    path = expanded(given, "corpus.path")
+    path = local_copies(given) if "://" in given else expanded(given, "corpus.path")
     if path.is_dir():
         known = [file for file in path.rglob("*") if is_image(file) or suffix(file) in TABLES]
         found = sorted(file for file in known if _kept(file.relative_to(path)) and _is_there(file))

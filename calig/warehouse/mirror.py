@@ -22,12 +22,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from calig.errors import InputError
 from calig.files import keep_in, part_path
+from calig.stores import cache_folder, changed, filesystem, mark, reachable
 
 log = logging.getLogger(__name__)
 
@@ -36,38 +36,6 @@ LEASE_SECONDS = 120.0
 DATABASES, LEASES, INDEX = "database", ".leases", ".mirror.json"
 LIGHT = ("runs", "schedules", "tags", "evaluations", "history")
 """What is fetched whole whenever a warehouse is opened; corpora and attributions are fetched when they are wanted."""
-OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {
-        "config_kwargs": {
-            "connect_timeout": 10,
-            "read_timeout": 60,
-            "retries": {"mode": "adaptive", "max_attempts": 8},
-        }
-    }
-}
-
-
-def cache_folder(url: str, kind: str) -> Path:
-    """Return the folder on this machine that holds copies of what is at `url`."""
-    home = Path(os.environ.get("CALIG_CACHE") or "~/.cache/calig").expanduser()
-    return home / kind / hashlib.sha256(url.encode()).hexdigest()[:24]
-
-
-def filesystem(url: str, what: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL, and the path in it.
-
-    Raises
-    ------
-    InputError
-        If the scheme is unknown, or its package is not installed; `what` says what the URL is of.
-    """
-    import fsspec
-
-    try:
-        found: tuple[Any, str] = fsspec.core.url_to_fs(url, **OPTIONS.get(url.partition("://")[0], {}))
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{what} {url}: {error}; for s3:// pip install 'calig[s3]'") from error
-    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -101,7 +69,7 @@ class Mirror:
             mirror = cls(url, root, files, base.rstrip("/"))
             with suppress(FileNotFoundError, ValueError):
                 mirror.known = json.loads((root / INDEX).read_text())
-            with _reachable(url):
+            with reachable(url):
                 mirror.fetch(*LIGHT)
                 mirror.fetch_database()
                 mirror._catch_up()
@@ -149,7 +117,7 @@ class Mirror:
             return
         self.files.put_file(str(path), f"{self.base}/{name}")
         with self.guard:
-            self.known[name] = _mark(self._info(f"{self.base}/{name}"))
+            self.known[name] = mark(self._info(f"{self.base}/{name}"))
             self._remember()
 
     def _catch_up(self) -> None:
@@ -269,9 +237,9 @@ class Mirror:
         probe = f"{path}.{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):
             self.files.pipe_file(probe, b"")
-            now = _changed(self._info(probe))
+            now = changed(self._info(probe))
             self.files.rm_file(probe)
-            held, content = _changed(self._info(path)), self.files.cat_file(path)
+            held, content = changed(self._info(path)), self.files.cat_file(path)
             if (now - held).total_seconds() > LEASE_SECONDS:
                 claim = f"{path}.{hashlib.sha256(content).hexdigest()[:16]}"
                 if self._create(claim, "") and self.files.cat_file(path) == content:
@@ -290,7 +258,7 @@ class Mirror:
         """Name → mark of the objects under a prefix, as they are now."""
         self.files.invalidate_cache()
         found: Mapping[str, Any] = self.files.find(f"{self.base}/{prefix}", detail=True)
-        return {path.removeprefix(f"{self.base}/"): _mark(info) for path, info in found.items()}
+        return {path.removeprefix(f"{self.base}/"): mark(info) for path, info in found.items()}
 
     def _info(self, path: str) -> Mapping[str, Any]:
         self.files.invalidate_cache()
@@ -304,40 +272,3 @@ class Mirror:
 
 
 _mirrors: dict[str, Mirror] = {}
-
-
-def _mark(info: Mapping[str, Any]) -> str:
-    """What tells one content of an object from another."""
-    return str(info.get("ETag") or f"{info['size']} {_changed(info)}")
-
-
-def _changed(info: Mapping[str, Any]) -> datetime:
-    """When an object was written, by the store's clock."""
-    for key in ("LastModified", "last_modified", "created", "mtime"):
-        if info.get(key) is not None:
-            value = info[key]
-            return value if isinstance(value, datetime) else datetime.fromtimestamp(float(value), UTC)
-    raise InputError(
-        f"the store does not say when {info.get('name')} was written: it cannot hold a warehouse"
-    )
-
-
-@contextmanager
-def _reachable(url: str) -> Iterator[None]:
-    """Turn what a store refuses into one line."""
-    errors: tuple[type[Exception], ...] = (OSError, *_client_errors())
-    try:
-        yield
-    except errors as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{url}: the store cannot be used ({reason}); check the bucket's name, the credentials and the endpoint"
-        ) from error
-
-
-def _client_errors() -> tuple[type[Exception], ...]:
-    try:
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError:
-        return ()
-    return (BotoCoreError, ClientError)

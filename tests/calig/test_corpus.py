@@ -846,7 +846,7 @@ def test_extensions_in_capitals(source, root):
         ("a.json", "jq -c '.[]'"),
         ("a", "is without extension; known are"),
         ("a.*", "is .json; known are"),
-        ("s3://bucket/a.csv", "is not local"),
+        ("s4://bucket/a.csv", "corpus.path s4://bucket/a.csv: Protocol not known: s4"),
         ("~nobody-of-this-name/a.csv", "write the path out"),
     ],
 )

@@ -1,0 +1,81 @@
+"""Object stores, through fsspec: how they are opened, what they say of an object, and where copies lie here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from calig.errors import InputError
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "config_kwargs": {
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "retries": {"mode": "adaptive", "max_attempts": 8},
+        }
+    }
+}
+
+
+def cache_folder(url: str, kind: str) -> Path:
+    """Return the folder on this machine that holds copies of what is at `url`."""
+    home = Path(os.environ.get("CALIG_CACHE") or "~/.cache/calig").expanduser()
+    return home / kind / hashlib.sha256(url.encode()).hexdigest()[:24]
+
+
+def filesystem(url: str, what: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it.
+
+    Raises
+    ------
+    InputError
+        If the scheme is unknown, or its package is not installed; `what` says what the URL is of.
+    """
+    import fsspec
+
+    try:
+        found: tuple[Any, str] = fsspec.core.url_to_fs(url, **OPTIONS.get(url.partition("://")[0], {}))
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{what} {url}: {error}; for s3:// pip install 'calig[s3]'") from error
+    return found
+
+
+def mark(info: Mapping[str, Any]) -> str:
+    """What tells one content of an object from another."""
+    return str(info.get("ETag") or f"{info['size']} {changed(info)}")
+
+
+def changed(info: Mapping[str, Any]) -> datetime:
+    """When an object was written, by the store's clock."""
+    for key in ("LastModified", "last_modified", "created", "mtime"):
+        if info.get(key) is not None:
+            value = info[key]
+            return value if isinstance(value, datetime) else datetime.fromtimestamp(float(value), UTC)
+    raise InputError(f"the store does not say when {info.get('name')} was written: it cannot be used")
+
+
+@contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Turn what a store refuses into one line."""
+    errors: tuple[type[Exception], ...] = (OSError, *_client_errors())
+    try:
+        yield
+    except errors as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{url}: the store cannot be used ({reason}); check the bucket's name, the credentials and the endpoint"
+        ) from error
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        return ()
+    return (BotoCoreError, ClientError)
