@@ -273,6 +273,41 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
 
 
 @app.command()
+def compare(
+    reference: Annotated[
+        str, typer.Argument(help="The run to compare with: id, unique prefix, tag, latest, previous.")
+    ],
+    run: Annotated[str, typer.Argument(help="The run that is compared, named in the same ways.")],
+    alpha: Annotated[
+        float | None, typer.Option(help="Chance of calling anything changed where nothing is; the run's own.")
+    ] = None,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Say what changed from one run to another: outcomes, layer profile and words, beyond what chance makes."""
+    if alpha is not None and not 0 < alpha < 1:
+        raise InputError(f"--alpha: {alpha} is not between 0 and 1; the usual value is 0.05")
+    _quiet()
+    from calig import comparing
+    from calig.changes import print_changes
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import resolve_run
+
+    opened = Warehouse.open(warehouse, create=False)
+    reference_id, run_id = resolve_run(opened, reference), resolve_run(opened, run)
+    wanted = comparing.asked(opened, reference_id, run_id, alpha)
+    if not comparing.is_there(opened, wanted):
+        err.print("starting Prefect …")
+        from flows.compare import compare_from_terminal
+
+        _log_to(opened.root / "calig.log")
+        compare_from_terminal(opened.root, wanted)
+    print_changes(opened, run_id, reference_id, out)
+    from calig.report import changes
+
+    out.print(f"page:   {changes.build(opened.root, run_id, reference_id).as_uri()}", soft_wrap=True)
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(help="Run id, unique prefix, latest or previous.")] = "latest",
     warehouse: _WAREHOUSE = Path("warehouse"),

@@ -99,8 +99,9 @@ def test_shards_without_a_size_hold_a_minute_of_the_pilots_work(
     path = run.warehouse.schedules / f"{run.schedule_key}.json"
     schedule = Schedule.from_json(path.read_text())
     for seconds, size in ((0.0001, 10_000), (0.5, 120), (100.0, 16)):
-        path.write_text(replace(schedule, seconds_per_document=seconds).to_json())
-        assert stages._shard_size(replace(run, config=config)) == size
+        changed = replace(schedule, seconds_per_document=seconds)
+        path.write_text(changed.to_json())
+        assert stages.shard_size(changed) == size
     assert stages.missing_shards(replace(run, config=config)) == [[0, 1, 2, 3, 4, 6, 7, 8]]
 
 

@@ -1,0 +1,23 @@
+"""Statistics of two runs: what differs by more than chance, documents being the sample. Pure numbers, no files."""
+
+from calig.comparison.adjust import adjusted
+from calig.comparison.drift import cohens_d, jensen_shannon, of_counts, stability
+from calig.comparison.permutation import Sums, paired_floor, paired_p, samples_floor, samples_p
+from calig.comparison.shares import mcnemar_p, share_interval, shares_floor, shares_p
+
+__all__ = [
+    "Sums",
+    "adjusted",
+    "cohens_d",
+    "jensen_shannon",
+    "mcnemar_p",
+    "of_counts",
+    "paired_floor",
+    "paired_p",
+    "samples_floor",
+    "samples_p",
+    "share_interval",
+    "shares_floor",
+    "shares_p",
+    "stability",
+]
