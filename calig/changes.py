@@ -72,7 +72,7 @@ def _word(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _least_q(row: dict[str, Any]) -> float:
-    return min(q for q in (row["q"], row["share_q"]) if q is not None)
+    return float(min(q for q in (row["q"], row["share_q"]) if q is not None))
 
 
 def _interval(row: dict[str, Any]) -> str:

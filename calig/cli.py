@@ -287,15 +287,15 @@ def compare(
     if alpha is not None and not 0 < alpha < 1:
         raise InputError(f"--alpha: {alpha} is not between 0 and 1; the usual value is 0.05")
     _quiet()
-    from calig import comparing
     from calig.changes import print_changes
+    from calig.comparing import stages
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.runs import resolve_run
 
     opened = Warehouse.open(warehouse, create=False)
     reference_id, run_id = resolve_run(opened, reference), resolve_run(opened, run)
-    wanted = comparing.asked(opened, reference_id, run_id, alpha)
-    if not comparing.is_there(opened, wanted):
+    wanted = stages.asked(opened, reference_id, run_id, alpha)
+    if not stages.is_there(opened, wanted):
         err.print("starting Prefect …")
         from flows.compare import compare_from_terminal
 

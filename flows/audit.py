@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from calig.comparing import wanted
+from calig.comparing.stages import wanted
 from calig.config import AuditConfig
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate

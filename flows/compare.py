@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import flow
 
-from calig.comparing import Wanted
+from calig.comparing.stages import Wanted
 from flows.server import reach
 from tasks.compare import compare_runs
 

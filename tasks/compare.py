@@ -8,8 +8,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from calig import comparing
-from calig.comparing import Wanted
+from calig.comparing import stages
+from calig.comparing.stages import Wanted
 from calig.warehouse.layout import Warehouse
 from tasks.retries import RETRIES
 
@@ -22,4 +22,4 @@ from tasks.retries import RETRIES
 )
 def compare_runs(root: Path, one: Wanted) -> dict[str, Any]:
     """Compare a run with one reference, and load what changed into the tables; return its row of `comparisons`."""
-    return comparing.compare_runs(Warehouse.open(root, create=False), one)
+    return stages.compare_runs(Warehouse.open(root, create=False), one)

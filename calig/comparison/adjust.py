@@ -34,8 +34,8 @@ def adjusted(p: Doubles, alpha: float, floor: Doubles | None = None) -> Doubles:
     ----------
     Y. Benjamini, Y. Hochberg, *Controlling the False Discovery Rate*, JRSS B 57, 1995.
     R. E. Tarone, *A Modified Bonferroni Method for Discrete Data*, Biometrics 46, 1990.
-    P. B. Gilbert, *A Modified False Discovery Rate Multiple-Comparisons Procedure for Discrete Data*, Applied Statistics
-    54, 2005.
+    P. B. Gilbert, *A Modified False Discovery Rate Multiple-Comparisons Procedure for Discrete Data*, Applied
+    Statistics 54, 2005.
     """
     found = np.full(len(p), np.nan)
     made = ~np.isnan(p)

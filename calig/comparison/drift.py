@@ -12,7 +12,9 @@ BINS = 10
 SMOOTHING = 0.5  # documents added to each bin, so that an empty one is not infinitely far
 
 
-def of_counts(a: Sequence[float], b: Sequence[float], paired: bool = False) -> tuple[float, float]:
+def of_counts(
+    a: Sequence[float] | Doubles, b: Sequence[float] | Doubles, paired: bool = False
+) -> tuple[float, float]:
     """Population stability index and Jensen-Shannon divergence, in bits, of two counts over the same bins.
 
     Half a document is added to each bin. Two samples of n and m documents from one distribution over B bins have a PSI
@@ -55,12 +57,13 @@ def stability(a: Doubles, b: Doubles, paired: bool = False) -> tuple[float, floa
     values, times = np.unique(cuts, return_counts=True)
     atoms = values[times > 1]
     edges = np.unique(np.concatenate([np.unique(cuts[1:-1]), atoms, np.nextafter(atoms, np.inf)]))
-    counts = [np.bincount(np.searchsorted(edges, x, side="right"), minlength=len(edges) + 1) for x in (a, b)]
+    places = [np.searchsorted(edges, x, side="right") for x in (a, b)]
+    counts = [np.bincount(own, minlength=len(edges) + 1).astype(np.float64) for own in places]
     return of_counts(counts[0], counts[1], paired)
 
 
 def cohens_d(a: Doubles, b: Doubles) -> float:
-    """The mean of `b` less that of `a` over their pooled standard deviation; 0 where nothing varies and nothing differs.
+    """The mean of `b` less that of `a` over their pooled standard deviation; 0 where nothing varies or differs.
 
     Infinite where nothing varies and the means differ; NaN where a side is empty.
 

@@ -46,7 +46,7 @@ def compare_layers(
     rows: list[Row] = []
     for name in ["*", *(names if len(names) > 1 else ())]:
         own_a, own_b = (a, b) if name == "*" else (a[target_a == name], b[target_b == name])
-        for depth in range(a.shape[1]):
+        for depth in range(min(a.shape[1], b.shape[1])):
             for place, measure in enumerate(MEASURES):
                 values = both(own_a[:, depth, place], own_b[:, depth, place], paired)
                 if min(map(len, values)) >= limits.documents:

@@ -72,8 +72,8 @@ def compare_outcomes(
             take("probability", name, mean_row(*_of_class(a, b, "probability", name, paired), paired))
     else:
         take("output", "*", mean_row(a["logit"], b["logit"], paired))
-        errors = (np.abs(side["logit"] - side["label_value"]) for side in (a, b))
-        take("error", "*", mean_row(*errors, paired))
+        errors = [np.abs(side["logit"] - side["label_value"]) for side in (a, b)]
+        take("error", "*", mean_row(errors[0], errors[1], paired))
     if depths_agree:
         take("settling depth", "*", mean_row(a["settling_depth"], b["settling_depth"], paired))
     take("completeness error", "*", mean_row(a["completeness_error"], b["completeness_error"], paired))

@@ -74,12 +74,14 @@ def samples_t(a: Sums, b: Sums) -> Doubles:
 
 def paired_floor(count: Doubles) -> Doubles:
     """(k,) smallest p-value of `paired_p` with so many pairs: all changes go one way, of 2ⁿ ways."""
-    return np.minimum(1, 2.0 ** (1 - np.asarray(count, dtype=np.float64)))
+    floor: Doubles = np.minimum(1, 2.0 ** (1 - np.asarray(count, dtype=np.float64)))
+    return floor
 
 
 def samples_floor(first: Doubles, second: Doubles) -> Doubles:
     """(k,) smallest p-value of `samples_p` with so many values: one of all ways to draw the second sample, doubled."""
-    return np.minimum(1, 2 * np.exp(-_log_choose(first + second, second)))
+    floor: Doubles = np.minimum(1, 2 * np.exp(-_log_choose(first + second, second)))
+    return floor
 
 
 def paired_p(change: Doubles, starts: Counts) -> Doubles:
@@ -149,8 +151,9 @@ def samples_p(values: Doubles, second: npt.NDArray[np.bool_], starts: Counts) ->
 
     References
     ----------
-    I. M. Skovgaard, *Saddlepoint Expansions for Conditional Distributions*, J. Appl. Prob. 24, 1987; J. G. Booth, R. W.
-    Butler, *Randomization Distributions and Saddlepoint Approximations in Generalized Linear Models*, Biometrika 77, 1990.
+    I. M. Skovgaard, *Saddlepoint Expansions for Conditional Distributions*, J. Appl. Prob. 24, 1987; J. G. Booth,
+    R. W. Butler, *Randomization Distributions and Saddlepoint Approximations in Generalized Linear Models*, Biometrika
+    77, 1990.
     """
     if not len(starts):
         return np.empty(0)

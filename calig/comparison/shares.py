@@ -16,7 +16,6 @@ def shares_p(a: Doubles, of_a: Doubles, b: Doubles, of_b: Doubles) -> Doubles:
     a, of_a, b, of_b = (np.asarray(x, dtype=np.float64) for x in np.broadcast_arrays(a, of_a, b, of_b))
     p = np.full(a.shape, np.nan)
     there = (of_a > 0) & (of_b > 0)
-    # the smaller of b and what mirrors it: fewer terms to add
     for place in np.flatnonzero(there):
         p[place] = _two_sided(int(a[place]), int(of_a[place]), int(b[place]), int(of_b[place]))
     return p
@@ -27,7 +26,7 @@ def _two_sided(a: int, of_a: int, b: int, of_b: int) -> float:
     low, high = max(0, held - of_a), min(held, of_b)
     # the tail on b's side of the expected count, summed outward from b
     upward = b * total >= held * of_b
-    counts = np.arange(b, high + 1) if upward else np.arange(low, b + 1)
+    counts = np.arange(*((b, high + 1) if upward else (low, b + 1)), dtype=np.float64)
     tail = float(np.exp(_log_mass(counts, held, of_b, total)).sum())
     return min(1.0, 2 * tail)
 
@@ -52,7 +51,8 @@ def shares_floor(held: Doubles, of_a: Doubles, of_b: Doubles) -> Doubles:
     total = of_a + of_b
     ends = np.maximum(0, held - of_a), np.minimum(held, of_b)
     least = np.minimum(*(_log_mass(end, held, of_b, total) for end in ends))
-    return np.minimum(1, 2 * np.exp(least))
+    floor: Doubles = np.minimum(1, 2 * np.exp(least))
+    return floor
 
 
 def mcnemar_p(lost: int, gained: int) -> float:
@@ -72,7 +72,8 @@ def share_interval(a: float, of_a: float, b: float, of_b: float) -> tuple[float,
 
     References
     ----------
-    R. G. Newcombe, *Interval Estimation for the Difference Between Independent Proportions*, Stat. Med. 17, 1998, method 10.
+    R. G. Newcombe, *Interval Estimation for the Difference Between Independent Proportions*, Stat. Med. 17, 1998,
+    method 10.
     """
     (first, low_a, high_a), (second, low_b, high_b) = _wilson(a, of_a), _wilson(b, of_b)
     difference = second - first

@@ -17,8 +17,8 @@ def verdict(
 ) -> str:
     """Return one sentence: the change to be told first, how many more there are, and `notes`.
 
-    Words that are new or gone come first, the most frequent first; then outcomes, then words, the surest first; then the
-    layer profile, the largest first; last how the explanation went.
+    Words that are new or gone come first, the most frequent first; then outcomes, then words, the surest first; then
+    the layer profile, the largest first; last how the explanation went.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def _word(words: Mapping[str, Any], i: int) -> str:
     if change == "gone":
         return f"'{word}' is gone: it was in {words['documents_a'][i]} of {of_a} {documents}documents"
     if change in ("more frequent", "less frequent"):
-        return f"'{word}' is {change}: in {_percent(words['share_b'][i])} of {documents}documents, it was in {_percent(words['share_a'][i])}"
+        shares = [_percent(words[name][i]) for name in ("share_a", "share_b")]
+        return f"'{word}' is {change}: in {shares[1]} of {documents}documents, it was in {shares[0]}"
     effects = f"{words['effect_a'][i]:+.2f} → {words['effect_b'][i]:+.2f} logits"
     verb = "speaks the other way" if change == "reversed" else f"is {change}"
     return f"'{word}' {verb} for {name}: {effects}"

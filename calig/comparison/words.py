@@ -43,9 +43,9 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
     Parameters
     ----------
     words
-        Columns of equal length, a row per word and class (* is all): class, word; documents_a, documents_b that hold it;
-        of_a, of_b documents of the class; mean_a, mean_b, variance_a, variance_b of its effects; and, paired, pairs,
-        change and variance of the changes.
+        Columns of equal length, a row per word and class (* is all): class, word; documents_a, documents_b that hold
+        it; of_a, of_b documents of the class; mean_a, mean_b, variance_a, variance_b of its effects; and, paired,
+        pairs, change and variance of the changes.
     values
         Gives what the permutation test needs of the rows that are near a change.
     paired

@@ -94,7 +94,7 @@ def write_comparison(
 
 
 def _table(file: str, columns: Mapping[str, Any]) -> pa.Table:
-    rows = len(next(iter(columns.values()), ()))
+    rows = max(map(len, columns.values()))
     arrays = []
     for field in schema(file):
         values = columns.get(field.name)

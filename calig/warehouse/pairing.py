@@ -30,14 +30,18 @@ Columns = dict[str, Any]
 
 
 class Pairing:
-    """The two runs on a connection of their own; made by `pairing`."""
+    """Two runs on a connection of their own; `pairing` makes one.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, a: RunFiles, b: RunFiles) -> None:
-        self.connection, self.a, self.b = connection, a, b
-        self.paired = _keys(a) == _keys(b)
-        for side, run in (("a", a), ("b", b)):
-            create_views(connection, [run])
-            _take_side(connection, side, run)
+    Parameters
+    ----------
+    connection
+        Has the tables <side>_documents, <side>_items and <side>_depths of sides a and b.
+    paired
+        Whether both hold the same documents.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, paired: bool) -> None:
+        self.connection, self.paired = connection, paired
         self._pair()
 
     def _pair(self) -> None:
@@ -84,6 +88,12 @@ class Pairing:
         """Explained documents of a side."""
         return self._number(f"SELECT count(*) FROM {side}_documents")
 
+    def accuracy(self, side: str) -> float | None:
+        """Share of a side's labelled documents that are predicted right; None without labels."""
+        [(share,)] = self.connection.execute(f"SELECT avg(correct) FROM {side}_documents").fetchall()
+        found: float | None = share
+        return found
+
     def shared(self) -> int:
         """Documents of b that a holds too."""
         return self._number("SELECT count(*) FROM pairs")
@@ -107,8 +117,10 @@ class Pairing:
         return columns(self.connection.sql(rows).to_arrow_table())
 
     def depths(self, side: str) -> tuple[Doubles, Any]:
-        """(n, L+1, 6) measures of a side's documents, and (n,) the classes that they count under; paired, pair by pair."""
-        documents = f"SELECT doc_id, target AS class, row_number() OVER (ORDER BY doc_id) - 1 AS place FROM {side}_documents"
+        """Return (n, L+1, 6) measures of a side's documents, and (n,) their classes; paired, pair by pair."""
+        documents = f"""
+            SELECT doc_id, target AS class, row_number() OVER (ORDER BY doc_id) - 1 AS place FROM {side}_documents
+        """
         if self.paired:
             documents = f"""
                 SELECT {side}_id AS doc_id, class, row_number() OVER (ORDER BY pair) - 1 AS place
@@ -120,9 +132,9 @@ class Pairing:
         found = self.connection.sql(
             f"SELECT place, depth, {', '.join(MEASURES)} FROM ({documents}) JOIN {side}_depths USING (doc_id)"
         ).to_arrow_table()
-        run = self.a if side == "a" else self.b
-        values = np.full((len(classes["class"]), run.manifest.depths, len(MEASURES)), np.nan)
         place = tuple(found[name].to_numpy() for name in ("place", "depth"))
+        depths = int(place[1].max(initial=-1)) + 1
+        values = np.full((len(classes["class"]), depths, len(MEASURES)), np.nan)
         for number, measure in enumerate(MEASURES):
             values[(*place, number)] = found[measure].to_numpy()
         return values, classes["class"]
@@ -151,8 +163,8 @@ class Pairing:
         return columns(self.connection.sql(sql).to_arrow_table())
 
     def _number(self, sql: str) -> int:
-        row = self.connection.execute(sql).fetchone()
-        return int(row[0]) if row else 0
+        [(number,)] = self.connection.execute(sql).fetchall()
+        return int(number)
 
 
 @contextmanager
@@ -164,10 +176,15 @@ def pairing(warehouse: Warehouse, a: RunFiles, b: RunFiles, memory: str = "4GB")
     InputError
         If the aggregates are missing or damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="calig-compare-") as spill:
-        with duckdb.connect(config={"memory_limit": memory, "temp_directory": spill}) as connection:
-            attach(connection, warehouse.database)
-            yield Pairing(connection, a, b)
+    with (
+        tempfile.TemporaryDirectory(prefix="calig-compare-") as spill,
+        duckdb.connect(config={"memory_limit": memory, "temp_directory": spill}) as connection,
+    ):
+        attach(connection, warehouse.database)
+        for side, run in (("a", a), ("b", b)):
+            create_views(connection, [run])
+            _take_side(connection, side, run)
+        yield Pairing(connection, paired=_keys(a) == _keys(b))
 
 
 def columns(table: pa.Table) -> Columns:
