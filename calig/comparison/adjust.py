@@ -49,6 +49,30 @@ def adjusted(p: Doubles, alpha: float, floor: Doubles | None = None) -> Doubles:
     return found
 
 
+def adjusted_extremes(floor: Doubles) -> Doubles:
+    """Adjust the p-values of tests that come out only where they are at their floor.
+
+    Under no change a test does so with a chance of its floor at most, so that any of those with the smallest floors
+    does with the sum of theirs at most. That is far less than their number times the largest, as in `adjusted`: the
+    floors of words fall by half with each document that holds them.
+
+    Parameters
+    ----------
+    floor
+        (k,) chance under no change.
+
+    Returns
+    -------
+    (k,)
+        The sum of the floors up to each one's own, at most 1.
+    """
+    order = np.argsort(floor, kind="stable")
+    sums = np.cumsum(floor[order])
+    last = np.searchsorted(floor[order], floor, side="right") - 1
+    found: Doubles = np.minimum(sums[last], 1) if len(floor) else np.empty(0)
+    return found
+
+
 def _tarone(floors: Doubles, alpha: float) -> int:
     """The least k for which no more than k tests have a floor ≤ alpha / k; `floors` are sorted."""
     low, high = 1, max(1, len(floors))

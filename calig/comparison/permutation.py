@@ -1,8 +1,25 @@
 """Do two runs' numbers differ by more than chance? Permutation tests, many at once, with tails by saddlepoint.
 
 Under no change it is chance which of the two runs a document fell to (two samples), or which run gave which of its two
-numbers (pairs). That holds whatever the numbers' distribution: Student's t does not. What was measured, by simulation
-under no change, a million samples each (`tests/calig/comparison/calibration.py`): MEASURED
+numbers (pairs). That holds whatever the numbers' distribution; of Student's t it does not.
+
+Measured, with nothing changed, on a million samples each (`python -m tests.calig.comparison.calibration`): how many
+have p ≤ 1e-4, over how many should have. Of 1e-5 the permutation test has 0 to 1.7 times what it should, of ten expected.
+
+    numbers                          documents   Welch's t   permutation
+    normal                           10 + 10          0.94          1.17
+                                      8 + 40          3.64          0.89
+                                      5 + 200        12.0           1.08
+    lognormal                        20 + 20          0.04          1.01
+                                      8 + 40         14.9           1.12
+                                      5 + 200       352             0.95
+                                     15 + 200       111             0.97
+    one in five large, else about 0   8 + 40         21.7           0.90
+                                      5 + 200      3279             0.66
+                                     15 + 200       362             1.02
+
+Of pairs, Student's t finds too few (lognormal, 20 pairs: 0.06 times; permutation 0.88), and on changes of one size and
+chance signs far too many. With few documents the permutation test has few p-values, and none that are small.
 """
 
 from __future__ import annotations

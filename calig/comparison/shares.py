@@ -55,6 +55,14 @@ def shares_floor(held: Doubles, of_a: Doubles, of_b: Doubles) -> Doubles:
     return floor
 
 
+def all_in_b(held: Doubles, of_a: Doubles, of_b: Doubles) -> Doubles:
+    """(k,) chance that all documents that hold a word, of both samples together, fall to the second."""
+    fits = held <= of_b
+    log_chance = _log_mass(np.where(fits, held, 0), np.where(fits, held, 0), of_b, of_a + of_b)
+    found: Doubles = np.where(fits, np.exp(log_chance), 0)
+    return found
+
+
 def mcnemar_p(lost: int, gained: int) -> float:
     """Two-sided p-value that as many documents lose a property as gain it: exact binomial; NaN where none does.
 

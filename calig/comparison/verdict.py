@@ -9,7 +9,7 @@ from typing import Any
 from calig.comparison.rows import Row
 
 _KIND = {"new": 0, "gone": 1}
-_LAST = ("settling depth", "completeness error")
+_OUTCOMES = ("accuracy", "predicted share", "labelled share", "probability", "output", "error")
 
 
 def verdict(
@@ -17,8 +17,8 @@ def verdict(
 ) -> str:
     """Return one sentence: the change to be told first, how many more there are, and `notes`.
 
-    Words that are new or gone come first, the most frequent first; then outcomes, then words, the surest first; then
-    the layer profile, the largest first; last how the explanation went.
+    Words that are new or gone come first, the most frequent first; then outcomes, accuracy before classes before
+    confidence; then words, the surest first; then the layer profile, the largest first; last how the explanation went.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def verdict(
             told.append((rank, _word(words, i)))
     for row in outcomes:
         if row["changed"]:
-            told.append(((4.0 if row["measure"] in _LAST else 1.0, row["q"], -_relative(row)), _outcome(row)))
+            told.append(((*_place(row["measure"]), row["q"], -_relative(row)), _outcome(row)))
     told += [((3.0, -abs(row["size"])), _layer(row)) for row in layers if row["changed"]]
     if not told:
         sentence = "nothing changed"
@@ -83,6 +83,11 @@ def _outcome(row: Row) -> str:
     if measure == "accuracy":
         return f"accuracy {way} from {_percent(a)} to {_percent(b)}"
     return f"the mean {measure}{of} {way} from {a:.3g} to {b:.3g}"
+
+
+def _place(measure: str) -> tuple[float, int]:
+    """Where an outcome is told: before words and layers, in the order of what matters, or after all."""
+    return (1.0, _OUTCOMES.index(measure)) if measure in _OUTCOMES else (4.0, 0)
 
 
 def _layer(row: Row) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from calig.bootstrap import Doubles
-from calig.comparison.adjust import adjusted
+from calig.comparison.adjust import adjusted, adjusted_extremes
 from calig.comparison.limits import Limits
 from calig.comparison.permutation import (
     SCREEN,
@@ -22,10 +22,13 @@ from calig.comparison.permutation import (
     samples_t,
     t_interval,
 )
-from calig.comparison.shares import shares_floor, shares_p
+from calig.comparison.shares import all_in_b, shares_floor, shares_p
 
 BATCH = 1_000_000
 """Values held at once."""
+
+EXTREME = 0.5
+"""Part of the family's level that is for words new or gone altogether; the rest is for all other differences."""
 
 Values: TypeAlias = Callable[[Counts], tuple[Doubles, Any, Counts]]
 """Of some rows of words: their documents' effects, which are the run's (False: the reference's), where each begins.
@@ -38,7 +41,9 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
     """Compare words, each once per document and class.
 
     Effects are tested per explained class, since over all documents they have no one sign, by permutation of documents.
-    Shares are tested per class and over all documents, of two samples: paired documents hold the same words.
+    Shares are tested per class and over all documents, of two samples: paired documents hold the same words. Words that
+    are in documents of one run alone are tested on their own beside, over all documents: of 400 documents against 400,
+    15 are enough, however many common words there are (`adjusted_extremes`). What is new over all is new in each class.
 
     Parameters
     ----------
@@ -60,21 +65,14 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
     a, b = (Sums(*(words[f"{name}_{side}"] for name in ("documents", "mean", "variance"))) for side in "ab")
     share_a, share_b = a.count / words["of_a"], b.count / words["of_b"]
     everywhere = words["class"] == "*"
-    one_class = len(set(words["class"][~everywhere])) < 2
-    share_p = np.full(len(everywhere), np.nan)
-    share_floor = shares_floor(a.count + b.count, words["of_a"], words["of_b"])
-    if not paired:
-        tested = everywhere | (not one_class)
-        tested &= _largest_change(a.count + b.count, words["of_a"], words["of_b"]) >= limits.share
-        tested &= share_floor <= limits.family
-        share_p[tested] = shares_p(
-            a.count[tested], words["of_a"][tested], b.count[tested], words["of_b"][tested]
-        )
+    share_p, share_floor = _shares(words, paired, limits)
     change = Sums(words["pairs"], words["change"], words["variance"]) if paired else None
     p, floor = _effects(a, b, change, everywhere, values, limits)
     interval = t_interval(change) if change is not None else t_interval(a, b)
-    q = adjusted(np.concatenate([share_p, p]), limits.family, np.concatenate([share_floor, floor]))
-    share_q, effect_q = np.split(q, 2)
+    level = (1 - EXTREME) * limits.family
+    q = adjusted(np.concatenate([share_p, p]), level, np.concatenate([share_floor, floor])) / (1 - EXTREME)
+    share_q, effect_q = np.split(np.minimum(q, 1), 2)
+    share_q = np.fmin(share_q, _alone(words, share_p))
     share_p, p = (
         np.where(np.isnan(own), np.nan, tests) for own, tests in ((share_q, share_p), (effect_q, p))
     )
@@ -101,6 +99,37 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
         "change": _named(a, b, more, share_b > share_a, differs, sign_flip, effect_q < share_q),
         "changed": more | differs,
     }
+
+
+def _shares(words: Mapping[str, Any], paired: bool, limits: Limits) -> tuple[Doubles, Doubles]:
+    """p-values of the shares, NaN where they are not tested, and the smallest that each could have."""
+    a, of_a, b, of_b = (words[name] for name in ("documents_a", "of_a", "documents_b", "of_b"))
+    everywhere = words["class"] == "*"
+    p, floor = np.full(len(everywhere), np.nan), shares_floor(a + b, of_a, of_b)
+    if not paired:
+        several = len(set(words["class"][~everywhere])) > 1
+        tested = (everywhere | several) & (floor <= limits.family)
+        tested &= _largest_change(a + b, of_a, of_b) >= limits.share
+        p[tested] = shares_p(a[tested], of_a[tested], b[tested], of_b[tested])
+    return p, floor
+
+
+def _alone(words: Mapping[str, Any], p: Doubles) -> Doubles:
+    """Adjusted p-values of words that one run alone holds, over all documents and so in each class; NaN of others."""
+    a, of_a, b, of_b = (words[name] for name in ("documents_a", "of_a", "documents_b", "of_b"))
+    tested = (words["class"] == "*") & ~np.isnan(p)
+    held = (a + b)[tested]
+    chances = all_in_b(held, of_a[tested], of_b[tested]), all_in_b(held, of_b[tested], of_a[tested])
+    new, gone = np.split(np.minimum(adjusted_extremes(np.concatenate(chances)) / EXTREME, 1), 2)
+    q = np.where(a[tested] == 0, new, np.where(b[tested] == 0, gone, np.nan))
+    over_all = dict(zip(words["word"][tested], q, strict=True))
+    alone = ~np.isnan(p) & (np.minimum(a, b) == 0)
+    return np.array(
+        [
+            over_all.get(word, np.nan) if own else np.nan
+            for word, own in zip(words["word"], alone, strict=True)
+        ]
+    )
 
 
 def _effects(
