@@ -373,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _audit(config: AuditConfig) -> str:
     """Run an audit through Prefect, Prefect's log in the warehouse's calig.log; return the run's id."""
     from calig import stages
+    from calig.comparing.stages import verdicts
     from calig.warehouse.layout import Warehouse
 
     start = time.perf_counter()
@@ -395,6 +396,8 @@ def _audit(config: AuditConfig) -> str:
         f"within tolerance, {time.perf_counter() - start:.0f} s",
         soft_wrap=True,
     )
+    for requested, verdict in verdicts(warehouse, result.run_id):
+        out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
     unit, table = ("region", "region_stats") if row["modality"] == "image" else ("word", "word_stats")
     out.print(

@@ -121,6 +121,15 @@ def summary(warehouse: Warehouse, run_id: str, reference_id: str) -> Row:
     return row
 
 
+def verdicts(warehouse: Warehouse, run_id: str) -> list[tuple[str, str]]:
+    """How the reference was asked for, and the verdict, of each comparison of a run."""
+    found = [
+        read_manifest(path.parent)
+        for path in sorted(warehouse.run(run_id).glob("comparisons/*/manifest.json"))
+    ]
+    return [(one["requested"], one["verdict"]) for one in found if one is not None]
+
+
 def _key(a: RunManifest, b: RunManifest, one: Wanted) -> str:
     """Hash of all that a comparison's numbers depend on."""
     sides = [[run.run_id, run.attribution_key, run.corpus["key"], run.started] for run in (a, b)]

@@ -150,6 +150,21 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
     assert select(run.warehouse.root, "SELECT DISTINCT run_id FROM documents") == [(run.run_id,)]
 
 
+def test_what_it_is_to_be_compared_with_is_looked_at_before_anything_starts(run: Run) -> None:
+    config = run.config.model_copy(update={"compare_to": ("previous", "baseline")})
+    stages.precheck(config)  # the first night
+    for shard in stages.missing_shards(run):
+        stages.attribute_shard(run, shard)
+    stages.aggregate_run(run, 8, {})
+    with pytest.raises(InputError, match="compare_to: run baseline: "):
+        stages.precheck(config)
+    again = run.config.model_copy(update={"compare_to": (run.run_id[:12], "previous")})
+    stages.precheck(again)
+    model = again.model.model_copy(update={"head": "multi_label"})
+    with pytest.raises(InputError, match="head is single_label, and this one's multi_label"):
+        stages.precheck(again.model_copy(update={"model": model}))
+
+
 @pytest.mark.parametrize(("failures", "holds"), [(0, True), (5, True), (6, False), (100, False)])
 def test_a_gate_is_a_share_not_to_be_passed(
     failures: int, holds: bool, run: Run, monkeypatch: pytest.MonkeyPatch
