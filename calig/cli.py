@@ -273,6 +273,41 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
 
 
 @app.command()
+def compare(
+    reference: Annotated[
+        str, typer.Argument(help="The run to compare with: id, unique prefix, tag, latest, previous.")
+    ],
+    run: Annotated[str, typer.Argument(help="The run that is compared, named in the same ways.")],
+    alpha: Annotated[
+        float | None, typer.Option(help="Chance of calling anything changed where nothing is; the run's own.")
+    ] = None,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Say what changed from one run to another: outcomes, layer profile and words, beyond what chance makes."""
+    if alpha is not None and not 0 < alpha < 1:
+        raise InputError(f"--alpha: {alpha} is not between 0 and 1; the usual value is 0.05")
+    _quiet()
+    from calig.changes import print_changes
+    from calig.comparing import stages
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import resolve_run
+
+    opened = Warehouse.open(warehouse, create=False)
+    reference_id, run_id = resolve_run(opened, reference), resolve_run(opened, run)
+    wanted = stages.asked(opened, reference_id, run_id, alpha)
+    if not stages.is_there(opened, wanted):
+        err.print("starting Prefect …")
+        from flows.compare import compare_from_terminal
+
+        _log_to(opened.root / "calig.log")
+        compare_from_terminal(opened.root, wanted)
+    print_changes(opened, run_id, reference_id, out)
+    from calig.report import changes
+
+    out.print(f"page:   {changes.build(opened.root, run_id, reference_id).as_uri()}", soft_wrap=True)
+
+
+@app.command()
 def report(
     run: Annotated[str, typer.Argument(help="Run id, unique prefix, latest or previous.")] = "latest",
     warehouse: _WAREHOUSE = Path("warehouse"),
@@ -338,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _audit(config: AuditConfig) -> str:
     """Run an audit through Prefect, Prefect's log in the warehouse's calig.log; return the run's id."""
     from calig import stages
+    from calig.comparing.stages import verdicts
     from calig.warehouse.layout import Warehouse
 
     start = time.perf_counter()
@@ -360,6 +396,8 @@ def _audit(config: AuditConfig) -> str:
         f"within tolerance, {time.perf_counter() - start:.0f} s",
         soft_wrap=True,
     )
+    for requested, verdict in verdicts(warehouse, result.run_id):
+        out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
     unit, table = ("region", "region_stats") if row["modality"] == "image" else ("word", "word_stats")
     out.print(

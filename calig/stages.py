@@ -32,7 +32,8 @@ from calig.errors import GateError, InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.runs import RunManifest
+from calig.warehouse.references import check_comparable, resolve_references
+from calig.warehouse.runs import RunManifest, read_run
 from calig.warehouse.shards import ShardManifest, held, write_shard
 from calig.workers import (
     ModelCard,
@@ -99,6 +100,9 @@ def precheck(config: AuditConfig) -> None:
     modality = modality_of(model)
     fit(method_of(config), head, class_names(model, head), modality)
     corpora.fingerprint(config.corpus, modality)
+    warehouse = Warehouse.open(config.warehouse)
+    for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):
+        check_comparable(read_run(warehouse, reference.run_id), head, modality)
 
 
 def model_stamp(config: AuditConfig) -> str:
@@ -207,7 +211,7 @@ def missing_shards(run: Run) -> list[list[int]]:
         if key not in seen:
             seen.add(key)
             missing.append(doc_id)
-    size = run.config.runtime.shard_documents or _shard_size(run)
+    size = run.config.runtime.shard_documents or shard_size(_schedule(run))
     return [missing[i : i + size] for i in range(0, len(missing), size)]
 
 
@@ -281,8 +285,9 @@ def _schedule(run: Run) -> Schedule:
     return Schedule.from_json((run.warehouse.schedules / f"{run.schedule_key}.json").read_text())
 
 
-def _shard_size(run: Run) -> int:
-    seconds = _schedule(run).seconds_per_document or 1.0
+def shard_size(schedule: Schedule | None) -> int:
+    """Documents of a shard, by the time that the schedule's pilot took for one."""
+    seconds = (schedule and schedule.seconds_per_document) or 1.0
     return int(min(max(SHARD_SECONDS / seconds, 16), 10_000))
 
 

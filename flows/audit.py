@@ -1,4 +1,4 @@
-"""The whole audit: ingest → attribute → aggregate → report."""
+"""The whole audit: ingest → attribute → aggregate → compare → report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 
 from prefect import flow
 
+from calig.comparing.stages import wanted
 from calig.config import AuditConfig
 from calig.warehouse.layout import Warehouse
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
+from flows.compare import compare
 from flows.ingest import ingest
 from flows.report import report
 from flows.server import reach
@@ -49,6 +51,8 @@ def audit(config: AuditConfig) -> AuditResult:
             model, corpus = ingest(config, refresh=True)
             run, attributed, timings = attribute(config, model, corpus)
         aggregate(run, attributed, {"ingest": ingested, **timings})
+        if comparisons := wanted(config, run.run_id):
+            compare(run.warehouse.root, run.run_id, comparisons, config.runtime.retries)
         return AuditResult(run.run_id, report(run))
 
 

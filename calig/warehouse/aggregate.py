@@ -17,6 +17,7 @@ import pyarrow as pa
 from calig.bootstrap import mean_intervals
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
+from calig.warehouse.comparisons import load_comparisons
 from calig.warehouse.database import new_database
 from calig.warehouse.evaluation_tables import write_evaluation
 from calig.warehouse.evaluations import list_evaluations
@@ -102,16 +103,7 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
 
 def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
     """Replace the run's rows in one transaction, on a connection of its own: temporary tables go with it."""
-    depths = run.manifest.depths
-    values = {
-        "run_id": quote(run.manifest.run_id),
-        "depths": depths,
-        "ig": ", ".join(ig_columns(depths)),
-        "ctx": ", ".join(context_columns(depths)),
-        "head": quote(run.manifest.head),
-        "classes": f"[{', '.join(quote(label) for label in run.manifest.classes)}]",
-        "attributed": document_scan(run),
-    }
+    values = _values(run)
     with database.cursor() as connection:
         connection.execute("BEGIN")
         for table in TABLES:
@@ -123,7 +115,29 @@ def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
         connection.register("region_intervals", _intervals(connection, "region"))
         for table in STEPS:
             _execute(connection, table, values)
+        load_comparisons(connection, run.documents.parent)
         connection.execute("COMMIT")
+
+
+def profile(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
+    """Make the run's views, and its rows of `document_depths` and `settling`, in a connection's empty tables."""
+    create_views(connection, [run])
+    for step in ("prepare", "document_depths", "settling"):
+        _execute(connection, step, _values(run))
+
+
+def _values(run: RunFiles) -> dict[str, object]:
+    """What the steps' SQL leaves open."""
+    depths = run.manifest.depths
+    return {
+        "run_id": quote(run.manifest.run_id),
+        "depths": depths,
+        "ig": ", ".join(ig_columns(depths)),
+        "ctx": ", ".join(context_columns(depths)),
+        "head": quote(run.manifest.head),
+        "classes": f"[{', '.join(quote(label) for label in run.manifest.classes)}]",
+        "attributed": document_scan(run),
+    }
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, step: str, values: dict[str, object]) -> None:

@@ -96,12 +96,19 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
         raise InputError(
             f"run {run_id}: its corpus {manifest.corpus['key']} has no parts; run the audit again"
         )
-    folder = warehouse.attributions(manifest.attribution_key)
+    return RunFiles(manifest, documents, corpus, *attributed(warehouse, manifest.attribution_key))
+
+
+def attributed(
+    warehouse: Warehouse, key: str
+) -> tuple[tuple[tuple[Path, Path | None], ...], tuple[tuple[str, int], ...]]:
+    """Find the shards that count under an attribution key, and what in them is superseded (see `RunFiles`)."""
+    folder = warehouse.attributions(key)
     shards: list[tuple[Path, Path | None]] = []
     for shard in completed(folder, check=False):
         tokens = shard.paths(folder, "tokens")
         shards.append((shard.paths(folder, "documents")[0], tokens[0] if tokens else None))
-    return RunFiles(manifest, documents, corpus, tuple(shards), _superseded([path for path, _ in shards]))
+    return tuple(shards), _superseded([path for path, _ in shards])
 
 
 def _superseded(documents: Sequence[Path]) -> tuple[tuple[str, int], ...]:

@@ -208,7 +208,9 @@ def test_no_command_prints_the_help(calig: Calig) -> None:
     assert "audit" in answer.out
 
 
-@pytest.mark.parametrize("arguments", [["runs"], ["query", "SELECT 1"], ["query"], ["report"], ["rebuild"]])
+@pytest.mark.parametrize(
+    "arguments", [["runs"], ["query", "SELECT 1"], ["query"], ["report"], ["rebuild"], ["compare", "a", "b"]]
+)
 def test_no_warehouse(arguments: list[str], calig: Calig, tmp_path: Path) -> None:
     answer = calig(*arguments, "--warehouse", tmp_path / "w")
     assert answer.code == 2

@@ -99,8 +99,9 @@ def test_shards_without_a_size_hold_a_minute_of_the_pilots_work(
     path = run.warehouse.schedules / f"{run.schedule_key}.json"
     schedule = Schedule.from_json(path.read_text())
     for seconds, size in ((0.0001, 10_000), (0.5, 120), (100.0, 16)):
-        path.write_text(replace(schedule, seconds_per_document=seconds).to_json())
-        assert stages._shard_size(replace(run, config=config)) == size
+        changed = replace(schedule, seconds_per_document=seconds)
+        path.write_text(changed.to_json())
+        assert stages.shard_size(changed) == size
     assert stages.missing_shards(replace(run, config=config)) == [[0, 1, 2, 3, 4, 6, 7, 8]]
 
 
@@ -147,6 +148,21 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
     assert manifest["status"] == "failed"
     assert manifest["finished"] is not None
     assert select(run.warehouse.root, "SELECT DISTINCT run_id FROM documents") == [(run.run_id,)]
+
+
+def test_what_it_is_to_be_compared_with_is_looked_at_before_anything_starts(run: Run) -> None:
+    config = run.config.model_copy(update={"compare_to": ("previous", "baseline")})
+    stages.precheck(config)  # the first night
+    for shard in stages.missing_shards(run):
+        stages.attribute_shard(run, shard)
+    stages.aggregate_run(run, 8, {})
+    with pytest.raises(InputError, match="compare_to: run baseline: "):
+        stages.precheck(config)
+    again = run.config.model_copy(update={"compare_to": (run.run_id[:12], "previous")})
+    stages.precheck(again)
+    model = again.model.model_copy(update={"head": "multi_label"})
+    with pytest.raises(InputError, match="head is single_label, and this one's multi_label"):
+        stages.precheck(again.model_copy(update={"model": model}))
 
 
 @pytest.mark.parametrize(("failures", "holds"), [(0, True), (5, True), (6, False), (100, False)])

@@ -1,0 +1,127 @@
+"""Paired documents of which the run explains another class than its reference, explained again for the reference's.
+
+Their attributions are those of an audit of this model whose target is the label, the label being the reference's class:
+they lie under the key that such an audit has, and are not computed twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calig.config import AuditConfig, parse_config
+from calig.corpus.manifest import load_corpus
+from calig.corpus.reading import content_columns, document_of, read_rows
+from calig.errors import InputError
+from calig.records import Document, document_key, image_key
+from calig.stages import LOCK_SECONDS, shard_size
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.pairing import Pairing
+from calig.warehouse.runs import RunManifest
+from calig.warehouse.shards import held, write_shard
+from calig.warehouse.views import RUN_COLUMNS, RunFiles, attributed
+from calig.workers import ModelCard, method_of, read_schedule, schedule_path, workers_explainer
+
+if TYPE_CHECKING:
+    from calig.attribution.schedule import Schedule
+
+logger = logging.getLogger(__name__)
+
+
+def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> int:
+    """Explain in run b's model, for the reference's class, the paired documents of which it explained another.
+
+    Returns how many there are now. Where the model cannot be loaded any more, or is another one, they stay as they
+    are: the pairing leaves them out.
+    """
+    run = b.manifest
+    known = {name: index for index, name in enumerate(run.classes)}
+    flips = [(doc_id, known[name]) for doc_id, name in pair.flips() if name in known]
+    if not flips or run.head == "regression":
+        return 0
+    try:
+        config, model, schedule, key = _labelled(warehouse, run)
+        keys = _explain(warehouse, run, config, model, schedule, key, flips)
+    except (InputError, OSError) as error:
+        logger.warning("run %s: %d documents cannot be explained again: %s", run.run_id, len(flips), error)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="calig-again-") as folder:
+        return pair.replace(_as_run(warehouse, b, key, keys, Path(folder)))
+
+
+def _labelled(warehouse: Warehouse, run: RunManifest) -> tuple[AuditConfig, ModelCard, Schedule | None, str]:
+    """The run's configuration with the label as target, its model, its schedule, and the key of such attributions."""
+    from calig.attribution.explainer import attribution_key
+    from calig.attribution.schedule import Schedule as Steps
+
+    config = parse_config({**run.config, "warehouse": str(warehouse.root)})
+    model = ModelCard(
+        id=run.model["id"],
+        revision=run.model["revision"],
+        hash=run.model["hash"],
+        classes=tuple(run.classes),
+        depth=run.depths - 1,
+        head=run.head,
+        modality=run.modality,
+    )
+    schedule = read_schedule(schedule_path(config, model))
+    method = config.method.model_copy(update={"target": "label"})
+    config = config.model_copy(update={"method": method})
+    fitted = method_of(config, model)
+    steps = schedule or Steps.default(fitted.quadrature, model.depth)
+    return config, model, schedule, attribution_key(model.hash, fitted, steps)
+
+
+def _explain(
+    warehouse: Warehouse,
+    run: RunManifest,
+    config: AuditConfig,
+    model: ModelCard,
+    schedule: Schedule | None,
+    key: str,
+    flips: Sequence[tuple[int, int]],
+) -> dict[int, str]:
+    """See that the shards under `key` hold these documents, (row number, class index); return their keys there."""
+    labels = dict(flips)
+    corpus = load_corpus(warehouse.root, run.corpus["key"])
+    columns = ["doc_id", *content_columns(model.modality, config.corpus.text_pair is not None)]
+    rows = read_rows(corpus, warehouse.root, columns, list(labels)).to_pylist()
+    documents = {row["doc_id"]: _labelled_document(row, model, labels[row["doc_id"]]) for row in rows}
+    folder = warehouse.attributions(key)
+    with warehouse.writer_lock(folder, wait=LOCK_SECONDS):
+        done = held(folder)
+        missing = list({own.key: own for own in documents.values() if own.key not in done}.values())
+        size = config.runtime.shard_documents or shard_size(schedule)
+        for first in range(0, len(missing), size):
+            start = time.perf_counter()
+            items = workers_explainer(config, model, schedule).attribute(missing[first : first + size])
+            write_shard(folder, items, time.perf_counter() - start, model.modality)
+    return {doc_id: own.key for doc_id, own in documents.items()}
+
+
+def _labelled_document(row: dict[str, Any], model: ModelCard, label: int) -> Document:
+    """The document in a row of the corpus, with this label, and the key that it has with it."""
+    document = replace(document_of(row, model.modality, labelled=False), label=label)
+    if model.modality == "text":
+        return replace(document, key=document_key(document.text, label, document.pair))
+    image = document.image
+    return replace(document, key=image_key(image.read_bytes() if isinstance(image, Path) else image, label))
+
+
+def _as_run(warehouse: Warehouse, run: RunFiles, key: str, keys: dict[int, str], folder: Path) -> RunFiles:
+    """The run with these documents alone, explained under another key; its file of documents goes into `folder`."""
+    table = pq.read_table(run.documents, columns=list(RUN_COLUMNS))
+    chosen = table.filter(pa.array([doc_id in keys for doc_id in table["doc_id"].to_pylist()]))
+    own = pa.array([keys[doc_id] for doc_id in chosen["doc_id"].to_pylist()], pa.string())
+    chosen = chosen.set_column(chosen.column_names.index("doc_key"), "doc_key", own)
+    pq.write_table(chosen, folder / "documents.parquet")
+    manifest = replace(run.manifest, attribution_key=key)
+    return RunFiles(manifest, folder / "documents.parquet", run.corpus, *attributed(warehouse, key))

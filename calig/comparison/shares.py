@@ -1,0 +1,99 @@
+"""Shares of documents compared: exact tests, many at once, and intervals of the difference."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special, stats
+
+from calig.bootstrap import NORMAL, Doubles
+
+
+def shares_p(a: Doubles, of_a: Doubles, b: Doubles, of_b: Doubles) -> Doubles:
+    """Two-sided p-values of equal shares a / of_a and b / of_b in two samples (k,): Fisher's exact test.
+
+    Twice the smaller tail of the hypergeometric distribution, at most 1; NaN where a sample is empty.
+    """
+    a, of_a, b, of_b = (np.asarray(x, dtype=np.float64) for x in np.broadcast_arrays(a, of_a, b, of_b))
+    p = np.full(a.shape, np.nan)
+    there = (of_a > 0) & (of_b > 0)
+    for place in np.flatnonzero(there):
+        p[place] = _two_sided(int(a[place]), int(of_a[place]), int(b[place]), int(of_b[place]))
+    return p
+
+
+def _two_sided(a: int, of_a: int, b: int, of_b: int) -> float:
+    held, total = a + b, of_a + of_b
+    low, high = max(0, held - of_a), min(held, of_b)
+    # the tail on b's side of the expected count, summed outward from b
+    upward = b * total >= held * of_b
+    counts = np.arange(*((b, high + 1) if upward else (low, b + 1)), dtype=np.float64)
+    tail = float(np.exp(_log_mass(counts, held, of_b, total)).sum())
+    return min(1.0, 2 * tail)
+
+
+def _log_mass(count: Doubles, held: Doubles | int, drawn: Doubles | int, total: Doubles | int) -> Doubles:
+    """Log probability that of `drawn` out of `total` documents so many are among the `held`."""
+    found: Doubles = (
+        _log_choose(held, count) + _log_choose(total - held, drawn - count) - _log_choose(total, drawn)
+    )
+    return found
+
+
+def _log_choose(total: Doubles | int, drawn: Doubles | int) -> Doubles:
+    found: Doubles = (
+        special.gammaln(total + 1) - special.gammaln(drawn + 1) - special.gammaln(total - drawn + 1)
+    )
+    return found
+
+
+def shares_floor(held: Doubles, of_a: Doubles, of_b: Doubles) -> Doubles:
+    """(k,) smallest p-value of `shares_p` where so many documents of both samples together hold a word."""
+    total = of_a + of_b
+    ends = np.maximum(0, held - of_a), np.minimum(held, of_b)
+    least = np.minimum(*(_log_mass(end, held, of_b, total) for end in ends))
+    floor: Doubles = np.minimum(1, 2 * np.exp(least))
+    return floor
+
+
+def all_in_b(held: Doubles, of_a: Doubles, of_b: Doubles) -> Doubles:
+    """(k,) chance that all documents that hold a word, of both samples together, fall to the second."""
+    fits = held <= of_b
+    log_chance = _log_mass(np.where(fits, held, 0), np.where(fits, held, 0), of_b, of_a + of_b)
+    found: Doubles = np.where(fits, np.exp(log_chance), 0)
+    return found
+
+
+def mcnemar_p(lost: int, gained: int) -> float:
+    """Two-sided p-value that as many documents lose a property as gain it: exact binomial; NaN where none does.
+
+    References
+    ----------
+    Q. McNemar, *Note on the Sampling Error of the Difference Between Correlated Proportions*, Psychometrika 12, 1947.
+    """
+    if lost + gained == 0:
+        return float("nan")
+    return min(1.0, 2 * float(stats.binom.cdf(min(lost, gained), lost + gained, 0.5)))
+
+
+def share_interval(a: float, of_a: float, b: float, of_b: float) -> tuple[float, float]:
+    """95 % interval of b / of_b − a / of_a in two samples: Newcombe's, from the two Wilson intervals.
+
+    References
+    ----------
+    R. G. Newcombe, *Interval Estimation for the Difference Between Independent Proportions*, Stat. Med. 17, 1998,
+    method 10.
+    """
+    (first, low_a, high_a), (second, low_b, high_b) = _wilson(a, of_a), _wilson(b, of_b)
+    difference = second - first
+    return (
+        difference - float(np.hypot(second - low_b, high_a - first)),
+        difference + float(np.hypot(high_b - second, first - low_a)),
+    )
+
+
+def _wilson(count: float, total: float) -> tuple[float, float, float]:
+    """The share, and the ends of its 95 % interval."""
+    square = NORMAL**2
+    centre = (count + square / 2) / (total + square)
+    half = NORMAL / (total + square) * np.sqrt(count * (total - count) / total + square / 4)
+    return count / total, centre - float(half), centre + float(half)

@@ -1,0 +1,139 @@
+"""Comparisons as they lie in a warehouse: Parquet files and a manifest, loaded into calig.duckdb.
+
+`runs/<run>/comparisons/<reference>/` holds comparisons, outcomes, layers, words and documents, each a Parquet file with
+the columns of its table, and `manifest.json`, written last: without it there is no comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calig.files import part_path, swap_in, write_json
+from calig.warehouse.catalog import name
+from calig.warehouse.database import expected_columns, new_database
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.views import scan
+
+logger = logging.getLogger(__name__)
+
+FILES = {
+    "comparisons": "comparisons",
+    "outcomes": "comparison_outcomes",
+    "layers": "comparison_layers",
+    "words": "comparison_words",
+    "documents": "comparison_documents",
+}
+"""File → the table that it is loaded into."""
+
+VERSION = 1
+"""Of the files' columns: others do not count."""
+
+_TYPES = {
+    "VARCHAR": pa.string(),
+    "DOUBLE": pa.float64(),
+    "BIGINT": pa.int64(),
+    "INTEGER": pa.int32(),
+    "BOOLEAN": pa.bool_(),
+    "TIMESTAMP": pa.timestamp("us"),
+}
+
+
+def schema(file: str) -> pa.Schema:
+    """Return the columns of one of `FILES`."""
+    own = [(column, _TYPES[kind]) for table, column, kind in expected_columns() if table == FILES[file]]
+    return pa.schema(own)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return a comparison's manifest; None where there is none that counts, or a file is missing."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
+        counts = manifest["version"] == VERSION
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError):
+        counts = False
+    if not counts or not all((folder / f"{file}.parquet").is_file() for file in FILES):
+        logger.warning("comparison %s does not count: it is damaged, or of another version", folder)
+        return None
+    return manifest
+
+
+def write_comparison(
+    folder: Path, columns: Mapping[str, Mapping[str, Any]], manifest: dict[str, Any]
+) -> None:
+    """Write a comparison, its manifest last.
+
+    Parameters
+    ----------
+    folder
+        Its folder, as `Warehouse.comparison` says; what was there goes.
+    columns
+        File → column → values, of one length; NaN is null. Columns that a file lacks are null.
+    manifest
+        What it was made of.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for file in FILES:
+        part = part_path(folder / f"{file}.parquet")
+        try:
+            pq.write_table(_table(file, columns[file]), part, compression="zstd")
+            swap_in(part, folder / f"{file}.parquet")
+        finally:
+            part.unlink(missing_ok=True)
+    write_json(folder / "manifest.json", {"version": VERSION, **manifest})
+
+
+def _table(file: str, columns: Mapping[str, Any]) -> pa.Table:
+    rows = max(map(len, columns.values()))
+    arrays = []
+    for field in schema(file):
+        values = columns.get(field.name)
+        arrays.append(
+            pa.nulls(rows, field.type) if values is None else pa.array(values, field.type, from_pandas=True)
+        )
+    return pa.Table.from_arrays(arrays, schema=schema(file))
+
+
+def read_table(folder: Path, file: str) -> pa.Table:
+    """Return one of a comparison's `FILES`."""
+    return pq.read_table(folder / f"{file}.parquet")
+
+
+def load_comparisons(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
+    """Insert the rows of all comparisons in a run's folder into the tables, which hold none of them."""
+    for path in sorted(run.glob("comparisons/*/manifest.json")):
+        if read_manifest(path.parent) is not None:
+            _insert(connection, path.parent)
+
+
+def load_comparison(warehouse: Warehouse, run_id: str, reference_id: str, wait: float = 0.0) -> None:
+    """Make one comparison's rows in calig.duckdb anew, leaving all others as they are.
+
+    Raises
+    ------
+    InputError
+        If another writer is at work for longer than `wait` seconds, or calig.duckdb is damaged or of another version.
+    """
+    with warehouse.writer_lock(wait=wait), new_database(warehouse, "2GB", keep=True) as connection:
+        for table in FILES.values():
+            connection.execute(
+                f"DELETE FROM {name(table)} WHERE run_id = ? AND reference_id = ?", [run_id, reference_id]
+            )
+        _insert(connection, warehouse.comparison(run_id, reference_id))
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    for file, table in FILES.items():
+        connection.execute(
+            f"INSERT INTO {name(table)} BY NAME SELECT * FROM {scan([folder / f'{file}.parquet'])}"
+        )

@@ -1,0 +1,215 @@
+"""Two runs side by side in DuckDB, for their comparison: documents, layer profiles, and words once per document.
+
+Side a is the reference, side b the run. Where both hold the same documents they are paired, and what b explains of a
+document is a's class: other explanations are replaced, or the pair is left out.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from string import Template
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calig.bootstrap import Doubles
+from calig.comparison.layers import MEASURES
+from calig.comparison.permutation import Counts
+from calig.warehouse.aggregate import profile
+from calig.warehouse.catalog import quote, read_sql
+from calig.warehouse.database import attach, create_tables
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.views import RunFiles, create_views
+
+Columns = dict[str, Any]
+
+
+class Pairing:
+    """Two runs on a connection of their own; `pairing` makes one.
+
+    Parameters
+    ----------
+    connection
+        Has the tables <side>_documents, <side>_items and <side>_depths of sides a and b.
+    paired
+        Whether both hold the same documents.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, paired: bool) -> None:
+        self.connection, self.paired = connection, paired
+        self._pair()
+
+    def _pair(self) -> None:
+        self.connection.execute(read_sql("comparison/pairs.sql"))
+
+    def flips(self) -> list[tuple[int, str]]:
+        """Paired documents of which b explains another class: row number in b's corpus, and name of a's class."""
+        if not self.paired:
+            return []
+        return self.connection.execute(
+            "SELECT b_id, class FROM pairs WHERE NOT comparable ORDER BY b_id"
+        ).fetchall()
+
+    def replace(self, again: RunFiles) -> int:
+        """Let explanations of b's documents for a's class take the place of b's own; return how many there are."""
+        with duckdb.connect() as other:
+            create_tables(other)
+            profile(other, again)
+            _take_side(other, "again", again)
+            tables = {
+                name: other.sql(f"FROM again_{name}").to_arrow_table()
+                for name in ("documents", "items", "depths")
+            }
+        for name, table in tables.items():
+            self.connection.register(f"again_{name}", table)
+        self.connection.execute(read_sql("comparison/replace.sql"))
+        self._pair()
+        return int(tables["documents"].num_rows)
+
+    def settle(self) -> None:
+        """Lay out the words for what follows, when all replacements are made."""
+        if self.paired:
+            either = "SELECT {} AS side, {}_id AS doc_id, class, pair FROM pairs WHERE comparable"
+        else:
+            either = "SELECT {} AS side, doc_id, target AS class, NULL::BIGINT AS pair FROM {}_documents"
+        placed = " UNION ALL ".join(either.format(number, side) for number, side in enumerate("ab"))
+        self.connection.execute(Template(read_sql("comparison/effects.sql")).substitute(placed=placed))
+
+    def left_out(self) -> int:
+        """Paired documents that cannot be compared."""
+        return len(self.flips())
+
+    def count(self, side: str) -> int:
+        """Explained documents of a side."""
+        return self._number(f"SELECT count(*) FROM {side}_documents")
+
+    def accuracy(self, side: str) -> float | None:
+        """Share of a side's labelled documents that are predicted right; None without labels."""
+        [(share,)] = self.connection.execute(f"SELECT avg(correct) FROM {side}_documents").fetchall()
+        found: float | None = share
+        return found
+
+    def shared(self) -> int:
+        """Documents of b that a holds too."""
+        return self._number("SELECT count(*) FROM pairs")
+
+    def documents(self, side: str) -> Columns:
+        """Columns of a side's explained documents, as `calig.comparison.outcomes` takes them; paired, pair by pair.
+
+        What is explained of a pair that cannot be compared is null.
+        """
+        rows = f"SELECT * FROM {side}_documents ORDER BY doc_id"
+        if self.paired:
+            rows = f"""
+                SELECT d.* REPLACE (
+                    p.class AS target,
+                    CASE WHEN p.comparable THEN d.probability END AS probability,
+                    CASE WHEN p.comparable THEN d.logit END AS logit,
+                    CASE WHEN p.comparable THEN d.settling_depth END AS settling_depth
+                )
+                FROM pairs AS p JOIN {side}_documents AS d ON d.doc_id = p.{side}_id ORDER BY p.pair
+            """
+        return columns(self.connection.sql(rows).to_arrow_table())
+
+    def depths(self, side: str) -> tuple[Doubles, Any]:
+        """Return (n, L+1, 6) measures of a side's documents, and (n,) their classes; paired, pair by pair."""
+        documents = f"""
+            SELECT doc_id, target AS class, row_number() OVER (ORDER BY doc_id) - 1 AS place FROM {side}_documents
+        """
+        if self.paired:
+            documents = f"""
+                SELECT {side}_id AS doc_id, class, row_number() OVER (ORDER BY pair) - 1 AS place
+                FROM pairs WHERE comparable
+            """
+        classes = columns(
+            self.connection.sql(f"SELECT class FROM ({documents}) ORDER BY place").to_arrow_table()
+        )
+        found = self.connection.sql(
+            f"SELECT place, depth, {', '.join(MEASURES)} FROM ({documents}) JOIN {side}_depths USING (doc_id)"
+        ).to_arrow_table()
+        place = tuple(found[name].to_numpy() for name in ("place", "depth"))
+        depths = int(place[1].max(initial=-1)) + 1
+        values = np.full((len(classes["class"]), depths, len(MEASURES)), np.nan)
+        for number, measure in enumerate(MEASURES):
+            values[(*place, number)] = found[measure].to_numpy()
+        return values, classes["class"]
+
+    def words(self, documents: int) -> Columns:
+        """Columns of the words that so many documents of a side hold, as `calig.comparison.words` takes them."""
+        sql = Template(read_sql("comparison/words.sql")).substitute(documents=documents)
+        return columns(self.connection.sql(sql).to_arrow_table())
+
+    def values(self, words: Columns, rows: Counts) -> tuple[Doubles, Any, Counts]:
+        """Effects, or paired their changes, of some of the words, as `calig.comparison.words` asks for them."""
+        wanted = {name: pa.array(words[name][rows], pa.string()) for name in ("class", "word")}
+        self.connection.register("wanted", pa.table({"number": np.arange(len(rows)), **wanted}))
+        own, side = ("change", "1") if self.paired else ("effect", "side")
+        found = self.connection.execute(
+            f"SELECT number, {side} AS side, {own} AS value FROM {own}s JOIN wanted USING (class, word) "
+            "ORDER BY number, side, value"
+        ).fetchnumpy()
+        starts = np.searchsorted(found["number"], np.arange(len(rows)))
+        return found["value"].astype(np.float64), found["side"] == 1, starts
+
+    def pairs(self) -> Columns:
+        """Columns of the table `comparison_documents`, but for the ids; none where nothing is paired."""
+        limit = "" if self.paired else " LIMIT 0"
+        sql = f"SELECT * FROM ({read_sql('comparison/documents.sql')}){limit}"
+        return columns(self.connection.sql(sql).to_arrow_table())
+
+    def _number(self, sql: str) -> int:
+        [(number,)] = self.connection.execute(sql).fetchall()
+        return int(number)
+
+
+@contextmanager
+def pairing(warehouse: Warehouse, a: RunFiles, b: RunFiles, memory: str = "4GB") -> Iterator[Pairing]:
+    """Read two aggregated runs; beyond `memory`, DuckDB spills into a temporary folder.
+
+    Raises
+    ------
+    InputError
+        If the aggregates are missing or damaged.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="calig-compare-") as spill,
+        duckdb.connect(config={"memory_limit": memory, "temp_directory": spill}) as connection,
+    ):
+        attach(connection, warehouse.database)
+        for side, run in (("a", a), ("b", b)):
+            create_views(connection, [run])
+            _take_side(connection, side, run)
+        yield Pairing(connection, paired=_keys(a) == _keys(b))
+
+
+def columns(table: pa.Table) -> Columns:
+    """A table as numpy columns: numbers and booleans with NaN for null as float64, all else as objects with None."""
+    found: Columns = {}
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_floating(column.type):
+            found[name] = column.to_numpy().astype(np.float64)
+        elif pa.types.is_integer(column.type) and not column.null_count:
+            found[name] = column.to_numpy()
+        else:
+            values = np.empty(len(column), dtype=object)
+            values[:] = column.to_pylist()
+            found[name] = values
+    return found
+
+
+def _take_side(connection: duckdb.DuckDBPyConnection, side: str, run: RunFiles) -> None:
+    """Read what is compared of one run, whose views the connection has, into temporary tables."""
+    values = {"side": side, "run_id": quote(run.manifest.run_id), "head": quote(run.manifest.head)}
+    for step in ("side_documents", "side_depths", f"side_items_{run.manifest.modality}"):
+        connection.execute(Template(read_sql(f"comparison/{step}.sql")).substitute(values))
+
+
+def _keys(run: RunFiles) -> Sequence[str]:
+    """The keys of all of a run's documents, in order."""
+    return sorted(pq.read_table(run.documents, columns=["doc_key"])["doc_key"].to_pylist())

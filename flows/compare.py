@@ -1,0 +1,29 @@
+"""What changed: a run compared with earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from calig.comparing.stages import Wanted
+from flows.server import reach
+from tasks.compare import compare_runs
+
+
+@flow(name="calig-compare", flow_run_name="compare {run_id}", validate_parameters=False)
+def compare(root: Path, run_id: str, wanted: Sequence[Wanted], retries: int = 2) -> list[dict[str, Any]]:
+    """Make the comparisons of a run that are asked for; return their rows of the table `comparisons`.
+
+    Safe to run again at any time: a comparison that is there is not made again.
+    """
+    task = compare_runs.with_options(retries=retries)
+    return [task(root, one) for one in wanted]
+
+
+def compare_from_terminal(root: Path, one: Wanted) -> dict[str, Any]:
+    """Run `compare` for one comparison, with a Prefect server at hand."""
+    reach()
+    return compare(root, one.run_id, [one])[0]
