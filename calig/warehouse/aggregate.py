@@ -20,6 +20,7 @@ from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.database import new_database
 from calig.warehouse.evaluation_tables import write_evaluation
 from calig.warehouse.evaluations import list_evaluations
+from calig.warehouse.gates import insert_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, utc
 from calig.warehouse.shards import completed
@@ -127,6 +128,7 @@ def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
         connection.register("item_intervals", _intervals(connection, "item"))
         for table in STEPS:
             _execute(connection, table, values)
+        insert_gates(connection, run.documents.parent)
         connection.execute("COMMIT")
 
 

@@ -42,9 +42,7 @@ class Terms:
         self._pattern = re.compile(f"(?=({_tree(sorted(keys, key=len, reverse=True))}))")
         self._found = {
             key: [
-                (length, number)
-                for length in range(1, len(key) + 1)
-                for number in keys.get(key[:length], ())
+                (length, number) for length in range(1, len(key) + 1) for number in keys.get(key[:length], ())
             ]
             for key in keys
         }
@@ -55,7 +53,9 @@ class Terms:
         folded = spaced.casefold()
         same = len(folded) == len(spaced) == len(text)
         origins: Sequence[int] | None = None
-        for match in self._pattern.finditer(folded):  # the longest key there, of which the others are beginnings
+        for match in self._pattern.finditer(
+            folded
+        ):  # the longest key there, of which the others are beginnings
             start = match.start()
             for length, number in self._found[match[1]]:
                 if _bounded(folded, start, start + length):
@@ -86,8 +86,14 @@ def _tree(keys: Sequence[str], level: int = 0) -> str:
     if level == LEVELS:
         return "|".join(re.escape(key[level:]) for key in keys)
     branches = []
-    for character in sorted({key[level : level + 1] for key in keys}, reverse=True):  # the end of a key is the last
-        rest = _tree([key for key in keys if key[level : level + 1] == character], level + 1) if character else ""
+    for character in sorted(
+        {key[level : level + 1] for key in keys}, reverse=True
+    ):  # the end of a key is the last
+        rest = (
+            _tree([key for key in keys if key[level : level + 1] == character], level + 1)
+            if character
+            else ""
+        )
         within = f"(?<!{_WORD}{re.escape(character)})" if level == 0 and not _alone(character) else ""
         branches.append(f"{re.escape(character)}{within}(?:{rest})" if character else "")
     return "|".join(branches)

@@ -64,4 +64,6 @@ def _places(run: RunFiles, terms: Terms) -> Iterator[pa.Table]:
         ]
         if found:
             arrays = (pa.array(values) for values in zip(*found, strict=True))
-            yield pa.Table.from_arrays([a.cast(f.type) for a, f in zip(arrays, PLACES, strict=True)], schema=PLACES)
+            yield pa.Table.from_arrays(
+                [a.cast(f.type) for a, f in zip(arrays, PLACES, strict=True)], schema=PLACES
+            )

@@ -36,7 +36,9 @@ def watch(root: Path, run_id: str, lists: dict[str, list[str]]) -> None:
     write_json(path, manifest)
 
 
-def rows(root: Path, run: str = "latest", sql: str = "FROM watched") -> dict[tuple[str, str, str], dict[str, Any]]:
+def rows(
+    root: Path, run: str = "latest", sql: str = "FROM watched"
+) -> dict[tuple[str, str, str], dict[str, Any]]:
     answer = query(Warehouse.open(root), sql, run)
     found = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
     index = {(row["list"], row["term"], row["class"]): row for row in found}
@@ -80,7 +82,9 @@ class Doc:
         )
 
 
-def make_run(root: Path, documents: Sequence[Doc], lists: dict[str, list[str]], failed: Sequence[str] = ()) -> None:
+def make_run(
+    root: Path, documents: Sequence[Doc], lists: dict[str, list[str]], failed: Sequence[str] = ()
+) -> None:
     """Write a run over these documents, and texts that failed, and aggregate it."""
     run_id = make_warehouse(root, documents=3, depths=2, shards=1)
     warehouse = Warehouse.open(root)
@@ -92,11 +96,13 @@ def make_run(root: Path, documents: Sequence[Doc], lists: dict[str, list[str]], 
     for path in warehouse.corpus("corpus-3-0").glob("part-*"):
         path.unlink()
     pq.write_table(
-        pa.table({**own, "text": [text[0] for text in texts], **pairs}), warehouse.corpus("corpus-3-0") / "part-0.parquet"
+        pa.table({**own, "text": [text[0] for text in texts], **pairs}),
+        warehouse.corpus("corpus-3-0") / "part-0.parquet",
     )
     labels = pa.nulls(len(texts), pa.int32())
     pq.write_table(
-        pa.table({"run_id": [run_id] * len(texts), **own, "label": labels}), warehouse.run(run_id) / "documents.parquet"
+        pa.table({"run_id": [run_id] * len(texts), **own, "label": labels}),
+        warehouse.run(run_id) / "documents.parquet",
     )
     items: list[Attribution | Failure] = [document.attribution() for document in documents]
     items += [Failure(document_key(text), "non_finite", "no") for text in failed]
@@ -147,7 +153,13 @@ def test_worked_by_hand(tmp_path: Path) -> None:
 def test_a_term_is_what_its_tokens_say_whole_or_in_part(tmp_path: Path) -> None:
     """Sub-words, a token over the blank before a word, and one over more than the term."""
     text = "by TT-4711, ok"
-    tokens = [(0, 0, 2, 1.0), (0, 2, 5, 0.25), (0, 5, 8, 0.5), (0, 8, 11, -4.0), (0, 11, 14, 2.0)]  # by| TT|-47|11,| ok
+    tokens = [
+        (0, 0, 2, 1.0),
+        (0, 2, 5, 0.25),
+        (0, 5, 8, 0.5),
+        (0, 8, 11, -4.0),
+        (0, 11, 14, 2.0),
+    ]  # by| TT|-47|11,| ok
     make_run(tmp_path, [Doc((text,), tokens)], {"ids": ["tt-4711"]})
     row = rows(tmp_path)["ids", "tt-4711", "*"]
     assert (row["occurrences"], row["effect"]) == (1, -3.25)
