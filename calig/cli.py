@@ -389,10 +389,9 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     )
     outcomes = read_gates(warehouse.run(run_id))
     held = sum(outcome.passed is True for outcome in outcomes)
-    if held and held == len(outcomes):
-        out.print(f"gates:  {'the gate holds' if held == 1 else f'all {held} gates hold'}")
-    else:
-        out.print(f"gates:  {held} of {len(outcomes)} hold")
+    if outcomes:
+        all_hold = "the gate holds" if held == 1 else f"all {held} gates hold"
+        out.print(f"gates:  {all_hold if held == len(outcomes) else f'{held} of {len(outcomes)} hold'}")
     for outcome in outcomes:
         if outcome.passed is None or (outcome.passed is False and outcome.severity == "warn"):
             sign = "not checked" if outcome.passed is None else "warning"

@@ -116,7 +116,8 @@ def _drift(checked: Checked, gate: DriftGate, comparison: Row) -> GateOutcome:
     if not counts:
         detail = f"no change of {', '.join(gate.what)} against {_reference(comparison)}"
         return GateOutcome(checked.run_id, "drift", gate.severity, True, 0.0, 0.0, reference, detail)
-    described, words = [], []
+    described: list[str] = []
+    words: list[str] = []
     for what, count in counts.items():
         rows = checked.rows(_MOST[what].format(source=_from(what, comparison, "changed")))
         shown = ", ".join(_DESCRIBED[what](row, comparison) for row in rows)

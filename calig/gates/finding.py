@@ -77,10 +77,8 @@ class Finding:
             return GateOutcome(run_id, gate, severity, None, None, number, self.reference_id, self.missing)
         beyond = number - self.value if self.least else self.value - number
         passed = beyond <= 1e-9 * max(1.0, number)  # 0.9 - 0.88 is a little more than 0.02
-        detail, documents = self._words(self.value, number), ()
-        if not passed:
-            detail += checked.see(self.look)
-            documents = checked.documents(self.documents) if self.documents else ()
+        detail = self._words(self.value, number) + ("" if passed else checked.see(self.look))
+        documents = checked.documents(self.documents) if self.documents and not passed else ()
         return GateOutcome(
             run_id, gate, severity, passed, self.value, number, self.reference_id, detail, documents
         )

@@ -43,7 +43,7 @@ def watch_gates(checked: Checked, config: AuditConfig) -> Iterator[GateOutcome]:
 
 def _failures(_checked: Checked, run: Row, _limit: Limit) -> Finding:
     return Finding(
-        run["failures"] / run["documents"],
+        run["failures"] / max(run["documents"], 1),
         f"{run['failures']} of {run['documents']} documents failed ({{value}}, limit {{limit}})",
         look="SELECT reason, count(*) FROM failures GROUP BY 1",
         documents="SELECT doc_id FROM failures ORDER BY doc_id",

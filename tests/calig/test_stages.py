@@ -15,6 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from calig import stages
+from calig.config import parse_config
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
 from calig.records import document_key
@@ -131,7 +132,7 @@ def test_a_closed_run_counts_what_was_computed_and_reused(run: Run) -> None:
     assert manifest["timings"] == {"attribute": 1.235}
     row = stages.summary(run.warehouse, run.run_id)
     assert (row["documents"], row["failures"], row["attributed"]) == (9, 0, 6)
-    stages.check_gates(run)
+    stages.enforce_gates(run, stages.check_gates(run))
     assert stages.write_report(run).is_file()
     assert select(run.warehouse.root, "SELECT count(*), count(DISTINCT doc_key) FROM documents") == [(9, 8)]
 
@@ -149,18 +150,34 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
     assert select(run.warehouse.root, "SELECT DISTINCT run_id FROM documents") == [(run.run_id,)]
 
 
-@pytest.mark.parametrize(("failures", "holds"), [(0, True), (5, True), (6, False), (100, False)])
-def test_a_gate_is_a_share_not_to_be_passed(
-    failures: int, holds: bool, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "summary", lambda *_: {"failures": failures, "documents": 100})
-    if holds:
-        stages.check_gates(run)
-    else:
-        with pytest.raises(
-            GateError, match=rf"{failures} of 100 documents failed \({failures}\.0%, limit 5\.0%"
-        ):
-            stages.check_gates(run)
+def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
+    config = parse_config(
+        run.config.model_dump(mode="json") | {"gates": {"min_accuracy": 1, "max_failure_share": 0}}
+    )
+    run = replace(run, config=config)
+    for doc_ids in stages.missing_shards(run):
+        stages.attribute_shard(run, doc_ids)
+    stages.aggregate_run(run, 8, {})
+    outcomes = stages.check_gates(run)
+    [(right,)] = select(run.warehouse.root, "SELECT count(*) FILTER (correct) FROM documents")
+    assert right < 9
+    found = select(run.warehouse.root, "SELECT gate, passed FROM gates ORDER BY gate")
+    assert found == [("max_failure_share", True), ("min_accuracy", False)]
+    with pytest.raises(
+        GateError, match=rf"^gates\.min_accuracy: {right} of 9 labelled .*; see: calig query"
+    ) as caught:
+        stages.enforce_gates(run, outcomes)
+    assert caught.value.run_id == run.run_id
+    assert pickle.loads(pickle.dumps(caught.value)).run_id == run.run_id
+
+
+def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -> None:
+    data = run.config.model_dump(mode="json")
+    with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
+        stages.precheck(parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}}))
+    stages.precheck(
+        parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}})
+    )
 
 
 def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> None:

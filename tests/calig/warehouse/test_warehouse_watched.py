@@ -230,7 +230,7 @@ def derived(expected: Expected) -> dict[tuple[str, str, str], dict[str, Any]]:
 
 @pytest.mark.parametrize("held", [7, 1024])
 def test_derived_a_second_way(held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the number of documents that are read at once; a later list is another run's; rebuilt, it is the same."""
+    """Whatever the number of documents read at once; a later list is another run's; rebuilt, it is the same."""
     monkeypatch.setattr(watched, "DOCUMENTS", held)
     root = tmp_path / "it's [a] house"
     watch(root, make_warehouse(root, documents=120), LISTS)
