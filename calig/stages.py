@@ -177,10 +177,17 @@ def learn_schedule(
 
 
 def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
-    """Give the run an id and a folder with its documents and a manifest that says `running`."""
+    """Give the run an id and a folder with its documents and a manifest that says `running`.
+
+    Raises
+    ------
+    InputError
+        The gates or watch lists make no sense; no folder is made.
+    """
     from calig.attribution.explainer import attribution_key
     from calig.attribution.schedule import Schedule
 
+    gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
     warehouse = Warehouse.open(config.warehouse)
     now = datetime.now(UTC)
     key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
