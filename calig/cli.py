@@ -31,6 +31,7 @@ from calig.errors import DocumentError, GateError, InputError
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.config import AuditConfig
+    from calig.warehouse.gates import GateOutcome
     from calig.warehouse.query import QueryResult
 
 app = typer.Typer(
@@ -361,9 +362,8 @@ def _audit(config: AuditConfig) -> str:
 
 
 def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
-    """Say what came of an audit, and where to look; gates that fail it are left to the end."""
+    """Say what came of an audit, and where to look."""
     from calig import stages
-    from calig.terminal import printable
     from calig.warehouse.gates import read_gates
     from calig.warehouse.layout import Warehouse
 
@@ -379,6 +379,7 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
         f"within tolerance, {seconds:.0f} s",
         soft_wrap=True,
     )
+    _print_gates(read_gates(warehouse.run(run_id)))
     out.print(f"report: {(warehouse.run(run_id) / 'report' / 'index.html').as_uri()}", soft_wrap=True)
     unit, table = ("region", "region_stats") if row["modality"] == "image" else ("word", "word_stats")
     out.print(
@@ -387,7 +388,12 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
         soft_wrap=True,
         markup=False,
     )
-    outcomes = read_gates(warehouse.run(run_id))
+
+
+def _print_gates(outcomes: Sequence[GateOutcome]) -> None:
+    """Say how many gates hold, and which were not checked or give a warning; those that fail the audit come last."""
+    from calig.terminal import printable
+
     held = sum(outcome.passed is True for outcome in outcomes)
     if outcomes:
         all_hold = "the gate holds" if held == 1 else f"all {held} gates hold"

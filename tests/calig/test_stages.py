@@ -23,7 +23,7 @@ from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
-from tests.flows.material import CLASSES, Row, audit_config, run_manifest, select, write_parquet
+from tests.flows.material import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
 
 
 @pytest.fixture
@@ -151,10 +151,11 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
 
 
 def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
-    config = parse_config(
-        run.config.model_dump(mode="json") | {"gates": {"min_accuracy": 1, "max_failure_share": 0}}
-    )
-    run = replace(run, config=config)
+    sections = {
+        "gates": {"min_accuracy": 1, "max_failure_share": 0, "max_watched_share": {"all/the": 1, "all": 0.9}},
+        "watch": {"all": WORDS},
+    }
+    run = replace(run, config=parse_config(run.config.model_dump(mode="json") | sections))
     for doc_ids in stages.missing_shards(run):
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, 8, {})
@@ -162,7 +163,10 @@ def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
     [(right,)] = select(run.warehouse.root, "SELECT count(*) FILTER (correct) FROM documents")
     assert right < 9
     found = select(run.warehouse.root, "SELECT gate, passed FROM gates ORDER BY gate")
-    assert found == [("max_failure_share", True), ("min_accuracy", False)]
+    watched = [("max_watched_share.all", False), ("max_watched_share.all/the", True)]
+    assert found == [("max_failure_share", True), *watched, ("min_accuracy", False)]
+    [(share,)] = select(run.warehouse.root, "SELECT value FROM gates WHERE gate = 'max_watched_share.all'")
+    assert share == pytest.approx(1), "all words of all texts are watched"
     with pytest.raises(
         GateError, match=rf"^gates\.min_accuracy: {right} of 9 labelled .*; see: calig query"
     ) as caught:
