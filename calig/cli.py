@@ -31,6 +31,7 @@ from calig.errors import DocumentError, GateError, InputError
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.config import AuditConfig
+    from calig.warehouse.gates import GateOutcome
     from calig.warehouse.query import QueryResult
 
 app = typer.Typer(
@@ -358,7 +359,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (InputError, DocumentError) as error:
         _fail(str(error), 2)
     except GateError as error:
-        _fail(str(error), 1)
+        from calig.terminal import printable
+
+        _fail("\n".join(map(printable, str(error).splitlines())), 1)
     except _UsageError as error:
         problem = " ".join(error.format_message().split())  # empty where the help was printed in its place
         _fail(f"{problem} (calig --help lists what there is)", 2) if problem else sys.exit(2)
@@ -384,21 +387,38 @@ def _audit(config: AuditConfig) -> str:
     from flows.audit import audit_from_terminal as run
 
     _log_to(warehouse.root / "calig.log")
-    result = run(config)
-    row = stages.summary(warehouse, result.run_id)
+    try:
+        run_id = run(config).run_id
+    except GateError as error:
+        if error.run_id is not None:
+            _print_run(config, error.run_id, time.perf_counter() - start)
+        raise
+    _print_run(config, run_id, time.perf_counter() - start)
+    return run_id
+
+
+def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
+    """Say what came of an audit, and where to look."""
+    from calig import stages
+    from calig.warehouse.gates import read_gates
+    from calig.warehouse.layout import Warehouse
+
+    warehouse = Warehouse.open(config.warehouse)
+    row = stages.summary(warehouse, run_id)
     accuracy = "no labels" if row["accuracy"] is None else f"accuracy {row['accuracy']:.3f}"
     if row["mean_absolute_error"] is not None:
         accuracy = f"mean absolute error {row['mean_absolute_error']:.3g}"
     converged = "none" if row["converged_share"] is None else f"{row['converged_share']:.2%}"
     out.print(
-        f"[bold]{result.run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "
+        f"[bold]{run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "
         f"reused), {accuracy}, {row['failures']} failures, {converged} of (document, depth) pairs "
-        f"within tolerance, {time.perf_counter() - start:.0f} s",
+        f"within tolerance, {seconds:.0f} s",
         soft_wrap=True,
     )
-    for requested, verdict in verdicts(warehouse, result.run_id):
+    for requested, verdict in verdicts(warehouse, run_id):
         out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
-    out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
+    _print_gates(read_gates(warehouse.run(run_id)))
+    out.print(f"report: {(warehouse.run(run_id) / 'report' / 'index.html').as_uri()}", soft_wrap=True)
     unit, table = ("region", "region_stats") if row["modality"] == "image" else ("word", "word_stats")
     out.print(
         f'ask:    calig query "SELECT {unit}, class, documents, effect FROM {table} '
@@ -406,7 +426,20 @@ def _audit(config: AuditConfig) -> str:
         soft_wrap=True,
         markup=False,
     )
-    return result.run_id
+
+
+def _print_gates(outcomes: Sequence[GateOutcome]) -> None:
+    """Say how many gates hold, and which were not checked or give a warning; those that fail the audit come last."""
+    from calig.terminal import printable
+
+    held = sum(outcome.passed is True for outcome in outcomes)
+    if outcomes:
+        all_hold = "the gate holds" if held == 1 else f"all {held} gates hold"
+        out.print(f"gates:  {all_hold if held == len(outcomes) else f'{held} of {len(outcomes)} hold'}")
+    for outcome in outcomes:
+        if outcome.passed is None or (outcome.passed is False and outcome.severity == "warn"):
+            sign = "not checked" if outcome.passed is None else "warning"
+            err.print(f"{sign}: {printable(outcome.line)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _log_to(path: Path) -> None:

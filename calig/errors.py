@@ -21,4 +21,11 @@ class DocumentError(Exception):
 
 
 class GateError(Exception):
-    """The audit ran and one of its gates does not hold; the command line exits with 1, and nothing is retried."""
+    """The audit ran and a gate does not hold; the command line exits with 1, and nothing is retried.
+
+    The message has one line per gate that does not hold; `run_id` names the run, which has its report.
+    """
+
+    def __init__(self, message: str, run_id: str | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id

@@ -1,7 +1,7 @@
 """The stages of an audit as plain functions, in the order in which data flows through them.
 
     AuditConfig → describe_model → bring_in → learn_schedule → start_run → missing_shards → attribute_shard …
-    → aggregate_run → write_report → check_gates
+    → aggregate_run → check_gates → write_report → enforce_gates
 
 Truth is in the warehouse's files: each function may be run again after any crash and does only what is missing.
 Prefect's tasks call these; nothing here knows of Prefect.
@@ -25,12 +25,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from calig import corpus as corpora
+from calig import gates
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.corpus.reading import content_columns, document_of, read_rows
-from calig.errors import GateError, InputError
+from calig.errors import InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
+from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest, read_run
@@ -83,7 +85,7 @@ class Run:
 
 
 def precheck(config: AuditConfig) -> None:
-    """Look at what is cheap to look at before anything is started: warehouse, model configuration, corpus.
+    """Look at what is cheap to look at before anything is started: warehouse, model configuration, gates, corpus.
 
     Raises
     ------
@@ -99,6 +101,7 @@ def precheck(config: AuditConfig) -> None:
     head = find_head(model, head_of(config))
     modality = modality_of(model)
     fit(method_of(config), head, class_names(model, head), modality)
+    gates.check_configured(config, modality)
     corpora.fingerprint(config.corpus, modality)
     warehouse = Warehouse.open(config.warehouse)
     for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):
@@ -178,10 +181,17 @@ def learn_schedule(
 
 
 def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
-    """Give the run an id and a folder with its documents and a manifest that says `running`."""
+    """Give the run an id and a folder with its documents and a manifest that says `running`.
+
+    Raises
+    ------
+    InputError
+        The gates or watch lists make no sense; no folder is made.
+    """
     from calig.attribution.explainer import attribution_key
     from calig.attribution.schedule import Schedule
 
+    gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
     warehouse = Warehouse.open(config.warehouse)
     now = datetime.now(UTC)
     key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
@@ -260,23 +270,22 @@ def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
         return dict(zip(names, result.fetchall()[0], strict=True))
 
 
-def check_gates(run: Run) -> None:
-    """Check the audit's gates against the run's numbers.
+def check_gates(run: Run) -> list[GateOutcome]:
+    """Check the audit's gates against the run's numbers, and store what became of them; none is enforced yet."""
+    outcomes = gates.check_run(run.warehouse, run.run_id, run.config)
+    store_gates(run.warehouse, run.run_id, outcomes, wait=LOCK_SECONDS)
+    return outcomes
+
+
+def enforce_gates(run: Run, outcomes: Sequence[GateOutcome]) -> None:
+    """Fail where a gate whose severity is error does not hold.
 
     Raises
     ------
     GateError
-        A gate does not hold; says which, with the number and its limit.
+        Has a line for each such gate, with the number, its limit and where to look.
     """
-    row, gate = summary(run.warehouse, run.run_id), run.config.gates.max_failure_share
-    limit = 1.0 if gate is None else gate.limit
-    share = row["failures"] / row["documents"]
-    if share > limit:
-        raise GateError(
-            f"gates.max_failure_share: {row['failures']} of {row['documents']} documents failed "
-            f"({share:.1%}, limit {limit:.1%}); see: calig query "
-            f'"SELECT reason, count(*) FROM failures GROUP BY 1" --run {run.run_id}'
-        )
+    gates.enforce(run.run_id, outcomes)
 
 
 def _schedule(run: Run) -> Schedule:

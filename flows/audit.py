@@ -1,4 +1,4 @@
-"""The whole audit: ingest → attribute → aggregate → compare → report."""
+"""The whole audit: ingest → attribute → aggregate → compare → gates → report."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow
+from prefect import State, flow
+from prefect.states import Failed
 
+from calig import stages
 from calig.comparing.stages import wanted
 from calig.config import AuditConfig
+from calig.errors import GateError
 from calig.warehouse.layout import Warehouse
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
@@ -18,6 +21,7 @@ from flows.compare import compare
 from flows.ingest import ingest
 from flows.report import report
 from flows.server import reach
+from tasks.gates import check_gates, publish_gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +33,11 @@ class AuditResult:
 
 
 @flow(name="calig-audit", flow_run_name="audit {config.name}")
-def audit(config: AuditConfig) -> AuditResult:
+def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     """Explain every document of a corpus at every depth of a model, and report.
 
-    Safe to run again at any time: what the warehouse holds is not computed again.
+    Safe to run again at any time: what the warehouse holds is not computed again. Where a gate does not hold, the flow
+    run is failed, with what was found as its message, after all else is done.
 
     Raises
     ------
@@ -42,21 +47,35 @@ def audit(config: AuditConfig) -> AuditResult:
         The audit ran, and one of its gates does not hold.
     """
     with Warehouse.open(config.warehouse).at_work():
-        start = time.perf_counter()
-        model, corpus = ingest(config)
-        ingested = time.perf_counter() - start
-        try:
-            run, attributed, timings = attribute(config, model, corpus)
-        except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
-            model, corpus = ingest(config, refresh=True)
-            run, attributed, timings = attribute(config, model, corpus)
-        aggregate(run, attributed, {"ingest": ingested, **timings})
-        if comparisons := wanted(config, run.run_id):
-            compare(run.warehouse.root, run.run_id, comparisons, config.runtime.retries)
-        return AuditResult(run.run_id, report(run))
+        return _audit(config)
+
+
+def _audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
+    start = time.perf_counter()
+    model, corpus = ingest(config)
+    ingested = time.perf_counter() - start
+    try:
+        run, attributed, timings = attribute(config, model, corpus)
+    except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
+        model, corpus = ingest(config, refresh=True)
+        run, attributed, timings = attribute(config, model, corpus)
+    aggregate(run, attributed, {"ingest": ingested, **timings})
+    retries = config.runtime.retries
+    if comparisons := wanted(config, run.run_id):
+        compare(run.warehouse.root, run.run_id, comparisons, retries)
+    outcomes = check_gates.with_options(retries=retries)(run)
+    page = report(run)
+    publish_gates.with_options(retries=retries)(run, outcomes, page)
+    try:
+        stages.enforce_gates(run, outcomes)
+    except GateError as error:  # a state of its own: the message alone, and no traceback in the log
+        return Failed(message=str(error), data=error)
+    return AuditResult(run.run_id, page)
 
 
 def audit_from_terminal(config: AuditConfig) -> AuditResult:
     """Run `audit` with a Prefect server at hand that outlives a Ctrl-C long enough to be told of it."""
     reach()
-    return audit(config)
+    result = audit(config)
+    assert isinstance(result, AuditResult)  # a failed state is raised
+    return result

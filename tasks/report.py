@@ -20,12 +20,6 @@ def write_report(run: Run) -> Path:
     return stages.write_report(run)
 
 
-@task(name="check-gates", cache_policy=NO_CACHE)
-def check_gates(run: Run) -> None:
-    """Fail when a gate of the audit does not hold."""
-    stages.check_gates(run)
-
-
 @task(name="publish-run", cache_policy=NO_CACHE, **RETRIES)
 def publish_run(run: Run, page: Path) -> None:
     """Show the run's numbers and a link to its report as Prefect artifacts, with a history per audit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from calig.config.fields import Integer, Number, Section, Text
 
@@ -21,16 +21,38 @@ def _limit(value: object) -> object:
     return value if value is None or isinstance(value, dict | Limit) else {"limit": value}
 
 
+def _switched(value: object) -> object:
+    """Take true for the section's defaults, and false for none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
 class Limit(Section):
     """A limit of a number, and what becomes of a run beyond it."""
 
-    limit: Number = Field(title="Limit", description="The number that is still allowed.")
+    limit: Number = Field(
+        ge=0, title="Limit", description="The number that is still allowed; of shares from 0 to 1."
+    )
     severity: Severity = Field(
         default="error", title="Severity", description="error: the audit fails; warn: the report says so."
     )
 
 
+def _share(value: Limit | None) -> Limit | None:
+    """Refuse a limit that no share can pass."""
+    if value is not None and value.limit > 1:
+        raise ValueError("should be less than or equal to 1")
+    return value
+
+
+def _term(value: str) -> str:
+    """Refuse terms that nothing can be, and the sign for a whole list."""
+    if not value.strip() or value == "*":
+        raise ValueError("should be a word, or several: blanks stand nowhere, and * is for the whole list")
+    return value
+
+
 Bound: TypeAlias = Annotated[Limit | None, BeforeValidator(_limit)]
+Share: TypeAlias = Annotated[Limit | None, BeforeValidator(_limit), AfterValidator(_share)]
 
 
 class CompareConfig(Section):
@@ -105,18 +127,18 @@ class DriftGate(Section):
 class GatesConfig(Section):
     """Conditions that a run is held to; each a limit, or a section with limit and severity."""
 
-    max_failure_share: Bound = Field(
+    max_failure_share: Share = Field(
         default=Limit(limit=0.05),
         title="Failure share",
         description="Largest share of documents that may fail.",
     )
-    min_accuracy: Bound = Field(
+    min_accuracy: Share = Field(
         default=None, title="Accuracy", description="Least share of labelled documents predicted right."
     )
     max_mean_absolute_error: Bound = Field(
         default=None, title="Mean absolute error", description="Of a regression: the largest that may be."
     )
-    min_converged_share: Bound = Field(
+    min_converged_share: Share = Field(
         default=None,
         title="Converged share",
         description="Least share of (document, depth) pairs within the tolerance.",
@@ -136,22 +158,24 @@ class GatesConfig(Section):
         title="Layer drift",
         description="Largest population stability index in the layer profile, against each run compared with.",
     )
-    max_flip_share: Bound = Field(
+    max_flip_share: Share = Field(
         default=None,
         title="Flips",
         description="Largest share of paired documents whose prediction changed, against each run compared with.",
     )
-    max_accuracy_drop: Bound = Field(
+    max_accuracy_drop: Share = Field(
         default=None,
         title="Accuracy drop",
         description="By how much accuracy may be lower than in each run compared with.",
     )
-    max_watched_share: dict[str, Bound] = Field(
+    max_watched_share: dict[str, Annotated[Limit, BeforeValidator(_limit), AfterValidator(_share)]] = Field(
         default_factory=dict,
         title="Watched shares",
-        description="Per watch list, or list/term: the largest part of the relevance that it may have.",
+        description=(
+            "Per watch list, or list/term: the largest part of all documents' relevance that it may have, 0 to 1."
+        ),
     )
-    drift: Annotated[DriftGate | None, BeforeValidator(lambda value: {} if value is True else value)] = Field(
+    drift: Annotated[DriftGate | None, BeforeValidator(_switched)] = Field(
         default=None,
         title="Drift",
         description="true, or a section: nothing may be called changed in the comparisons of compare_to.",
@@ -164,10 +188,14 @@ class GatesConfig(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"gates.sql: two gates are named {name}; rename one")
+            if name in GatesConfig.model_fields:
+                raise ValueError(f"gates.sql: {name} is the name of another gate; rename it")
         return self
 
 
+Term: TypeAlias = Annotated[Text, AfterValidator(_term)]
 CompareTo: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_several)]
 WatchLists: TypeAlias = dict[
-    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], Annotated[tuple[Text, ...], Field(min_length=1)]
+    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")],
+    Annotated[tuple[Term, ...], Field(min_length=1), BeforeValidator(_several)],
 ]

@@ -165,7 +165,9 @@ def _first_problem(error: ValidationError) -> str:
     known = list(_fields(AuditConfig))
     problems: dict[str, str] = {}
     for item in sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden"):
-        field = ".".join(map(str, item["loc"])) or "the configuration"
+        field = ".".join(str(part) for part in item["loc"] if part != "[key]") or "the configuration"
+        if field.startswith("gates.") and item["type"] not in ("missing", "extra_forbidden"):
+            field = field.removesuffix(".limit")  # which may not have been written
         value = repr(item.get("input"))
         value = value if len(value) <= 80 else value[:77] + "…"
         if item["type"] in ("extra_forbidden", "invalid_key"):
@@ -176,7 +178,7 @@ def _first_problem(error: ValidationError) -> str:
             reason = str(item["ctx"]["error"])
             line = (
                 reason
-                if reason.startswith(("corpus", "evaluation."))
+                if reason.startswith(("corpus", "evaluation.", "gates."))
                 else f"{field} is {value}, but {reason}"
             )
         elif item["type"] == "string_type" and isinstance(item.get("input"), int | float):
@@ -207,11 +209,12 @@ def _suggestion(field: str, known: Sequence[str]) -> str:
 
 
 def _description(field: str) -> str:
+    """What the field is, as its model says; of an item of a list or mapping: what names are made of."""
     model: type[BaseModel] = AuditConfig
     *sections, last = field.split(".")
     for section in sections:
-        inner = model.model_fields[section].annotation
-        assert isinstance(inner, type)
-        assert issubclass(inner, BaseModel)
-        model = inner
+        info = model.model_fields.get(section)
+        if info is None or not (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
+            return "letters, digits, - _ and dots"
+        model = info.annotation
     return model.model_fields[last].description or ""

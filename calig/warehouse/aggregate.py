@@ -21,15 +21,17 @@ from calig.warehouse.comparisons import load_comparisons
 from calig.warehouse.database import new_database
 from calig.warehouse.evaluation_tables import write_evaluation
 from calig.warehouse.evaluations import list_evaluations
+from calig.warehouse.gates import insert_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, utc
 from calig.warehouse.shards import completed
 from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
+from calig.warehouse.watched import find_watched
 
 BATCH = 4_000_000  # (word, document) pairs held at once for the bootstrap
 STEPS = (
     *("document_depths", "settling", "layer_stats", "token_stats", "word_stats", "class_stats"),
-    *("document_maps", "region_stats", "patch_stats", "completeness", "failures", "runs"),
+    *("document_maps", "region_stats", "patch_stats", "completeness", "failures", "watched", "runs"),
 )
 INTERVALS = pa.schema(
     [
@@ -113,9 +115,13 @@ def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
         _execute(connection, "prepare", values)
         connection.register("word_intervals", _intervals(connection, "word"))
         connection.register("region_intervals", _intervals(connection, "region"))
+        find_watched(connection, run)
+        _execute(connection, "watch", values)
+        connection.register("item_intervals", _intervals(connection, "item"))
         for table in STEPS:
             _execute(connection, table, values)
         load_comparisons(connection, run.documents.parent)
+        insert_gates(connection, run.documents.parent)
         connection.execute("COMMIT")
 
 
@@ -172,7 +178,7 @@ def _manifest_table(run: RunFiles) -> pa.Table:
 
 
 def _intervals(connection: duckdb.DuckDBPyConnection, item: str) -> pa.Table:
-    """Return class, item (a word or region), mean effect and its 95 % interval over documents.
+    """Return class, item (a word, region or watched term), mean effect and its 95 % interval over documents.
 
     Those of `<item>_documents` in equally many documents go through the bootstrap together, about BATCH values at a
     time.

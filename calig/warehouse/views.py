@@ -231,8 +231,7 @@ def _documents(run: RunFiles) -> str:
     taken = set(DOCUMENT_VIEW)
     extra = []
     image = run.manifest.modality == "image"
-    columns = pq.read_schema(run.documents).names
-    for column in columns:
+    for column in pq.read_schema(run.documents).names:
         if column in RUN_COLUMNS:
             continue
         alias = column
@@ -246,7 +245,7 @@ def _documents(run: RunFiles) -> str:
         classes=f"[{', '.join(quote(label) for label in run.manifest.classes)}]::VARCHAR[]",
         extra="".join(extra),
         text="NULL::VARCHAR" if image else "c.text",
-        text_pair="c.text_pair" if not image and _paired(run, columns) else "NULL::VARCHAR",
+        text_pair="c.text_pair" if not image and paired(run) else "NULL::VARCHAR",
         image="c.image" if image else "NULL::VARCHAR",
         grid=", ".join(
             f"{'a.' if image else 'NULL::SMALLINT AS '}grid_{side}" for side in ("rows", "columns")
@@ -259,9 +258,10 @@ def _documents(run: RunFiles) -> str:
     )
 
 
-def _paired(run: RunFiles, columns: Sequence[str]) -> bool:
+def paired(run: RunFiles) -> bool:
     """Whether the corpus is one of pairs; an older corpus may have a column of that name of its own, as the run has."""
-    return "text_pair" in pq.read_schema(run.corpus[0]).names and "text_pair" not in columns
+    corpus, documents = (pq.read_schema(path).names for path in (run.corpus[0], run.documents))
+    return "text_pair" in corpus and "text_pair" not in documents
 
 
 def _thumbnails(run: RunFiles) -> str:

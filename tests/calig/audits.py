@@ -109,5 +109,5 @@ def run_stages(config: AuditConfig) -> stages.Run:
     run = stages.start_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
     done = sum(stages.attribute_shard(run, doc_ids).documents for doc_ids in stages.missing_shards(run))
     stages.aggregate_run(run, done, {})
-    stages.check_gates(run)
+    stages.enforce_gates(run, stages.check_gates(run))
     return run

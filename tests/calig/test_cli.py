@@ -345,9 +345,10 @@ def test_an_audit_prints_numbers_report_and_the_next_question(
     answer = calig("audit", write_audit(), "--set", "corpus.limit=10", "--set", "name=nightly")
     assert answer.code == 0
     assert answer.err == "starting Prefect …\n"
-    summary, report, ask = answer.out.splitlines()
+    summary, gates, report, ask = answer.out.splitlines()
     assert "-nightly: 10 documents (10 explained now, 0 reused), accuracy 0." in summary
     assert "0 failures, 100.00% of (document, depth) pairs within tolerance" in summary
+    assert gates == "gates:  the gate holds"
     page = Path(report.removeprefix("report: file://"))
     assert page.is_file()
     assert page.is_relative_to(tmp_path / "w")

@@ -248,10 +248,58 @@ def test_an_alias_to_itself(audit):
         ("model=some/model", "model is 'some/model', but should be a section"),
         ("name=a b", "name is 'a b', which it cannot be: Name used in run ids"),
         ("gates.max_failure_share=5", "gates.max_failure_share is 5, but should be less than or equal to 1"),
+        ("gates.min_accuracy=-1", "gates.min_accuracy is -1, but should be greater than or equal to 0"),
+        ("gates.max_layer_psi=-1", "gates.max_layer_psi is -1, but should be greater than or equal to 0"),
+        ("gates.min_accuracy=true", "gates.min_accuracy is True, but should be a number"),
+        ("gates.min_accuracy.severity=warn", "gates.min_accuracy.limit is missing"),
+        (
+            "gates.max_watched_share.a=2",
+            "gates.max_watched_share.a is 2, but should be less than or equal to 1",
+        ),
+        ("gates.max_flip_share={limit: 1, severity: no}", "gates.max_flip_share.severity is False, but"),
+        (
+            "gates.drift.what=[words, ears]",
+            "gates.drift.what.1 is 'ears', but should be 'words', 'layers' or",
+        ),
+        ("gates.sql=[{name: a b, sql: x}]", "gates.sql.0.name is 'a b', which it cannot be: letters"),
+        ("gates.sql=[{name: a, sql: x}, {name: a, sql: y}]", "gates.sql: two gates are named a"),
+        ("gates.sql=[{name: min_accuracy, sql: x}]", "gates.sql: min_accuracy is the name of another gate"),
+        ("watch.brands=[4711]", "watch.brands.0 is 4711, but should be text: put it in quotes"),
+        ("watch.brands=[acme, '*']", "watch.brands.1 is '*', but should be a word"),
+        ("watch.brands=[' ']", "watch.brands.0 is ' ', but should be a word"),
+        ("watch.brands=[]", "watch.brands is [], but"),
+        ("watch={a b: [c]}", "watch.a b is 'a b', which it cannot be: letters, digits"),
     ],
 )
 def test_a_wrong_field_gets_one_line(audit, override, answer):
     assert refused(audit(), override).startswith(answer)
+
+
+@pytest.mark.parametrize(
+    ("written", "limit"),
+    [
+        ("0.9", Limit(limit=0.9)),
+        ("{limit: 0.9}", Limit(limit=0.9)),
+        ("{limit: 0.9, severity: warn}", Limit(limit=0.9, severity="warn")),
+        ("null", None),
+    ],
+)
+def test_a_gate_is_a_number_or_a_section(audit, written, limit):
+    path = audit(
+        MINIMAL + f"watch: {{b: acme}}\ngates:\n  min_accuracy: {written}\n  max_watched_share: {{b: 0.9}}"
+    )
+    other = audit(name="other.yaml")
+    for config in (load_config(path), load_config(other, [f"gates.min_accuracy={written}", "watch.b=acme"])):
+        assert config.gates.min_accuracy == limit
+        assert config.watch == {"b": ("acme",)}
+        assert AuditConfig.model_validate_json(config.model_dump_json()) == config
+    assert load_config(path).gates.max_watched_share == {"b": Limit(limit=0.9)}
+
+
+def test_drift_is_switched_or_a_section(audit):
+    assert load_config(audit(), ["gates.drift=false"]).gates.drift is None
+    assert load_config(audit(), ["gates.drift=true"]).gates.drift.what == ("words", "layers", "outcomes")
+    assert load_config(audit(), ["gates.drift.what=[words]"]).gates.drift.what == ("words",)
 
 
 def test_a_missing_field(audit):

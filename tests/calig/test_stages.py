@@ -15,6 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from calig import stages
+from calig.config import parse_config
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
 from calig.records import document_key
@@ -22,7 +23,7 @@ from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
-from tests.flows.material import CLASSES, Row, audit_config, run_manifest, select, write_parquet
+from tests.flows.material import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_a_closed_run_counts_what_was_computed_and_reused(run: Run) -> None:
     assert manifest["timings"] == {"attribute": 1.235}
     row = stages.summary(run.warehouse, run.run_id)
     assert (row["documents"], row["failures"], row["attributed"]) == (9, 0, 6)
-    stages.check_gates(run)
+    stages.enforce_gates(run, stages.check_gates(run))
     assert stages.write_report(run).is_file()
     assert select(run.warehouse.root, "SELECT count(*), count(DISTINCT doc_key) FROM documents") == [(9, 8)]
 
@@ -165,18 +166,43 @@ def test_what_it_is_to_be_compared_with_is_looked_at_before_anything_starts(run:
         stages.precheck(again.model_copy(update={"model": model}))
 
 
-@pytest.mark.parametrize(("failures", "holds"), [(0, True), (5, True), (6, False), (100, False)])
-def test_a_gate_is_a_share_not_to_be_passed(
-    failures: int, holds: bool, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "summary", lambda *_: {"failures": failures, "documents": 100})
-    if holds:
-        stages.check_gates(run)
-    else:
-        with pytest.raises(
-            GateError, match=rf"{failures} of 100 documents failed \({failures}\.0%, limit 5\.0%"
-        ):
-            stages.check_gates(run)
+def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
+    sections = {
+        "gates": {"min_accuracy": 1, "max_failure_share": 0, "max_watched_share": {"all/the": 1, "all": 0.9}},
+        "watch": {"all": WORDS},
+    }
+    run = replace(run, config=parse_config(run.config.model_dump(mode="json") | sections))
+    for doc_ids in stages.missing_shards(run):
+        stages.attribute_shard(run, doc_ids)
+    stages.aggregate_run(run, 8, {})
+    outcomes = stages.check_gates(run)
+    [(right,)] = select(run.warehouse.root, "SELECT count(*) FILTER (correct) FROM documents")
+    assert right < 9
+    found = select(run.warehouse.root, "SELECT gate, passed FROM gates ORDER BY gate")
+    watched = [("max_watched_share.all", False), ("max_watched_share.all/the", True)]
+    assert found == [("max_failure_share", True), *watched, ("min_accuracy", False)]
+    [(share,)] = select(run.warehouse.root, "SELECT value FROM gates WHERE gate = 'max_watched_share.all'")
+    assert share == pytest.approx(1), "all words of all texts are watched"
+    with pytest.raises(
+        GateError, match=rf"^gates\.min_accuracy: {right} of 9 labelled .*; see: calig query"
+    ) as caught:
+        stages.enforce_gates(run, outcomes)
+    assert caught.value.run_id == run.run_id
+    assert pickle.loads(pickle.dumps(caught.value)).run_id == run.run_id
+
+
+def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -> None:
+    data = run.config.model_dump(mode="json")
+    wrong = parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}})
+    with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
+        stages.precheck(wrong)
+    schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
+    with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
+        stages.start_run(wrong, run.model, run.corpus, schedule)
+    assert [folder.name for folder in run.warehouse.runs.iterdir()] == [run.run_id]
+    stages.precheck(
+        parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}})
+    )
 
 
 def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> None:

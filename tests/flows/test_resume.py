@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -158,17 +160,58 @@ def test_too_many_failures_fail_the_gate_after_the_report(
 
     rows = [*tiny_rows[:8], {**tiny_rows[0], "text": ""}]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
-    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w")
+    gates = {
+        "min_accuracy": {"limit": 1, "severity": "warn"},
+        "max_completeness_error": 100,
+        "sql": [
+            {"name": "no-long-ones", "sql": "SELECT doc_id FROM documents WHERE tokens > 3 ORDER BY doc_id"}
+        ],
+    }
+    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", gates=gates)
     with pytest.raises(SystemExit) as stopped:
         main(["audit", str(config)])
     assert stopped.value.code == 1
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith("calig: gates.max_failure_share: 1 of 9 documents failed (11.1%, limit 5.0%)")
+    captured = capsys.readouterr()
+    *_, warning, first, second = captured.err.splitlines()
+    assert warning.startswith("warning: gates.min_accuracy: ")
+    assert first.startswith(
+        "calig: gates.max_failure_share: 1 of 9 documents failed (11.1%, limit 5.0%); see: calig"
+    )
+    assert second.startswith(
+        "gates.no-long-ones: 8 rows, the first: doc_id 0; doc_id 1; doc_id 2; see: calig query"
+    )
+    assert "gates:  1 of 4 hold" in captured.out
+    assert "report: file://" in captured.out
+    _assert_shown_in_prefect(first.removeprefix("calig: "), second)
     [report] = (tmp_path / "w" / "runs").glob("*/report/index.html")
     assert run_manifest(tmp_path / "w", report.parents[1].name)["status"] == "complete"
     with pytest.raises(GateError):
         _audit(tiny_model, corpus, tmp_path / "w", gates={"max_failure_share": 0.1})
     assert _audit(tiny_model, corpus, tmp_path / "w", gates={"max_failure_share": 0.12})["attributed"] == 0
+
+
+def _assert_shown_in_prefect(*lines: str) -> None:
+    """The newest flow run has failed with these lines as its message, and its gates are an artifact."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
+    from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        [run, *_] = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["calig-audit"])),
+            sort=FlowRunSort.START_TIME_DESC,
+        )
+        [artifact, *_] = client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["calig-tiny-gates"])),
+            sort=ArtifactSort.CREATED_DESC,
+        )
+    assert run.state is not None
+    assert (run.state.name, run.state.message) == ("Failed", "\n".join(lines))
+    rows = {row["gate"]: row for row in json.loads(artifact.data)}
+    assert [row["passed"] for row in rows.values()] == [False, False, True, False]
+    assert f"gates.no-long-ones: {rows['no-long-ones']['detail']}" == lines[1]
+    assert rows["min_accuracy"]["severity"] == "warn"
+    assert re.fullmatch(r"\[\d{8}-\d{6}-tiny\]\(file:///.*/report/index\.html\)", artifact.description)
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -187,4 +230,5 @@ def test_a_corpus_of_failures_alone_is_reported(
     assert stopped.value.code == 0, captured.err
     assert "1 documents" in captured.out
     assert "1 failures" in captured.out
+    assert "gates:  the gate holds" in captured.out
     assert len(list((tmp_path / "w" / "runs").glob("*/report/index.html"))) == 1

@@ -70,7 +70,7 @@ CREATE TABLE watched (
 
 CREATE TABLE gates (
     run_id VARCHAR, gate VARCHAR, severity VARCHAR, passed BOOLEAN, value DOUBLE, "limit" DOUBLE,
-    reference_id VARCHAR, detail VARCHAR
+    reference_id VARCHAR, detail VARCHAR, documents BIGINT[]
 );
 
 CREATE TABLE comparisons (

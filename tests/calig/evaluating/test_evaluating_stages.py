@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from calig import stages as audit
-from calig.config import AuditConfig
+from calig.config import AuditConfig, Limit
 from calig.errors import GateError, InputError
 from calig.evaluating import stages
 from calig.evaluating.stages import Evaluation
@@ -185,7 +185,7 @@ def test_failures_are_rows_and_a_gate(configure: Any, tiny_rows: list[Row]) -> N
     assert found == [("nothing", "empty", "the text is empty")]
     with pytest.raises(GateError, match=r"1 of 4 documents failed \(25\.0%, limit 5\.0%\)"):
         stages.check_gates(evaluation)
-    gates = evaluation.config.gates.model_copy(update={"max_failure_share": 0.25})
+    gates = evaluation.config.gates.model_copy(update={"max_failure_share": Limit(limit=0.25)})
     stages.check_gates(replace(evaluation, config=evaluation.config.model_copy(update={"gates": gates})))
 
 
@@ -220,7 +220,10 @@ def test_the_key_covers_what_numbers_depend_on(configure: Any, tiny_rows: list[R
         )
     ]
     assert len(set(keys)) == len(keys)
-    same = [changed("runtime", shard_documents=1, workers=2), changed("gates", max_failure_share=1.0)]
+    same = [
+        changed("runtime", shard_documents=1, workers=2),
+        changed("gates", max_failure_share=Limit(limit=1.0)),
+    ]
     same.append(config.model_copy(update={"name": "other", "warehouse": str(tmp_path / "w2")}))
     assert {evaluation_key(other, model, corpus, None) for other in same} == {keys[2]}
 
