@@ -376,7 +376,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _audit(config: AuditConfig) -> str:
     """Run an audit through Prefect, Prefect's log in the warehouse's calig.log; return the run's id."""
     from calig import stages
-    from calig.comparing.stages import verdicts
     from calig.warehouse.layout import Warehouse
 
     start = time.perf_counter()
@@ -400,6 +399,7 @@ def _audit(config: AuditConfig) -> str:
 def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     """Say what came of an audit, and where to look."""
     from calig import stages
+    from calig.comparing.stages import verdicts
     from calig.warehouse.gates import read_gates
     from calig.warehouse.layout import Warehouse
 
