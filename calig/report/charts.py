@@ -82,7 +82,7 @@ def profile(
         "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, rule=0.8
     )
     if median_settling is not None:
-        marker = _x(median_settling, depths)
+        marker = depth_at(median_settling, depths)
         agreement = replace(
             agreement, marker=marker, marker_label=f"median settling depth {median_settling:g}"
         )
@@ -177,7 +177,9 @@ def _lines(
     lines = []
     for label in dict.fromkeys(row.label for row, _ in placed):
         points = tuple(
-            (_x(depth, depths), height_of(known, first, last)) for own, depth, known in found if own == label
+            (depth_at(depth, depths), height_of(known, first, last))
+            for own, depth, known in found
+            if own == label
         )
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
         shown = f"all {called.document}s" if label == ALL_CLASSES else label
@@ -188,7 +190,7 @@ def _lines(
         title=title,
         note=note,
         summary=f"{title}, all {called.document}s: {write(whole[0])} at depth 0, {write(whole[-1])} at the last.",
-        xs=_depth_ticks(depths),
+        xs=depth_ticks(depths),
         ys=tuple(Tick(height_of(step, first, last), tick_label(step, share)) for step in steps),
         lines=tuple(lines),
         rule=None if rule is None else height_of(rule, first, last),
@@ -247,7 +249,8 @@ def scale_of(found: Sequence[WordEffect | RegionEffect]) -> float:
     return min(end, 1.5 * largest) or 1.0
 
 
-def _x(depth: float, depths: int) -> float:
+def depth_at(depth: float, depths: int) -> float:
+    """Where a depth is, from the left."""
     return LEFT + (WIDTH - LEFT - RIGHT) * (depth / max(1, depths - 1))
 
 
@@ -256,9 +259,10 @@ def height_of(value: float, low: float, high: float) -> float:
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low))
 
 
-def _depth_ticks(depths: int) -> tuple[Tick, ...]:
+def depth_ticks(depths: int) -> tuple[Tick, ...]:
+    """Ticks of an axis over the depths."""
     every = math.ceil(depths / 13)
-    return tuple(Tick(_x(depth, depths), str(depth)) for depth in range(0, depths, every))
+    return tuple(Tick(depth_at(depth, depths), str(depth)) for depth in range(0, depths, every))
 
 
 def nice(low: float, high: float, count: int = 4) -> list[float]:
