@@ -129,7 +129,10 @@ class LayerChange:
 
 @dataclass(frozen=True, slots=True)
 class WordChange:
-    """A row of `comparison_words`; `weight` is |effect_b · share_b − effect_a · share_a|, `q` the smaller of the two."""
+    """A row of `comparison_words`; `q` is the smaller one of effect and share.
+
+    `weight` is |effect_b · share_b − effect_a · share_a|.
+    """
 
     label: str
     word: str

@@ -86,7 +86,8 @@ def rules(changes: Changes) -> list[str]:
     comparison, settings = changes.comparison, changes.run.config.get("compare")
     third = None if comparison.alpha is None else comparison.alpha / 3
     found = [
-        f"Where nothing changed, the chance that anything at all is called changed is at most {plain(comparison.alpha)}. "
+        "Where nothing changed, the chance that anything at all is called changed is at most "
+        f"{plain(comparison.alpha)}. "
         f"Words, layers and outcomes are three families; in each, p-values are adjusted by Benjamini and Hochberg and "
         f"held to {number(third)}.",
         f"{_tests(comparison.words_tested)} of words ({integer(comparison.words_changed)} called changed), "
@@ -105,7 +106,8 @@ def rules(changes: Changes) -> list[str]:
         if known:
             found.append(f"What is smaller is not called a change: {'; '.join(known)}.")
     if comparison.paired:
-        again = f"{plural(comparison.explained_again or 0, 'document')} whose class changed explained again for the reference’s class"
+        documents = plural(comparison.explained_again or 0, "document")
+        again = f"{documents} whose class changed explained again for it"
         left = (
             f", {integer(comparison.left_out)} left out because that could not be done"
             if comparison.left_out

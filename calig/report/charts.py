@@ -72,11 +72,15 @@ def profile(
     depths: int,
     median_settling: float | None,
     called: Terms,
+    behind: Sequence[LayerRow] = (),
 ) -> list[Chart]:
-    """The layer profile's line charts; rank agreement carries the threshold and median of settling."""
+    """The layer profile's line charts; rank agreement carries the threshold and median of settling.
+
+    `behind` is the profile of another run, over all its documents, drawn in grey behind this one.
+    """
 
     def chart(title: str, note: str, value: Callable[[LayerRow], float | None], **options: Any) -> Chart:
-        return _lines(rows, classes, depths, called, title, note, value, **options)
+        return _lines(rows, classes, depths, called, title, note, value, behind=behind, **options)
 
     agreement = chart(
         "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, rule=0.8
@@ -162,19 +166,23 @@ def _lines(
     high: float = 1e-9,
     share: bool = False,
     rule: float | None = None,
+    behind: Sequence[AnyRow] = (),
 ) -> Chart:
     """One line a class over depth, the line of all documents last; the axis covers `low`..`high` at least."""
     placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
-    found: list[tuple[str, int, float]] = [
-        (row.label, depth, known)
-        for row, depth in placed
-        if depth is not None and (known := value(row)) is not None and math.isfinite(known)
-    ]
-    steps = nice(
-        min([low, *(known for *_, known in found)]), max([low + 1e-9, high, *(known for *_, known in found)])
-    )
+    found = _values([row for row, _ in placed], value)
+    before = [one for one in _values(behind, value) if one[1] < depths]
+    known = [number for *_, number in (*found, *before)]
+    steps = nice(min([low, *known]), max([low + 1e-9, high, *known]))
     first, last = steps[0], steps[-1]
     lines = []
+    if before:
+        points = tuple(
+            (depth_at(depth, depths), height_of(number, first, last)) for _, depth, number in before
+        )
+        lines.append(
+            Line("compared run", "behind", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), points)
+        )
     for label in dict.fromkeys(row.label for row, _ in placed):
         points = tuple(
             (depth_at(depth, depths), height_of(known, first, last))
@@ -195,6 +203,15 @@ def _lines(
         lines=tuple(lines),
         rule=None if rule is None else height_of(rule, first, last),
     )
+
+
+def _values(rows: Sequence[AnyRow], value: Callable[[AnyRow], float | None]) -> list[tuple[str, int, float]]:
+    """(class, depth, value) of what is known."""
+    return [
+        (row.label, row.depth, known)
+        for row in rows
+        if row.depth is not None and (known := value(row)) is not None and math.isfinite(known)
+    ]
 
 
 def settling(counts: Sequence[tuple[int | None, int]], depths: int, called: Terms) -> Chart:

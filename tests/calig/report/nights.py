@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from calig.files import write_json
+from calig.warehouse.aggregate import aggregate
 from calig.warehouse.database import create_tables
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.query import open_run
+from calig.warehouse.shards import write_shard
+from tests.calig.warehouse.factory import make_items, make_texts, make_warehouse
 
 NAME = "reviews"
 CLASSES = ("negative", "positive")
@@ -26,7 +31,10 @@ WORDS = {
     "negative": ("awful", "dull", "boring", "tedious", "mess", "flat", "stale", "not"),
     "positive": ("superb", "moving", "charming", "fresh", "warm", "clever", "honest", "a"),
 }
-MEASURES = ("cancellation", "effective_tokens", "special_share", "rank_agreement", "sign_agreement", "context_ratio")  # fmt: skip
+MEASURES = (
+    *("cancellation", "effective_tokens", "special_share"),
+    *("rank_agreement", "sign_agreement", "context_ratio"),
+)
 START = datetime(2026, 3, 1, 2, 0, 3)
 Row = dict[str, Any]
 
@@ -47,7 +55,7 @@ class Story:
     tags: Mapping[str, int] | None = None
 
 
-def make(root: Path, story: Story = Story()) -> Warehouse:  # noqa: B008
+def make(root: Path, story: Story = Story()) -> Warehouse:
     """A warehouse with calig.duckdb and tags, and no Parquet files."""
     warehouse = Warehouse.open(root)
     rows: dict[str, list[Row]] = {}
@@ -119,7 +127,8 @@ def _night(story: Story, night: int) -> dict[str, list[Row]]:
     watched = [
         {"run_id": own, "list": listed, "term": term, "class": label, "documents": count, "occurrences": count,
          "document_share": count / explained, "share": of, "effect": effect,
-         "effect_low": None if effect is None else effect - 0.2, "effect_high": None if effect is None else effect + 0.2}
+         "effect_low": None if effect is None else effect - 0.2,
+         "effect_high": None if effect is None else effect + 0.2}
         for listed, term, count, of, effect in (
             ("leaks", "*", 11 * leaking, part, 2.1 if leaking else None),
             ("leaks", story.leak, 11 * leaking, part, 2.1 if leaking else None),
@@ -261,7 +270,8 @@ def _outcomes(night: int, other: int, drifted: float) -> list[Row]:
     rows = [("accuracy", "*", 0.912, 0.897, False)]
     rows += [("predicted share", "negative", 1 - a, 1 - b, far), ("predicted share", "positive", a, b, far)]
     return [
-        {"measure": measure, "class": label, "documents_a": 397, "documents_b": 398, "a": x, "b": y, "difference": y - x,
+        {"measure": measure, "class": label, "documents_a": 397, "documents_b": 398, "a": x, "b": y,
+         "difference": y - x,
          "low": y - x - 0.04, "high": y - x + 0.04, "p": 1e-4 if moved else 0.5, "q": 1e-3 if moved else 0.6,
          "changed": moved}
         for measure, label, x, y, moved in rows
@@ -278,3 +288,67 @@ def _documents(story: Story) -> list[Row]:
          "word_change": -1.0 - number / 100}
         for number in range(90)
     ]  # fmt: skip
+
+
+def make_pair(root: Path) -> Warehouse:
+    """A warehouse whose two runs `run-a` and `run-b` hold one corpus and its tokens, with a comparison of b with a."""
+    warehouse = Warehouse.open(root)
+    for own, seed, day in (("run-a", 0, 1), ("run-b", 1, 2)):
+        make_warehouse(
+            root, documents=60, depths=5, seed=0, run_id=own, started=datetime(2026, 3, day, 2, tzinfo=UTC)
+        )
+        if seed:  # the same corpus, explained otherwise
+            manifest = json.loads((warehouse.run(own) / "manifest.json").read_text())
+            manifest["attribution_key"] = "attribution-other"
+            manifest["model"]["hash"] = "b" * 64
+            write_json(warehouse.run(own) / "manifest.json", manifest)
+            write_shard(
+                warehouse.attributions("attribution-other"), make_items(make_texts(60, 0), 5, seed), 1.5
+            )
+        aggregate(warehouse, own)
+    with duckdb.connect(str(warehouse.database)) as connection:
+        layers = connection.execute(
+            "SELECT class, depth, documents, special_share FROM layer_stats WHERE run_id = 'run-a'"
+        ).fetchall()
+    with closing(open_run(warehouse, "run-b")) as connection:
+        documents = connection.execute(
+            "SELECT doc_key, doc_id, target, probability, logit FROM documents WHERE failure IS NULL ORDER BY doc_id"
+        ).fetchall()
+    key = {"run_id": "run-b", "reference_id": "run-a"}
+    found = compared(Story(), RETRAINED, 0, "previous")
+    [row] = found["comparisons"]
+    row |= key | {"same_corpus": True, "paired": len(documents), "flips": 4, "flip_share": 4 / len(documents)}
+    rows: dict[str, list[Row]] = {
+        "comparisons": [row],
+        "comparison_words": [one | key for one in found["comparison_words"]],
+        "comparison_outcomes": [one | key for one in found["comparison_outcomes"]],
+        "comparison_layers": [
+            {"class": label, "depth": depth, "measure": "special_share", "documents_a": count, "documents_b": count,
+             "a": value, "b": value + 0.1, "difference": 0.1, "low": 0.08, "high": 0.12, "size": 0.5, "psi": 0.3,
+             "p": 1e-4, "q": 1e-3, "changed": depth > 2} | key
+            for label, depth, count, value in layers
+        ],
+        "comparison_documents": [
+            {"doc_key": doc_key, "doc_id_a": doc_id, "doc_id_b": doc_id, "target": target, "predicted_a": target,
+             "predicted_b": "neutral" if place < 4 else target, "flipped": place < 4, "probability_a": 0.9,
+             "probability_b": probability, "logit_a": 1.0, "logit_b": logit, "rank_agreement": 0.7, "sign_flips": 0.1,
+             "jensen_shannon": 0.2 - place / 1000, "word": "awful", "word_change": -0.9 + place / 100} | key
+            for place, (doc_key, doc_id, target, probability, logit) in enumerate(documents)
+        ],
+        "gates": [
+            _gate("run-b", "max_failure_share", "error", True, 3 / 60, 0.06, None, "3 of 60 documents failed"),
+            _gate("run-b", "min_accuracy", "error", False, 0.61, 0.8, None, "accuracy 0.61 is below 0.8"),
+            _gate("run-b", "max_flip_share", "warn", False, 0.07, 0.05, "run-a", "4 of 57 predictions flipped"),
+            _gate("run-b", "max_class_psi", "error", None, None, 0.25, "run-a", "no classes in common"),
+        ],
+        "watched": [
+            {"run_id": own, "list": "leaks", "term": term, "class": label, "documents": 12, "occurrences": 13,
+             "document_share": 0.2, "share": share, "effect": effect, "effect_low": effect - 0.1,
+             "effect_high": effect + 0.1}
+            for own, share, effect in (("run-a", 0.10, 0.5), ("run-b", 0.16, 0.8))
+            for term in ("*", "<b>superb</b>")
+            for label in ("*", "positive")
+        ],
+    }  # fmt: skip
+    write(warehouse, rows)
+    return warehouse
