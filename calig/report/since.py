@@ -11,7 +11,7 @@ from urllib.parse import quote
 import duckdb
 
 from calig.report.fetch import fetch
-from calig.report.formats import number
+from calig.report.formats import number, plain
 from calig.report.model import LayerRow
 
 TOP_WORDS = 6
@@ -58,10 +58,9 @@ class Gate:
     @property
     def measured(self) -> str:
         """Its value and limit: `0.012, at most 0.05`."""
-        if self.limit is None:
-            return "" if self.value is None else number(self.value)
+        value = "" if self.value is None else number(self.value)
         bound = "at least" if self.name.startswith("min_") else "at most"
-        return f"{number(self.value)}, {bound} {number(self.limit)}"
+        return ", ".join(filter(None, (value, "" if self.limit is None else f"{bound} {plain(self.limit)}")))
 
 
 @dataclass(frozen=True, slots=True)
