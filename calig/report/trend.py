@@ -153,22 +153,48 @@ def marks(nights: Sequence[Night]) -> list[Mark]:
 
 
 def events(nights: Sequence[Night]) -> list[Event]:
-    """What happened, newest first: gates that failed, changes since other runs, new models, tags."""
-    found = []
-    for night in reversed(nights):
-        for gate in night.gates:
-            if gate.state in ("fails", "warns"):
-                text = ": ".join(filter(None, (gate.name, gate.detail or gate.measured)))
-                found.append(Event(night, gate.state, text, night.page))
-        for one in night.comparisons:
-            if one.changed:
-                text = f"since {one.requested}: {one.verdict or 'changed.'}"
-                found.append(Event(night, "changed", text, one.page))
+    """What is new in each night, newest first: gates, changes since other runs, new models, tags.
+
+    A gate that fails for many nights is news in the first one, and so is what differs from a run that stays the same;
+    each difference from the run before is news.
+    """
+    found: list[Event] = []
+    for place, night in enumerate(nights):
+        before = nights[place - 1] if place else None
+        own = [*_gate_events(night, before), *_change_events(night, before)]
         if night.model_changed:
-            found.append(
+            own.append(
                 Event(night, "model", f"the model’s weights changed ({night.row['model_id']})", night.page)
             )
-        found += [Event(night, "tag", f"tagged {tag}", night.page) for tag in night.tags]
+        own += [Event(night, "tag", f"tagged {tag}", night.page) for tag in night.tags]
+        found += reversed(own)
+    return found[::-1]
+
+
+def _gate_events(night: Night, before: Night | None) -> list[Event]:
+    found = []
+    for name in dict.fromkeys(gate.name for gate in night.gates):
+        gate, last = (
+            _worst([one for one in of.gates if one.name == name]) if of else None for of in (night, before)
+        )
+        state, was = (one.state if one else "holds" for one in (gate, last))
+        if gate and state in ("fails", "warns") and state != was:
+            text = ": ".join(filter(None, (name, gate.detail or gate.measured)))
+            found.append(Event(night, state, text, night.page))
+        elif state == "holds" and was in ("fails", "warns"):
+            found.append(Event(night, "holds", f"{name} holds again", night.page))
+    return found
+
+
+def _change_events(night: Night, before: Night | None) -> list[Event]:
+    last = {one.requested: one for one in before.comparisons} if before else {}
+    found = []
+    for one in night.comparisons:
+        same = last.get(one.requested)
+        known = same.kinds if same and same.reference_id == one.reference_id else frozenset()
+        if one.changed and (not one.kinds or one.kinds - known):
+            text = f"since {one.requested}: {one.verdict or 'changed.'}"
+            found.append(Event(night, "changed", text, one.page))
     return found
 
 

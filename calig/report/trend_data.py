@@ -32,6 +32,16 @@ class Compared:
     verdict: str
     page: str | None
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Of words, layers and outcomes, those that something is called changed in."""
+        counts = {
+            "words": self.words_changed,
+            "layers": self.layers_changed,
+            "outcomes": self.outcomes_changed,
+        }
+        return frozenset(kind for kind, count in counts.items() if count)
+
 
 @dataclass(frozen=True, slots=True)
 class Night:
