@@ -172,13 +172,13 @@ def _lines(
     placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
     found = _values([row for row, _ in placed], value)
     before = [one for one in _values(behind, value) if one[1] < depths]
-    known = [number for *_, number in (*found, *before)]
-    steps = nice(min([low, *known]), max([low + 1e-9, high, *known]))
+    ends = [reached for *_, reached in (*found, *before)]
+    steps = nice(min([low, *ends]), max([low + 1e-9, high, *ends]))
     first, last = steps[0], steps[-1]
     lines = []
     if before:
         points = tuple(
-            (depth_at(depth, depths), height_of(number, first, last)) for _, depth, number in before
+            (depth_at(depth, depths), height_of(reached, first, last)) for _, depth, reached in before
         )
         lines.append(
             Line("compared run", "behind", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), points)

@@ -154,13 +154,15 @@ def collect(tables: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, r
         words.setdefault(reference, []).append(ChangedWord(row.pop("class"), **row))
     changes = tuple(
         Since(
-            row["reference_id"],
-            row["requested"] or row["reference_id"],
-            row["started"],
-            bool(row["changed"]),
-            *(row[f"{kind}_changed"] or 0 for kind in ("words", "layers", "outcomes")),
-            row["verdict"] or "",
-            tuple(words.get(row["reference_id"], ())),
+            reference_id=row["reference_id"],
+            requested=row["requested"] or row["reference_id"],
+            started=row["started"],
+            changed=bool(row["changed"]),
+            words_changed=row["words_changed"] or 0,
+            layers_changed=row["layers_changed"] or 0,
+            outcomes_changed=row["outcomes_changed"] or 0,
+            verdict=row["verdict"] or "",
+            words=tuple(words.get(row["reference_id"], ())),
         )
         for row in fetch(tables, "since_comparisons", run=run_id)
     )

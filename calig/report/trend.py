@@ -21,7 +21,7 @@ from calig.report.page import environment, policy, resource
 from calig.report.payload import encode
 from calig.report.shifts import LAYER_MEASURES
 from calig.report.since import Gate
-from calig.report.trend_data import Compared, Night, along, collect
+from calig.report.trend_data import Compared, Night, collect
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
 
@@ -257,15 +257,13 @@ def _said(gate: Gate) -> str:
 
 def _outcomes(nights: Sequence[Night]) -> list[NightChart]:
     def of(column: str) -> list[float | None]:
-        return along(nights, lambda night: night.number(column))
+        return [night.number(column) for night in nights]
 
     labels = list(dict.fromkeys(label for night in nights for label in night.shares))
     most = sorted(labels, key=lambda label: -sum(night.shares.get(label, 0.0) for night in nights))[:CLASSES]
     shown = [label for label in labels if label in most]
     shares = [
-        Series(
-            label, _style(place, len(shown)), along(nights, lambda night, own=label: night.shares.get(own))
-        )  # type: ignore[misc]
+        Series(label, _style(place, len(shown)), [night.shares.get(label) for night in nights])
         for place, label in enumerate(shown)
     ]
     return _there(
@@ -418,10 +416,10 @@ def _layers(nights: Sequence[Night]) -> list[NightChart]:
 
 def _cost(nights: Sequence[Night]) -> list[NightChart]:
     def of(column: str) -> list[float | None]:
-        return along(nights, lambda night: night.number(column))
+        return [night.number(column) for night in nights]
 
     documents = [Series("computed", "c0", of("attributed")), Series("reused", "c1", of("reused"))]
-    seconds = [Series("seconds", "all", along(nights, lambda night: night.seconds))]
+    seconds = [Series("seconds", "all", [night.seconds for night in nights])]
     return _there(
         lines("seconds", "Time", "seconds, all stages", seconds, low=0.0),
         lines(

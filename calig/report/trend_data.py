@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -202,8 +202,3 @@ def _compared(warehouse: Warehouse, own: str, row: dict[str, Any]) -> Compared:
     there = (warehouse.comparison(own, reference) / "index.html").is_file()
     page = f"../../runs/{quote(own)}/comparisons/{quote(reference)}/index.html" if there else None
     return Compared(**{**row, "verdict": row["verdict"] or ""}, page=page)
-
-
-def along(nights: Sequence[Night], value: Callable[[Night], float | None]) -> list[float | None]:
-    """A number of each night."""
-    return [value(night) for night in nights]
