@@ -21,9 +21,11 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_run
 
 UNCHANGED_WORDS = 20
-"""Words not called changed that are listed, per class."""
-CHANGED_WORDS = 2_000
-"""Words called changed that are listed, per class."""
+"""Words not called changed that are listed, per class, where there are few."""
+CHANGED_WORDS = 6_000
+"""Words called changed that are listed, of all classes."""
+CLASSES = 40
+"""Classes whose words that are not called changed are listed."""
 DOCUMENTS = 60
 """Documents listed whose prediction changed, and as many whose prediction did not."""
 HEATS = 30
@@ -229,7 +231,9 @@ def collect(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, run_id: str, r
         tuple(LayerChange(label=row.pop("class"), **row) for row in fetch(con, "changes_layers", **both)),
         tuple(
             WordChange(label=row.pop("class"), **row)
-            for row in fetch(con, "changes_words", limit=CHANGED_WORDS, unchanged=UNCHANGED_WORDS, **both)
+            for row in fetch(
+                con, "changes_words", limit=CHANGED_WORDS, unchanged=UNCHANGED_WORDS, classes=CLASSES, **both
+            )
         ),
         tuple(_read(warehouse, run_id, reference_id, documents)),
     )

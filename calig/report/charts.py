@@ -170,9 +170,9 @@ def _lines(
 ) -> Chart:
     """One line a class over depth, the line of all documents last; the axis covers `low`..`high` at least."""
     placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
-    found = _values([row for row, _ in placed], value)
-    before = [one for one in _values(behind, value) if one[1] < depths]
-    ends = [reached for *_, reached in (*found, *before)]
+    found: list[tuple[str, int, float]] = _values([row for row, _ in placed], value)
+    before: list[tuple[str, int, float]] = [one for one in _values(behind, value) if one[1] < depths]
+    ends: list[float] = [reached for *_, reached in (*found, *before)]
     steps = nice(min([low, *ends]), max([low + 1e-9, high, *ends]))
     first, last = steps[0], steps[-1]
     lines = []
@@ -180,18 +180,15 @@ def _lines(
         points = tuple(
             (depth_at(depth, depths), height_of(reached, first, last)) for _, depth, reached in before
         )
-        lines.append(
-            Line("compared run", "behind", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points), points)
-        )
+        lines.append(Line("compared run", "behind", path_of(points), points))
     for label in dict.fromkeys(row.label for row, _ in placed):
         points = tuple(
             (depth_at(depth, depths), height_of(known, first, last))
             for own, depth, known in found
             if own == label
         )
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
         shown = f"all {called.document}s" if label == ALL_CLASSES else label
-        lines.append(Line(shown, line_style(label, classes), path, points))
+        lines.append(Line(shown, line_style(label, classes), path_of(points), points))
     write = percent if share else number
     whole = [value(row) for row, depth in placed if row.label == ALL_CLASSES and depth is not None] or [None]
     return Chart(
@@ -264,6 +261,11 @@ def scale_of(found: Sequence[WordEffect | RegionEffect]) -> float:
     largest = max((abs(effect.effect) for effect in found), default=0.0)
     end = max((max(abs(effect.low), abs(effect.high)) for effect in found), default=0.0)
     return min(end, 1.5 * largest) or 1.0
+
+
+def path_of(points: Sequence[tuple[float, float]]) -> str:
+    """A line through points; nothing for none."""
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
 
 
 def depth_at(depth: float, depths: int) -> float:

@@ -11,7 +11,7 @@ from calig.records import Head, Modality
 from calig.report.terms import terms
 
 MAX_DOCUMENTS = 60
-QUOTAS = {"gate": 20, "error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
+QUOTAS = {"gate": 9, "error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
 
 
 @dataclass(frozen=True, slots=True)

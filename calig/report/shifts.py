@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from calig.report.changes_data import LayerChange
-from calig.report.charts import Chart, Line, Tick, depth_at, depth_ticks, height_of, nice, tick_label
+from calig.report.charts import Chart, Line, Tick, depth_at, depth_ticks, height_of, nice, path_of, tick_label
 from calig.report.formats import number, percent
 
 
@@ -81,11 +81,6 @@ def _shift(measure: LayerMeasure, rows: Sequence[LayerChange], depths: int) -> C
             Line("called changed", "moved", "M0 0" if moved else "", moved),
         ),
     )
-
-
-def path_of(points: Sequence[tuple[float, float]]) -> str:
-    """A line through points; nothing for none."""
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
 
 
 def _points(

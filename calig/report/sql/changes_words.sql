@@ -6,5 +6,8 @@ SELECT
     abs(coalesce(effect_b, 0) * coalesce(share_b, 0) - coalesce(effect_a, 0) * coalesce(share_a, 0)) AS weight
 FROM comparison_words
 WHERE run_id = $run AND reference_id = $reference
-QUALIFY row_number() OVER (PARTITION BY class, coalesce(changed, false) ORDER BY weight DESC, word) <= CASE WHEN coalesce(changed, false) THEN $limit ELSE $unchanged END
+QUALIFY CASE WHEN coalesce(changed, false)
+    THEN row_number() OVER (PARTITION BY coalesce(changed, false) ORDER BY class = '*', weight DESC, class, word) <= $limit
+    ELSE row_number() OVER (PARTITION BY class, coalesce(changed, false) ORDER BY weight DESC, word) <= $unchanged
+    AND dense_rank() OVER (PARTITION BY coalesce(changed, false) ORDER BY class) <= $classes END
 ORDER BY class = '*', class, coalesce(changed, false) DESC, weight DESC, word;
