@@ -17,6 +17,11 @@ from calig.report.model import LayerRow
 TOP_WORDS = 6
 """Changed words named per comparison."""
 
+TERMS = 40
+"""Watched terms shown per list and explained class."""
+WATCHED = 3_000
+"""Rows of watched terms shown in all."""
+
 GateState = Literal["fails", "warns", "unchecked", "holds"]
 _ORDER: tuple[GateState, ...] = ("fails", "warns", "unchecked", "holds")
 
@@ -171,7 +176,10 @@ def collect(tables: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, r
     return Opening(
         gates=_gates(tables, con, run_id),
         changes=changes,
-        watched=tuple(Watched(*row.values()) for row in fetch(tables, "since_watched", **both)),
+        watched=tuple(
+            Watched(*row.values())
+            for row in fetch(tables, "since_watched", terms=TERMS, limit=WATCHED, **both)
+        ),
         behind=tuple(LayerRow(row.pop("class"), **row) for row in fetch(tables, "since_layers", **both)),
         nights=fetch(tables, "since_nights", run=run_id)[0]["runs"],
     )

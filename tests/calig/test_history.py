@@ -238,6 +238,19 @@ def test_an_audit_writes_the_trend_page_from_its_second_complete_run_on(
     assert built == [(run.warehouse.root, "synthetic")]
 
 
+def test_a_report_brings_the_trend_page_with_it(run: Any) -> None:
+    aggregate(run.warehouse, run.run_id)
+    stages.write_report(run)
+    place = run.warehouse.root / "history" / "synthetic" / "index.html"
+    assert not place.exists()
+    run.run_id = make_warehouse(run.warehouse.root, documents=20, depths=3, seed=1)
+    aggregate(run.warehouse, run.run_id)
+    page = stages.write_report(run)
+    assert "<h1>2 runs of synthetic; the model changed once.</h1>" in place.read_text("utf-8")
+    assert f"../../runs/{run.run_id}/report/index.html" in place.read_text("utf-8")
+    assert page.is_file()
+
+
 def test_a_trend_page_that_fails_is_logged_and_the_report_is_there(
     run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

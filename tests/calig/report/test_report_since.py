@@ -16,7 +16,7 @@ from calig.report.render import render
 from calig.report.since import Gate, Offender, Opening
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_run, open_tables
-from tests.calig.report.nights import make_pair
+from tests.calig.report.nights import make_pair, write
 from tests.calig.report.synthetic import RUN, Scene, connect
 from tests.calig.report.test_report_page import Page
 
@@ -130,6 +130,22 @@ def test_watched_terms_are_the_tables_with_their_change(page: str) -> None:
     assert row in text
     assert text.count("leaks all terms 12 20.0 % 16.0 % +6.0") == 2  # all documents, and of positive
     assert not [tag for tag, _ in Page(page).tags if tag == "superb"]
+
+
+def test_long_watch_lists_are_cut(tmp_path: Path) -> None:
+    warehouse = make_pair(tmp_path)
+    terms = [
+        {"run_id": "run-b", "list": "long", "term": f"t{number:04d}", "class": label, "documents": 1, "occurrences": 1,
+         "document_share": 0.1, "share": number / 1e5, "effect": 0.1, "effect_low": None, "effect_high": None}
+        for number in range(500) for label in ("*", *(f"class {place}" for place in range(100)))
+    ]  # fmt: skip
+    write(warehouse, {"watched": terms})
+    opening = opening_of(warehouse, "run-b")
+    assert len(opening.watched) == since.WATCHED
+    assert [row.term for row in opening.watched if row.listed == "long" and row.label == "*"] == [
+        f"t{number:04d}" for number in range(499, 459, -1)
+    ]
+    assert build(warehouse.root, "run-b").stat().st_size < 5_000_000
 
 
 def test_a_first_night_says_nothing_of_changes(warehouse: Warehouse) -> None:
