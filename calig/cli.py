@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -320,6 +320,53 @@ def report(
 
     opened = Warehouse.open(warehouse, create=False)
     print(build(opened.root, resolve_run(opened, run)))
+
+
+@app.command()
+def history(
+    metric: Annotated[
+        str | None,
+        typer.Argument(
+            help="A metric, e.g. accuracy, class_psi, watched.share:LIST/TERM, layer.special_share:3, gate:NAME; "
+            "without it, those there are."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The audit's name; by default that of the newest run.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How the values are printed.")] = Format.table,
+    last: Annotated[int | None, typer.Option(help="Only so many runs, the newest ones.", min=1)] = None,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Show a metric over an audit's runs; without one, list the metrics and write the trend page."""
+    from calig import history as histories
+    from calig.report import trend
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.metrics import audit_names, metrics, series
+    from calig.warehouse.query import open_tables
+
+    opened = Warehouse.open(warehouse, create=False)
+    with closing(open_tables(opened)) as connection, _reader_may_leave():
+        names = audit_names(connection)
+        if not names or (name is not None and name not in names):
+            wanted = "" if name is None else f" of audit {name}"
+            there = f"there are {', '.join(names)}" if names else "run `calig audit` first"
+            raise InputError(f"no complete run{wanted} in {opened.root}; {there}")
+        audit_name = name or names[0]
+        if metric is not None:
+            points = series(connection, metric, audit_name, last)
+            if output is Format.table:
+                histories.print_series(metric, points, out)
+            else:
+                histories.print_plain(points, output is Format.json)
+            return
+        found = metrics(connection, audit_name)
+        if output is Format.table:
+            histories.print_metrics(found, out)
+        else:
+            histories.print_plain_metrics(found, output is Format.json)
+    page = trend.build(opened.root, audit_name).as_uri()
+    (out if output is Format.table else err).print(f"trend page: {page}", soft_wrap=True, markup=False)
 
 
 @app.command()

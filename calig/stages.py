@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -35,7 +36,7 @@ from calig.records import Document
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import check_comparable, resolve_references
-from calig.warehouse.runs import RunManifest, read_run
+from calig.warehouse.runs import RunManifest, list_runs, read_run
 from calig.warehouse.shards import ShardManifest, held, write_shard
 from calig.workers import (
     ModelCard,
@@ -51,6 +52,8 @@ from calig.workers import (
 
 if TYPE_CHECKING:
     from calig.attribution.schedule import Schedule
+
+log = logging.getLogger(__name__)
 
 SHARD_SECONDS = 60.0
 """Work that one shard holds when its size is left to the pilot."""
@@ -254,10 +257,26 @@ def mark_failed(run: Run) -> None:
 
 
 def write_report(run: Run) -> Path:
-    """Write the run's report."""
+    """Write the run's report, and the trend page of its audit; that a trend page fails is logged, and stops nothing."""
     from calig.report.build import build
 
-    return build(run.warehouse.root, run.run_id)
+    page = build(run.warehouse.root, run.run_id)
+    try:
+        write_trend(run)
+    except Exception:
+        log.exception(
+            "the trend page of %s could not be written; `calig history` tries again", run.config.name
+        )
+    return page
+
+
+def write_trend(run: Run) -> Path | None:
+    """Write the page of the audit's history where it has two complete runs or more; return where it is."""
+    from calig.report import trend
+
+    name = run.config.name or "audit"
+    runs = [one for one in list_runs(run.warehouse) if one.name == name and one.status == "complete"]
+    return trend.build(run.warehouse.root, name) if len(runs) > 1 else None
 
 
 def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:

@@ -6,14 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 from calig.files import write_atomic
+from calig.report import changes, since
 from calig.report.data import collect
 from calig.report.render import render
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.query import open_run
+from calig.warehouse.query import open_run, open_tables
 
 
 def build(warehouse_root: Path, run_id: str) -> Path:
-    """Write the report of an aggregated run, in one step: a reader sees the old page or the new one.
+    """Write the report of an aggregated run, and the pages of its comparisons, that the report leads to.
+
+    Each is written in one step: a reader sees the old page or the new one.
 
     Parameters
     ----------
@@ -32,8 +35,11 @@ def build(warehouse_root: Path, run_id: str) -> Path:
         If the run, its files or its aggregates are missing or damaged.
     """
     warehouse = Warehouse.open(warehouse_root)
-    with closing(open_run(warehouse, run_id)) as connection:
-        page = render(collect(connection, run_id))
+    with closing(open_run(warehouse, run_id)) as connection, closing(open_tables(warehouse)) as tables:
+        opening = since.collect(tables, connection, run_id)
+        page = render(collect(connection, run_id, opening.offending), opening)
+    for one in opening.changes:
+        changes.build(warehouse_root, run_id, one.reference_id)
     path = warehouse.run(run_id) / "report" / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, page.encode("utf-8"))

@@ -72,17 +72,21 @@ def profile(
     depths: int,
     median_settling: float | None,
     called: Terms,
+    behind: Sequence[LayerRow] = (),
 ) -> list[Chart]:
-    """The layer profile's line charts; rank agreement carries the threshold and median of settling."""
+    """The layer profile's line charts; rank agreement carries the threshold and median of settling.
+
+    `behind` is the profile of another run, over all its documents, drawn in grey behind this one.
+    """
 
     def chart(title: str, note: str, value: Callable[[LayerRow], float | None], **options: Any) -> Chart:
-        return _lines(rows, classes, depths, called, title, note, value, **options)
+        return _lines(rows, classes, depths, called, title, note, value, behind=behind, **options)
 
     agreement = chart(
         "Rank agreement", "Spearman ρ with the final score", lambda row: row.rank_agreement, rule=0.8
     )
     if median_settling is not None:
-        marker = _x(median_settling, depths)
+        marker = depth_at(median_settling, depths)
         agreement = replace(
             agreement, marker=marker, marker_label=f"median settling depth {median_settling:g}"
         )
@@ -162,37 +166,49 @@ def _lines(
     high: float = 1e-9,
     share: bool = False,
     rule: float | None = None,
+    behind: Sequence[AnyRow] = (),
 ) -> Chart:
     """One line a class over depth, the line of all documents last; the axis covers `low`..`high` at least."""
     placed = [(row, row.depth) for row in sorted(rows, key=lambda row: row.label == ALL_CLASSES)]
-    found: list[tuple[str, int, float]] = [
-        (row.label, depth, known)
-        for row, depth in placed
-        if depth is not None and (known := value(row)) is not None and math.isfinite(known)
-    ]
-    steps = nice(
-        min([low, *(known for *_, known in found)]), max([low + 1e-9, high, *(known for *_, known in found)])
-    )
+    found: list[tuple[str, int, float]] = _values([row for row, _ in placed], value)
+    before: list[tuple[str, int, float]] = [one for one in _values(behind, value) if one[1] < depths]
+    ends: list[float] = [reached for *_, reached in (*found, *before)]
+    steps = nice(min([low, *ends]), max([low + 1e-9, high, *ends]))
     first, last = steps[0], steps[-1]
     lines = []
+    if before:
+        points = tuple(
+            (depth_at(depth, depths), height_of(reached, first, last)) for _, depth, reached in before
+        )
+        lines.append(Line("compared run", "behind", path_of(points), points))
     for label in dict.fromkeys(row.label for row, _ in placed):
         points = tuple(
-            (_x(depth, depths), height_of(known, first, last)) for own, depth, known in found if own == label
+            (depth_at(depth, depths), height_of(known, first, last))
+            for own, depth, known in found
+            if own == label
         )
-        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
         shown = f"all {called.document}s" if label == ALL_CLASSES else label
-        lines.append(Line(shown, line_style(label, classes), path, points))
+        lines.append(Line(shown, line_style(label, classes), path_of(points), points))
     write = percent if share else number
     whole = [value(row) for row, depth in placed if row.label == ALL_CLASSES and depth is not None] or [None]
     return Chart(
         title=title,
         note=note,
         summary=f"{title}, all {called.document}s: {write(whole[0])} at depth 0, {write(whole[-1])} at the last.",
-        xs=_depth_ticks(depths),
+        xs=depth_ticks(depths),
         ys=tuple(Tick(height_of(step, first, last), tick_label(step, share)) for step in steps),
         lines=tuple(lines),
         rule=None if rule is None else height_of(rule, first, last),
     )
+
+
+def _values(rows: Sequence[AnyRow], value: Callable[[AnyRow], float | None]) -> list[tuple[str, int, float]]:
+    """(class, depth, value) of what is known."""
+    return [
+        (row.label, row.depth, known)
+        for row in rows
+        if row.depth is not None and (known := value(row)) is not None and math.isfinite(known)
+    ]
 
 
 def settling(counts: Sequence[tuple[int | None, int]], depths: int, called: Terms) -> Chart:
@@ -247,7 +263,13 @@ def scale_of(found: Sequence[WordEffect | RegionEffect]) -> float:
     return min(end, 1.5 * largest) or 1.0
 
 
-def _x(depth: float, depths: int) -> float:
+def path_of(points: Sequence[tuple[float, float]]) -> str:
+    """A line through points; nothing for none."""
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
+
+
+def depth_at(depth: float, depths: int) -> float:
+    """Where a depth is, from the left."""
     return LEFT + (WIDTH - LEFT - RIGHT) * (depth / max(1, depths - 1))
 
 
@@ -256,9 +278,10 @@ def height_of(value: float, low: float, high: float) -> float:
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low))
 
 
-def _depth_ticks(depths: int) -> tuple[Tick, ...]:
+def depth_ticks(depths: int) -> tuple[Tick, ...]:
+    """Ticks of an axis over the depths."""
     every = math.ceil(depths / 13)
-    return tuple(Tick(_x(depth, depths), str(depth)) for depth in range(0, depths, every))
+    return tuple(Tick(depth_at(depth, depths), str(depth)) for depth in range(0, depths, every))
 
 
 def nice(low: float, high: float, count: int = 4) -> list[float]:

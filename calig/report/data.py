@@ -39,7 +39,7 @@ PAYLOAD_VALUES = 500_000
 NONE = "none"
 
 
-def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
+def collect(con: duckdb.DuckDBPyConnection, run_id: str, offending: Sequence[int] = ()) -> ReportData:
     """Read one run's report from the warehouse's tables and views.
 
     Parameters
@@ -48,6 +48,8 @@ def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
         A connection with the aggregate tables, and the views of this run.
     run_id
         The full id of the run.
+    offending
+        Rows of documents that show why gates do not hold, which the sample is to hold.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def collect(con: duckdb.DuckDBPyConnection, run_id: str) -> ReportData:
         },
         convergence=tuple(DepthRow(**row) for row in fetch(con, "completeness", run=run_id)),
         failures=_failures(con, run_id),
-        documents=_documents(con, run, words),
+        documents=_documents(con, run, words, offending),
         regions=pictures.regions(con, run_id) if of_images else (),
         maps=pictures.maps(con, run_id) if of_images else (),
         places=pictures.places(con, run_id) if of_images else (),
@@ -172,10 +174,11 @@ def _failures(con: duckdb.DuckDBPyConnection, run_id: str) -> tuple[FailureReaso
 
 
 def _documents(
-    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect]
+    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect], offending: Sequence[int]
 ) -> tuple[SampleDocument, ...]:
     """The sample, in reading order, as large as the page can hold."""
-    candidates = [
+    candidates = [("gate", doc_id, 0.0) for doc_id in offending]
+    candidates += [
         (row["kind"], row["doc_id"], float(row["weight"] or 0.0))
         for row in fetch(con, "sample", run=run.run_id, limit=MAX_DOCUMENTS)
     ]

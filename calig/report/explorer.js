@@ -337,6 +337,17 @@
       if (button.getAttribute("aria-pressed") === "true") { clearWord(); refilter({ label: labels.value }); } else chooseWord(button);
     });
   }
+  /* Links to one document: those that show why a gate does not hold. */
+  for (const link of document.querySelectorAll("a[data-document]")) {
+    link.addEventListener("click", () => {
+      clearWord();
+      labels.value = "";
+      byId("search").value = link.dataset.document;
+      for (const group of byId("groups").children) group.setAttribute("aria-pressed", String(group.dataset.kind === ""));
+      byId("group-note").textContent = "";
+      refilter({ kind: "", label: "", search: link.dataset.document.trim().toLowerCase() });
+    });
+  }
   byId("word-chip").addEventListener("click", () => {
     const pressed = document.querySelector('.word[aria-pressed="true"]');
     clearWord();

@@ -9,6 +9,8 @@ from calig.report.data import CONFIDENT
 from calig.report.formats import integer, number, percent, plural, signed
 from calig.report.heat import clip
 from calig.report.model import ALL_CLASSES, RegionEffect, ReportData, RunSummary
+from calig.report.since import Gate
+from calig.report.since import verdict as gates_verdict
 from calig.report.terms import terms
 
 BORDER = "border"
@@ -52,15 +54,19 @@ def verdict(run: RunSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def gate(run: RunSummary) -> tuple[str, str]:
-    """The state of the run as (CSS class, words)."""
+def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:
+    """The state of the run and of its gates as (CSS class, words); runs of before gates were kept know one limit."""
     if run.status == "running":
         return "open", "Still running"
     if run.status != "complete":
         return "bad", "Run failed"
+    if not run.explained and all(one.passed is not False for one in gates):
+        return "bad", "Nothing explained"
+    if gates:
+        return gates_verdict(gates)
     if run.passed:
         return "good", "Complete" if run.failure_limit is None else "Gates passed"
-    return "bad", "Too many failures" if run.explained else "Nothing explained"
+    return "bad", "Too many failures"
 
 
 def pointers(data: ReportData) -> list[Pointer]:

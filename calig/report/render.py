@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -12,6 +13,7 @@ from calig.report.model import ClassRow, ReportData, WordEffect
 from calig.report.page import as_yaml, environment, policy, resource
 from calig.report.payload import encode, payload
 from calig.report.sample import GROUPS, groups
+from calig.report.since import Opening
 from calig.report.terms import terms
 
 CLASSES_SHOWN = 24
@@ -30,16 +32,17 @@ class WordPanel:
     oppose: list[tuple[WordEffect, charts.Bar]]
 
 
-def render(data: ReportData) -> str:
-    """The page, at most a few megabytes whatever the corpus."""
+def render(data: ReportData, opening: Opening = Opening()) -> str:  # noqa: B008
+    """The page, at most a few megabytes whatever the corpus; `opening` is what it says of gates and other runs."""
     of_images = data.run.modality == "image"
     style = resource("report.css") + (resource("images.css") if of_images else "")
+    style += resource("since.css") if opening.gates or opening.changes or opening.watched else ""
     body = resource("images.js" if of_images else "texts.js")
     script = resource("page.js") + body + resource("explorer.js")
     called = terms(data.run.head, data.run.modality)
     shown = _shown(data)
     median = prose.median_settling(data.settling, data.run.depths)
-    state, state_text = prose.gate(data.run)
+    state, state_text = prose.gate(data.run, opening.gates)
     labels = [row.label for row in data.classes]
     confused = data.run.head in ("single_label", "binary")
     return (
@@ -48,6 +51,9 @@ def render(data: ReportData) -> str:
         .render(
             data=data,
             run=data.run,
+            opening=opening,
+            readable={document.doc_id for document in data.documents},
+            history=f"../../../history/{quote(data.run.name)}/index.html",
             style=Markup(style),
             script=Markup(script),
             policy=policy(style, script, of_images),
@@ -59,7 +65,7 @@ def render(data: ReportData) -> str:
             panels=maps.panels(data, shown, called.unit) if of_images else _panels(data, shown),
             panels_open=CLASSES_OPEN,
             scale=maps.bar_scale(data.regions) if of_images else charts.scale_of(data.words),
-            charts=charts.profile(data.layers, labels, data.run.depths, median, called),
+            charts=charts.profile(data.layers, labels, data.run.depths, median, called, opening.behind),
             places=charts.places(data.places, labels, data.run.depths, called) if data.places else [],
             settling=charts.settling(data.settling, data.run.depths, called),
             median_settling=median,

@@ -11,7 +11,7 @@ from calig.records import Head, Modality
 from calig.report.terms import terms
 
 MAX_DOCUMENTS = 60
-QUOTAS = {"error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
+QUOTAS = {"gate": 9, "error": 12, "one_word": 10, "against": 8, "typical": 12, "unconverged": 6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Group:
 
 
 GROUPS = (
+    Group("gate", "Shows a gate that fails", "one of the documents for which a gate does not hold"),
     Group(
         "error", "Most confident errors", "the prediction differs from the label, highest probability first"
     ),

@@ -1,0 +1,141 @@
+"""The sentences of a comparison's page: what the two runs are, what drifted how far, and how it was tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calig.report.changes_data import Changes, Comparison, Outcome, Side
+from calig.report.formats import integer, number, percent, plain, plural, signed
+
+PSI_SMALL, PSI_LARGE = 0.1, 0.25
+"""Rules of thumb of the population stability index: below the first little, above the second much."""
+SHARES = ("accuracy", "share", "documents", "probability")
+"""Measures with one of these in their name are shares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A divergence with its rule of thumb: what it is of, PSI and Jensen-Shannon divergence in bits, the verdict."""
+
+    title: str
+    psi: float | None
+    js: float | None
+    size: str
+
+    @property
+    def said(self) -> str:
+        """The rule of thumb's word for it."""
+        return {"small": "little", "medium": "some", "large": "much", "": ""}[self.size]
+
+
+def drifts(comparison: Comparison) -> list[Drift]:
+    """The divergences of predicted classes, confidence and layer profile."""
+    return [
+        Drift(title, psi, js, size(psi))
+        for title, psi, js in (
+            ("Predicted classes", comparison.class_psi, comparison.class_js),
+            ("Confidence", comparison.confidence_psi, comparison.confidence_js),
+            ("Layer profile", comparison.layer_psi, None),
+        )
+    ]
+
+
+def size(psi: float | None) -> str:
+    """small, medium or large by the rule of thumb; empty for no value."""
+    if psi is None:
+        return ""
+    return "small" if psi < PSI_SMALL else "large" if psi > PSI_LARGE else "medium"
+
+
+def verdict(comparison: Comparison) -> str:
+    """The comparison in one sentence: its own, or one made of its counts."""
+    if comparison.verdict:
+        return comparison.verdict
+    if not comparison.changed:
+        return "Nothing changed that is not chance or too small to matter."
+    counts = (
+        (comparison.words_changed, "word", "words"),
+        (comparison.layers_changed, "measure of the layer profile", "measures of the layer profile"),
+        (comparison.outcomes_changed, "outcome", "outcomes"),
+    )
+    parts = [f"{integer(count)} {one if count == 1 else many}" for count, one, many in counts if count]
+    return f"Changed: {', '.join(parts)}."
+
+
+def state(comparison: Comparison) -> tuple[str, str]:
+    """The comparison as (CSS class, words)."""
+    return ("changed", "Changed") if comparison.changed else ("good", "No change")
+
+
+def relation(comparison: Comparison) -> str:
+    """How the two runs relate: model, corpus, pairing."""
+    model = "the same model" if comparison.same_model else "another model"
+    corpus = "the same corpus" if comparison.same_corpus else "another corpus"
+    if comparison.paired:
+        how = f"{plural(comparison.paired, 'document')} that both hold are compared one by one"
+    else:
+        how = "two samples of documents are compared"
+    if comparison.same_model is None or comparison.same_corpus is None:
+        return f"{how[0].upper()}{how[1:]}."
+    joined = f"{model[0].upper()}{model[1:]}, {corpus}"
+    return f"{joined}; {how}."
+
+
+def rules(changes: Changes) -> list[str]:
+    """How it was tested, sentence by sentence."""
+    comparison, settings = changes.comparison, changes.run.config.get("compare")
+    third = None if comparison.alpha is None else comparison.alpha / 3
+    found = [
+        "Where nothing changed, the chance that anything at all is called changed is at most "
+        f"{plain(comparison.alpha)}. "
+        f"Words, layers and outcomes are three families; in each, p-values are adjusted by Benjamini and Hochberg and "
+        f"held to {number(third)}.",
+        f"{_tests(comparison.words_tested)} of words ({integer(comparison.words_changed)} called changed), "
+        f"{_tests(comparison.layers_tested)} of the layer profile ({integer(comparison.layers_changed)}), "
+        f"{_tests(comparison.outcomes_tested)} of outcomes ({integer(comparison.outcomes_changed)}).",
+        "Documents are the sample: a word counts once per document, however often it stands in it.",
+    ]
+    if isinstance(settings, dict):
+        sizes = {
+            "min_effect": "{} logits of a word’s mean effect",
+            "min_share": "{} of a share of documents",
+            "min_size": "{} standard deviations of a measure of the layer profile",
+            "min_documents": "a word in fewer than {} documents of either run has no tested effect",
+        }
+        known = [text.format(plain(settings[key])) for key, text in sizes.items() if key in settings]
+        if known:
+            found.append(f"What is smaller is not called a change: {'; '.join(known)}.")
+    if comparison.paired:
+        documents = plural(comparison.explained_again or 0, "document")
+        again = f"{documents} whose class changed explained again for it"
+        left = (
+            f", {integer(comparison.left_out)} left out because that could not be done"
+            if comparison.left_out
+            else ""
+        )
+        found.append(f"Explained is the class of the reference: {again}{left}.")
+    return found
+
+
+def _tests(count: int | None) -> str:
+    return plural(count or 0, "test")
+
+
+def value(outcome: Outcome, which: float | None) -> str:
+    """A value of an outcome, as a share where it is one."""
+    return percent(which) if is_share(outcome) else number(which)
+
+
+def change(outcome: Outcome, which: float | None) -> str:
+    """A difference of an outcome, in points of per cent where it is a share."""
+    return signed(None if which is None else which * 100, 2) if is_share(outcome) else signed(which, 2)
+
+
+def is_share(outcome: Outcome) -> bool:
+    """Whether an outcome is a share."""
+    return any(part in outcome.measure for part in SHARES)
+
+
+def accuracy(side: Side | None, fallback: float | None) -> float | None:
+    """The accuracy of a side: the comparison's, or that of the run."""
+    return fallback if fallback is not None else side.accuracy if side else None

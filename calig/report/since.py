@@ -1,0 +1,231 @@
+"""What a report says of gates, of changes since other runs, and of watched terms; SQL is in `sql/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from urllib.parse import quote
+
+import duckdb
+
+from calig.report.fetch import fetch
+from calig.report.formats import number, plain
+from calig.report.model import LayerRow
+
+TOP_WORDS = 6
+"""Changed words named per comparison."""
+
+TERMS = 40
+"""Watched terms shown per list and explained class."""
+WATCHED = 3_000
+"""Rows of watched terms shown in all."""
+
+GateState = Literal["fails", "warns", "unchecked", "holds"]
+_ORDER: tuple[GateState, ...] = ("fails", "warns", "unchecked", "holds")
+
+
+@dataclass(frozen=True, slots=True)
+class Offender:
+    """A document that shows why a gate does not hold; `failure` is why it could not be explained, if so."""
+
+    doc_id: int
+    source_id: str
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A row of the table `gates`."""
+
+    name: str
+    severity: str
+    passed: bool | None
+    value: float | None
+    limit: float | None
+    reference_id: str | None
+    detail: str
+    offenders: tuple[Offender, ...] = ()
+
+    @property
+    def state(self) -> GateState:
+        """Whether it holds, and how bad it is if not."""
+        if self.passed is None:
+            return "unchecked"
+        return "holds" if self.passed else "warns" if self.severity == "warn" else "fails"
+
+    @property
+    def said(self) -> str:
+        """The state in words."""
+        return "not checked" if self.state == "unchecked" else self.state
+
+    @property
+    def measured(self) -> str:
+        """Its value and limit: `0.012, at most 0.05`."""
+        value = "" if self.value is None else number(self.value)
+        bound = "at least" if self.name.startswith("min_") else "at most"
+        return ", ".join(filter(None, (value, "" if self.limit is None else f"{bound} {plain(self.limit)}")))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedWord:
+    """A word that changed most: its class, how it changed, and its effects in logits."""
+
+    label: str
+    word: str
+    change: str | None
+    effect_a: float | None
+    effect_b: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """A comparison in short: with which run, its verdict, and the words that changed most."""
+
+    reference_id: str
+    requested: str
+    started: datetime | None
+    changed: bool
+    words_changed: int
+    layers_changed: int
+    outcomes_changed: int
+    verdict: str
+    words: tuple[ChangedWord, ...]
+
+    @property
+    def page(self) -> str:
+        """Where the comparison's page is, from the report's folder."""
+        return f"../comparisons/{quote(self.reference_id)}/index.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A watched term in one explained class (`*`: all), and what it was in the run compared with."""
+
+    listed: str
+    term: str
+    label: str
+    documents: int
+    document_share: float | None
+    share: float | None
+    effect: float | None
+    low: float | None
+    high: float | None
+    share_before: float | None
+    effect_before: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the report's first screen says besides the run's own numbers.
+
+    `behind` is the layer profile of the run compared with, `nights` how many complete runs the audit has.
+    """
+
+    gates: tuple[Gate, ...] = ()
+    changes: tuple[Since, ...] = ()
+    watched: tuple[Watched, ...] = ()
+    behind: tuple[LayerRow, ...] = ()
+    nights: int = 0
+
+    @property
+    def offending(self) -> list[int]:
+        """Rows of the documents that show why gates do not hold, those of failing gates first."""
+        bad = [gate for gate in self.gates if gate.state != "holds"]
+        return list(dict.fromkeys(one.doc_id for gate in bad for one in gate.offenders if not one.failure))
+
+    @property
+    def compared(self) -> Since | None:
+        """The comparison whose reference the charts and watched terms show."""
+        return self.changes[0] if self.changes else None
+
+
+def collect(tables: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, run_id: str) -> Opening:
+    """Read gates, comparisons and watched terms of a run.
+
+    Parameters
+    ----------
+    tables
+        A connection with the aggregate tables of all runs.
+    con
+        A connection with the views of this run.
+    run_id
+        The run's full id.
+    """
+    words: dict[str, list[ChangedWord]] = {}
+    for row in fetch(tables, "since_words", run=run_id, limit=TOP_WORDS):
+        reference = row.pop("reference_id")
+        words.setdefault(reference, []).append(ChangedWord(row.pop("class"), **row))
+    changes = tuple(
+        Since(
+            reference_id=row["reference_id"],
+            requested=row["requested"] or row["reference_id"],
+            started=row["started"],
+            changed=bool(row["changed"]),
+            words_changed=row["words_changed"] or 0,
+            layers_changed=row["layers_changed"] or 0,
+            outcomes_changed=row["outcomes_changed"] or 0,
+            verdict=row["verdict"] or "",
+            words=tuple(words.get(row["reference_id"], ())),
+        )
+        for row in fetch(tables, "since_comparisons", run=run_id)
+    )
+    reference = changes[0].reference_id if changes else ""
+    both = {"run": run_id, "reference": reference}
+    return Opening(
+        gates=_gates(tables, con, run_id),
+        changes=changes,
+        watched=tuple(
+            Watched(*row.values())
+            for row in fetch(tables, "since_watched", terms=TERMS, limit=WATCHED, **both)
+        ),
+        behind=tuple(LayerRow(row.pop("class"), **row) for row in fetch(tables, "since_layers", **both)),
+        nights=fetch(tables, "since_nights", run=run_id)[0]["runs"],
+    )
+
+
+def _gates(
+    tables: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, run_id: str
+) -> tuple[Gate, ...]:
+    """The gates, those that do not hold first."""
+    rows = fetch(tables, "since_gates", run=run_id)
+    shown = sorted({doc_id for row in rows for doc_id in row.get("documents") or ()})
+    known = {
+        row["doc_id"]: Offender(row["doc_id"], str(row["source_id"]), row["failure"])
+        for row in (fetch(con, "since_documents", run=run_id, docs=shown) if shown else ())
+    }
+    found = [
+        Gate(
+            row["gate"],
+            row["severity"],
+            row["passed"],
+            row["value"],
+            row["limit"],
+            row["reference_id"],
+            row["detail"] or "",
+            tuple(known[doc_id] for doc_id in row.get("documents") or () if doc_id in known),
+        )
+        for row in rows
+    ]
+    return tuple(sorted(found, key=lambda gate: _ORDER.index(gate.state)))
+
+
+def verdict(gates: Sequence[Gate]) -> tuple[str, str]:
+    """All gates in a few words, as (CSS class, words); there must be one."""
+    counts = {state: sum(gate.state == state for gate in gates) for state in _ORDER}
+    if counts["fails"]:
+        failing = [gate.name for gate in gates if gate.state == "fails"]
+        return "bad", f"Gate failed: {failing[0]}" if len(failing) == 1 else (
+            f"{len(failing)} of {len(gates)} gates failed"
+        )
+    notes = [
+        text
+        for text in (
+            f"{counts['warns']} warning{'' if counts['warns'] == 1 else 's'}" if counts["warns"] else "",
+            f"{counts['unchecked']} not checked" if counts["unchecked"] else "",
+        )
+        if text
+    ]
+    passed = "Gates passed" if counts["holds"] or counts["warns"] else "No gate failed"
+    return ("warn" if notes else "good"), ", ".join([passed, *notes])

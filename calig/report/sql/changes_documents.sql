@@ -1,0 +1,14 @@
+-- Documents that both runs explain: those whose prediction changed, then those whose evidence moved most.
+SELECT
+    doc_key, doc_id_a, doc_id_b, target, predicted_a, predicted_b, coalesce(flipped, false) AS flipped,
+    probability_a, probability_b, logit_a, logit_b, rank_agreement, sign_flips, jensen_shannon, word, word_change
+FROM comparison_documents
+WHERE run_id = $run AND reference_id = $reference
+QUALIFY row_number() OVER (
+    PARTITION BY coalesce(flipped, false)
+    ORDER BY
+        CASE WHEN coalesce(flipped, false) THEN abs(word_change) ELSE jensen_shannon END DESC NULLS LAST, doc_id_b
+) <= $limit
+ORDER BY
+    coalesce(flipped, false) DESC,
+    CASE WHEN coalesce(flipped, false) THEN abs(word_change) ELSE jensen_shannon END DESC NULLS LAST, doc_id_b;

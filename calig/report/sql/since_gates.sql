@@ -1,0 +1,2 @@
+-- The gates that the run was held to.
+SELECT * FROM gates WHERE run_id = $run;

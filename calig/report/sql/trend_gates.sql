@@ -1,0 +1,6 @@
+-- Of each run its gates.
+SELECT g.run_id, g.gate, g.severity, g.passed, g.value, g."limit", g.reference_id, g.detail
+FROM gates g
+JOIN runs r ON r.run_id = g.run_id
+WHERE r.name = $name AND r.status = 'complete'
+ORDER BY g.gate, g.reference_id;
