@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from calig.config import AuditConfig
 from calig.workers import ModelChangedError
@@ -39,6 +40,7 @@ def audit(config: AuditConfig) -> AuditResult:
         The audit ran, and one of its gates does not hold.
     """
     start = time.perf_counter()
+    config = config.started(flow_run.scheduled_start_time)
     model, corpus = ingest(config)
     ingested = time.perf_counter() - start
     try:

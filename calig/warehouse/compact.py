@@ -22,6 +22,7 @@ from calig.warehouse.shards import (
     completed,
     manifest_path,
     open_writer,
+    payments,
     settle,
     shard_name,
 )
@@ -104,6 +105,7 @@ def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
         files=files,
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         replaces=tuple(manifest.shard for manifest in group),
+        paid=payments(group),
     )
     write_json(manifest_path(folder, shard), manifest.to_json())
 
