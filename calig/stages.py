@@ -182,16 +182,17 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     now = datetime.now(UTC)
     key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
     stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
-    for attempt in range(1, 1000):
-        run_id = stem if attempt == 1 else f"{stem}-{attempt}"
-        try:
-            warehouse.run(run_id).mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-    run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
-    _write_documents(run)
-    _write_manifest(run, status="running", attributed=0, reused=0, timings={})
+    with warehouse.writer_lock(warehouse.runs, wait=LOCK_SECONDS):  # no corpus is pruned meanwhile
+        for attempt in range(1, 1000):
+            run_id = stem if attempt == 1 else f"{stem}-{attempt}"
+            try:
+                warehouse.run(run_id).mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+        run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
+        _write_documents(run)
+        _write_manifest(run, status="running", attributed=0, reused=0, timings={})
     return run
 
 

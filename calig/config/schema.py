@@ -273,7 +273,7 @@ class AuditConfig(Section):
         default=None,
         title="Date",
         description=(
-            "What {{ today }} is in the corpus's names, for a rerun or a backfill; empty: the day on which the run starts."
+            "What {{ today }} is in the corpus's names, for a rerun; empty: the day on which the run starts."
         ),
     )
     method: MethodConfig = Field(

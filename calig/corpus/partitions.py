@@ -1,8 +1,8 @@
 """Columns in the names of folders, as Hive lays tables out: `dt=2026-11-24/lang=en/part-0.parquet`.
 
-They are read as pyarrow's datasets read them: a value is decoded as in URLs, `__HIVE_DEFAULT_PARTITION__` is null, as is a
-key that a file's folders lack; whole numbers of 32 bits in all files make a column of integers, all else text. Where the
-files have a column of the same name and of the same kind, the folder's value stands; of another kind, it is an error.
+They are read as pyarrow's datasets read them: a value is decoded as in URLs; `__HIVE_DEFAULT_PARTITION__` is null, and
+so is a key that a file's folders lack; whole numbers of 32 bits in all files make a column of integers, all else text.
+Where the files have a column of the same name and kind, the folder's value stands; of another kind, it is an error.
 """
 
 from __future__ import annotations

@@ -47,15 +47,31 @@ def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) 
     shards = completed(folder)
     replaced = [shard for manifest in shards for shard in manifest.replaces]
     for shard in replaced:  # what an interrupted compaction left
-        _delete(folder, shard)
+        delete_shard(folder, shard)
     small = [manifest for manifest in shards if manifest.bytes < target_bytes / 2]
     if len(small) < min_files:
         return shards
     for group in _groups(small, target_bytes):
-        _merge(folder, group)
+        _merge(folder, group, _kept_keys(folder, group))
         for manifest in group:
-            _delete(folder, manifest.shard)
+            delete_shard(folder, manifest.shard)
     return completed(folder, check=False)
+
+
+def rewrite(folder: Path, manifest: ShardManifest, keys: pa.Array) -> None:
+    """Write a shard anew with the documents of these keys alone, and delete the old one.
+
+    Crash-safe as merging is; only one process may do this to a folder at a time.
+    """
+    _merge(folder, [manifest], [keys])
+    delete_shard(folder, manifest.shard)
+
+
+def delete_shard(folder: Path, shard: str) -> None:
+    """Delete a shard, manifest first, so that whatever is killed there is no half of it that counts."""
+    manifest_path(folder, shard).unlink(missing_ok=True)
+    for kind in ("tokens", "documents"):
+        (folder / f"{kind}-{shard}.parquet").unlink(missing_ok=True)
 
 
 def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[ShardManifest]]:
@@ -67,15 +83,9 @@ def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[Shar
     return [group for group in groups if len(group) > 1]
 
 
-def _delete(folder: Path, shard: str) -> None:
-    manifest_path(folder, shard).unlink(missing_ok=True)
-    for kind in ("tokens", "documents"):
-        (folder / f"{kind}-{shard}.parquet").unlink(missing_ok=True)
-
-
-def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
+def _merge(folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array]) -> None:
+    """Write the documents of the keys `kept`, per shard, of a group of shards as one."""
     shard = shard_name([manifest.shard for manifest in group])
-    kept = _kept_keys(folder, group)
     counts = dict.fromkeys(("documents", "failures", "tokens"), 0)
     files: dict[str, FileState] = {}
     for kind in ("documents", "tokens"):

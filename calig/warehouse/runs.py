@@ -162,7 +162,7 @@ def resolve_run(warehouse: Warehouse, ref: str) -> str:
         run_id = read_tag(tags[ref])
         if run_id not in ids:
             raise InputError(
-                f"tag {ref} names run {run_id}, which is gone: set it again with --force, or delete it; there are: {recent}"
+                f"tag {ref} names run {run_id}, which is gone: set it with --force, or delete it; there are: {recent}"
             )
         return run_id
     fitting = [ref] if ref in ids else [run_id for run_id in ids if ref and run_id.startswith(ref)]

@@ -201,7 +201,9 @@ def test_a_key_given_twice(audit, text, line):
 
 def test_merge_keys_still_work(audit):
     text = "model: &m {id: a}\ncorpus: {path: a.csv}\n"
-    assert load_config(audit(text + "gates:\n  <<: {max_failure_share: 0.5}")).gates.max_failure_share == Limit(limit=0.5)
+    assert load_config(
+        audit(text + "gates:\n  <<: {max_failure_share: 0.5}")
+    ).gates.max_failure_share == Limit(limit=0.5)
 
 
 def test_an_alias_to_itself(audit):
