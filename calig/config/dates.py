@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{\{|\}\}")
 _DATE = re.compile(
-    r"\{\{\s*(?P<day>today|yesterday)\s*(?:(?P<sign>[+-])\s*(?P<days>\d{1,5})d\s*)?(?::\s*(?P<form>[^{}]*?)\s*)?\}\}"
+    r"\{\{\s*(?P<day>today|yesterday)\s*(?:(?P<sign>[+-])\s*(?P<days>\d{1,4})d\s*)?(?::\s*(?P<form>[^{}]*?)\s*)?\}\}"
 )
 _FORM = re.compile(r"(?:[^%]|%[YymdjGVu%])+")
 
@@ -54,9 +54,6 @@ def expand(text: str, today: date) -> str:
                 "{{ yesterday:%Y/%m/%d }}, with %Y %y %m %d %j %G %V %u or %% in the form"
             )
         days = int(f"{found['sign'] or ''}{found['days'] or 0}") - (found["day"] == "yesterday")
-        try:
-            return (today + timedelta(days)).strftime(found["form"] or "%Y-%m-%d")
-        except OverflowError:
-            raise ValueError(f"{match[0]} is before the first year, or after the last") from None
+        return (today + timedelta(days)).strftime(found["form"] or "%Y-%m-%d")
 
     return _PLACEHOLDER.sub(fill, text)

@@ -29,7 +29,7 @@ def _day(value: object) -> object:
         day = dt.date.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
         day = None
-    if type(day) is not dt.date:
+    if type(day) is not dt.date or not 1970 <= day.year < 9000:
         raise ValueError("should be a date such as 2026-11-24")
     return day
 

@@ -6,7 +6,7 @@ merged from, so that those count no more), then the deletion of the old ones, ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,9 +45,7 @@ def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) 
         Nothing is merged while there are fewer small shards than this.
     """
     shards = completed(folder)
-    replaced = [shard for manifest in shards for shard in manifest.replaces]
-    for shard in replaced:  # what an interrupted compaction left
-        delete_shard(folder, shard)
+    tidy(folder, shards)
     small = [manifest for manifest in shards if manifest.bytes < target_bytes / 2]
     if len(small) < min_files:
         return shards
@@ -56,6 +54,13 @@ def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) 
         for manifest in group:
             delete_shard(folder, manifest.shard)
     return completed(folder, check=False)
+
+
+def tidy(folder: Path, shards: Iterable[ShardManifest]) -> None:
+    """Delete what is left of the shards that those that count were merged from, or written anew from."""
+    for manifest in shards:
+        for shard in manifest.replaces:
+            delete_shard(folder, shard)
 
 
 def rewrite(folder: Path, manifest: ShardManifest, keys: pa.Array) -> None:

@@ -50,7 +50,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What is not needed: whole folders, of corpora and of attributions, and shards of folders that stay."""
+    """What is not needed: whole folders, of corpora and of attributions, and shards of the folders that stay."""
 
     corpora: list[Path]
     attributions: list[Path]
@@ -131,8 +131,8 @@ def _cuts(
     """Find the shards of which no run holds a document, or fewer than half are held by one."""
     documents = [warehouse.run(run.run_id) / "documents.parquet" for run in runs]
     if not all(path.is_file() for path in documents):  # one is damaged: who knows what it held
-        return {}
-    cuts: dict[Path, list[Cut]] = {}
+        return {folder: [] for folder in folders}
+    cuts: dict[Path, list[Cut]] = {folder: [] for folder in folders}
     with duckdb.connect() as connection:
         connection.execute("CREATE TABLE held (doc_key VARCHAR)")
         for path in documents:
@@ -144,7 +144,7 @@ def _cuts(
                 query = f"SELECT doc_key FROM {scan(files)} SEMI JOIN wanted USING (doc_key)"
                 keys = pa.array([row[0] for row in connection.execute(query).fetchall()], pa.string())
                 if len(keys) < shard.documents / 2:
-                    cuts.setdefault(folder, []).append(Cut(shard, keys))
+                    cuts[folder].append(Cut(shard, keys))
     return cuts
 
 

@@ -22,10 +22,12 @@ import duckdb
 from calig.errors import InputError
 from calig.files import sync
 from calig.warehouse.catalog import TABLES
+from calig.warehouse.compact import tidy
 from calig.warehouse.database import attach, new_database
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.needs import Data, size_of, unneeded
 from calig.warehouse.runs import RunManifest, list_runs
+from calig.warehouse.shards import completed, sweep
 from calig.warehouse.tags import list_tags
 
 START_SECONDS = 60.0
@@ -121,10 +123,13 @@ def _finish(warehouse: Warehouse) -> Pruned:
             [folder for folder in data.attributions if folder not in busy],
             {folder: cuts for folder, cuts in data.cuts.items() if folder not in busy},
         )
-        done = replace(_summary(going, free), busy=tuple(folder.name for folder in busy))
+        left = tuple(folder.name for folder in busy if data.cuts.get(folder, True))
+        done = replace(_summary(going, free), busy=left)
         for folder, cuts in free.cuts.items():
             for cut in cuts:
                 cut.make(folder)
+            tidy(folder, completed(folder, check=False))
+            sweep(folder)
         for folder in (*free.corpora, *free.attributions):
             _move(folder, warehouse.pruned / f"{folder.parent.name}-{folder.name}")
     if warehouse.pruned.exists():

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from calig.doctor import examine
 from calig.errors import InputError
 from calig.files import write_json
 from calig.records import document_key
 from calig.warehouse.aggregate import rebuild
+from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.needs import IDLE_SECONDS
 from calig.warehouse.prune import finish, plan, prune
@@ -229,38 +228,46 @@ class Killed(BaseException):
     """In place of a kill."""
 
 
-def _kill_at(patch: pytest.MonkeyPatch, step: int) -> Callable[[], int]:
-    """Have the given step of all that changes the disk raise, and every one after it; tells how many there were."""
+def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Have the given step of all that changes the disk raise, and every one after it; half of a folder is deleted."""
     count = 0
 
     def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:
             nonlocal count
             count += 1
-            if count >= step:
-                raise Killed
-            return real(*arguments, **options)
+            if count < step:
+                return real(*arguments, **options)
+            if real is rmtree and count == step:
+                for path in sorted(arguments[0].rglob("*.*"))[::2]:
+                    os.unlink(path)
+            raise Killed
 
         return wrapped
 
-    for owner, name in (
-        *((Path, method) for method in ("rename", "replace", "unlink", "mkdir", "write_bytes")),
-        *((shutil, function) for function in ("rmtree", "copyfile")),
-        *((os, function) for function in ("unlink", "rmdir")),
-    ):
-        patch.setattr(owner, name, wrap(getattr(owner, name)))
-    return lambda: count
+    rmtree = shutil.rmtree
+    for method in ("rename", "replace", "unlink", "write_bytes"):
+        patch.setattr(Path, method, wrap(getattr(Path, method)))
+    patch.setattr(shutil, "rmtree", wrap(rmtree))
+    patch.setattr(shutil, "copyfile", wrap(shutil.copyfile))
+
+
+def _view(warehouse: Warehouse, run_id: str) -> list[tuple[Any, ...]]:
+    sql = "SELECT * FROM documents LEFT JOIN tokens USING (doc_id) ORDER BY doc_id, position"
+    return query(warehouse, sql, run_id).rows
 
 
 def test_killed_anywhere_it_leaves_the_rest_readable_and_is_finished(
     warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copies of a warehouse are pruned, and killed at one step after another; the next prune, or the doctor, goes on."""
-    _sliding(warehouse, 2, step=10)
-    add_night(warehouse, 2, TEXTS[30:36], key="model-b")
-    kept = [add_night(warehouse, 3, TEXTS[8:16])]  # holds 4 of the first shard's 12 documents
-    seen = {run_id: sight(warehouse, run_id) for run_id in kept}
-    finished: set[frozenset[str]] = set()
+    """Copies of a warehouse are pruned, and killed at one step after another."""
+    add_night(warehouse, 0, TEXTS[:12])
+    add_night(warehouse, 1, [*TEXTS[12:16], *TEXTS[30:35]])
+    add_night(warehouse, 2, TEXTS[12:16], key="model-b", status="failed")
+    kept = add_night(warehouse, 3, TEXTS[8:16])  # holds 4 of 12 and of 9 documents of the first two shards
+    seen = sight(warehouse, kept)
+    view = _view(warehouse, kept)
+    ends: set[frozenset[str]] = set()
     for step in itertools.count(1):
         place = tmp_path / f"step-{step}"
         shutil.copytree(warehouse.root, place)
@@ -270,21 +277,27 @@ def test_killed_anywhere_it_leaves_the_rest_readable_and_is_finished(
             with suppress(Killed):
                 prune(copy, 1)
                 break
-        for run_id in kept:
-            assert sight(copy, run_id) == seen[run_id], step
-        assert {*kept, *_ids(copy)} <= set(_rows(copy)) or copy.pruned.exists()
-        if step % 3 == 0 and copy.pruned.exists():
-            assert [f.healthy for f in examine(place) if f.subject == "prune"] == [False]
-            assert [f.healthy for f in examine(place, fix=True) if f.subject == "prune"] == [True]
-        else:
-            prune(copy, 1)
+        assert _view(copy, kept) == view, step
+        for path in copy.attributions("").rglob("*.p*"):  # leftovers that are new may be somebody's
+            os.utime(path, (1, 1))
+        if step % 2:  # as the doctor does: runs not yet set aside stay, whole
+            finish(copy)
+            assert not copy.pruned.exists()
+            assert _ids(copy) == [*(run for run in _rows(copy) if run != kept), *_failed(copy), kept], step
+        prune(copy, 1)
         assert not copy.pruned.exists()
-        assert _ids(copy) == _rows(copy) == kept, step
-        assert sight(copy, kept[0]) == seen[kept[0]], step
-        finished.add(frozenset(name for name in files(copy) if not name.endswith(".part")))
+        assert _ids(copy) == _rows(copy) == [kept], step
+        assert _view(copy, kept) == view, step
+        ends.add(frozenset(files(copy)))
+        if step % 10 == 0:
+            assert sight(copy, kept) == seen, step
         shutil.rmtree(place)
-    assert step > 30
-    assert len(finished) == 1
+    assert step > 25
+    assert ends == {frozenset(files(copy))}
+
+
+def _failed(warehouse: Warehouse) -> list[str]:
+    return [run.run_id for run in list_runs(warehouse) if run.status == "failed"]
 
 
 def test_nothing_to_finish_is_nothing(warehouse: Warehouse) -> None:
@@ -294,47 +307,47 @@ def test_nothing_to_finish_is_nothing(warehouse: Warehouse) -> None:
     assert files(warehouse) == before
 
 
-def _compacted(warehouse: Warehouse, keys: Sequence[str]) -> None:
-    from calig.warehouse.compact import compact
-
-    for key in keys:
-        compact(warehouse.attributions(key), min_files=2)
-
-
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_no_kept_run_misses_anything(seed: int, warehouse: Warehouse) -> None:
     """Random nights: overlapping corpora, two models, two audits, failed runs, tags, comparisons, merged shards."""
     rng = random.Random(seed)
-    for night in range(8):
+    for night in range(7):
         start, size = rng.randrange(40), rng.randrange(4, 14)
         texts = rng.sample(TEXTS[start : start + 20], size)
+        status = rng.choice(["complete", "complete", "complete", "failed", "running"])
         run_id = add_night(
             warehouse,
             night,
             [*texts, texts[0]],
             key=rng.choice(["model-a", "model-a", "model-b"]),
             name=rng.choice(["nightly", "nightly", "weekly"]),
-            status=rng.choice(["complete", "complete", "complete", "failed", "running"]),
+            status=status,
             compared=rng.choice([(), ("model-b",)]),
         )
-        if (
-            rng.random() < 0.2
-            and f"{json.loads((warehouse.run(run_id) / 'manifest.json').read_text())['status']}" == "complete"
-        ):
+        if status == "complete" and rng.random() < 0.2:
             set_tag(warehouse, run_id, f"tag{night}")
         if rng.random() < 0.3:
-            _compacted(warehouse, ["model-a", "model-b"])
+            for key in ("model-a", "model-b"):
+                compact(warehouse.attributions(key), min_files=2)
     complete = [run.run_id for run in list_runs(warehouse) if run.status == "complete"]
     seen = {run_id: sight(warehouse, run_id) for run_id in complete}
-    told = plan(warehouse, 2)
-    pruned = prune(warehouse, 2)
+    told = plan(warehouse, 1)
+    pruned = prune(warehouse, 1)
     assert pruned == told
+    assert pruned.runs
     kept = [run_id for run_id in complete if run_id not in pruned.runs]
-    assert kept
     for run_id in kept:
         assert sight(warehouse, run_id) == seen[run_id]
     rebuild(warehouse)
     for run_id in kept:
-        assert sight(warehouse, run_id) == seen[run_id]
-    again = prune(warehouse, 2)
+        found = sight(warehouse, run_id)
+        for what, rows in seen[run_id].items():  # sums in another order differ in their last digit
+            assert _rounded(found[what]) == _rounded(rows), (run_id, what)
+    again = prune(warehouse, 1)
     assert (again.runs, again.corpora, again.attributions, again.shards) == ((), 0, 0, 0)
+
+
+def _rounded(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [
+        tuple(float(f"{value:.9g}") if isinstance(value, float) else value for value in row) for row in rows
+    ]
