@@ -7,7 +7,8 @@
     {{ yesterday:%Y/%m/%d }}               in another form; both together: {{ today - 7d:%Y%m%d }}
 
 In a form, %Y year, %y its last two digits, %m month, %d day, %j day of the year, %G and %V ISO year and week, %u day of
-the week (Monday is 1), %% a percent sign.
+the week (Monday is 1), %% a percent sign. In a prefect.yaml give one, as in {{ yesterday:%Y-%m-%d }}: Prefect takes a
+bare {{ yesterday }} for a variable of its own, and empties it.
 """
 
 from __future__ import annotations

@@ -478,7 +478,18 @@ def test_runs_are_listed(calig: Calig, audited: Audited) -> None:
     assert answer.code == 0
     header, row, *_ = (line.split() for line in answer.out.splitlines())
     counts = ["documents", "computed", "reused"]
-    assert header == ["run", "status", "tags", "model", "corpus", *counts, "accuracy", "failed", "gates", "time"]
+    assert header == [
+        "run",
+        "status",
+        "tags",
+        "model",
+        "corpus",
+        *counts,
+        "accuracy",
+        "failed",
+        "gates",
+        "time",
+    ]
     assert row[:2] == [audited.run_id, "complete"]
     assert row[4:7] == ["24", "24", "0"]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from calig import doctor
 from calig.cli import main
@@ -20,6 +21,7 @@ from calig.warehouse.runs import list_runs, resolve_run, set_tag
 from calig.warehouse.tags import list_tags
 from tests.calig.warehouse.factory import make_texts
 from tests.calig.warehouse.nights import add_night, files
+from tests.flows.material import audit_dict
 
 TEXTS = list(dict.fromkeys(make_texts(60, seed=2)))
 Calig = Callable[..., tuple[int, str, str]]
@@ -192,3 +194,19 @@ def test_the_doctor_deletes_comparisons_that_were_killed(warehouse: Warehouse) -
     ]
     assert not folder.exists()
     assert whole.is_dir()
+
+
+def test_an_audit_of_a_day_without_files_says_which(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = audit_dict(tiny_model, tmp_path / "dt={{ yesterday }}" / "*.csv", tmp_path / "w")
+    path = tmp_path / "audit.yaml"
+    path.write_text(yaml.safe_dump(data))
+    for day, says in (
+        ("2026-11-24", f"corpus.path '{tmp_path}/dt=2026-11-23/*.csv' matches no file"),
+        ("24.11.", "date is '24.11.', but should be a date such as 2026-11-24"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["audit", str(path), "--date", day])
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err == f"calig: {says}\n"

@@ -88,8 +88,14 @@ def test_the_same_night_again_costs_nothing(tmp_path: Path, tiny_model: Path, ti
     data = audit_dict(tiny_model, corpus, tmp_path / "w")
     run_stages(parse_config(data))
     run_stages(parse_config(data))
-    sql = "SELECT attributed, reused, own_block_passes, own_seconds, block_passes > 0 FROM runs ORDER BY started, run_id"
-    assert select(tmp_path / "w", sql)[1] == (0, 6, 0, 0.0, True)
+    columns = "attributed, reused, own_block_passes, own_seconds, block_passes > 0"
+    assert select(tmp_path / "w", f"SELECT {columns} FROM runs ORDER BY started, run_id")[1] == (
+        0,
+        6,
+        0,
+        0.0,
+        True,
+    )
 
 
 def test_what_a_run_paid_is_known_after_merging_and_pruning(

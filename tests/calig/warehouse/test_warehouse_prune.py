@@ -240,12 +240,12 @@ def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
                 return real(*arguments, **options)
             if real is rmtree and count == step:
                 for path in sorted(arguments[0].rglob("*.*"))[::2]:
-                    os.unlink(path)
+                    unlink(path)
             raise Killed
 
         return wrapped
 
-    rmtree = shutil.rmtree
+    rmtree, unlink = shutil.rmtree, Path.unlink
     for method in ("rename", "replace", "unlink", "write_bytes"):
         patch.setattr(Path, method, wrap(getattr(Path, method)))
     patch.setattr(shutil, "rmtree", wrap(rmtree))

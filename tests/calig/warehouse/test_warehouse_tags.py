@@ -103,7 +103,7 @@ def test_a_damaged_tag_is_named_and_can_be_set_again(content: str, warehouse: Wa
     warehouse.tags.mkdir()
     (warehouse.tags / "baseline").write_text(content)
     for use in (list_tags, lambda w: resolve_run(w, "baseline"), lambda w: set_tag(w, "late", "baseline")):
-        with pytest.raises(InputError, match="tag baseline: .*baseline is damaged"):
+        with pytest.raises(InputError, match=r"tag baseline: .*baseline is damaged"):
             use(warehouse)
     set_tag(warehouse, "late", "baseline", force=True)
     assert resolve_run(warehouse, "baseline") == "late"
