@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,13 +42,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _INTERRUPTED = 130
+_LOCK_SECONDS = 60.0
+"""How long a command waits for another writer of the warehouse."""
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises on a wrong command or option: click's class, or in newer versions a copy of it."""
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 _WAREHOUSE = Annotated[Path, typer.Option(help="The warehouse's folder.")]
-_RUN = Annotated[str, typer.Option(help="Run id, unique prefix, latest, previous, or all.")]
+_RUN = Annotated[str, typer.Option(help="Run id, unique prefix, tag, latest, previous, or all.")]
 
 
 class Format(StrEnum):
@@ -104,11 +107,16 @@ def audit(
     warehouse: Annotated[
         str | None, typer.Option(help="The warehouse's folder, instead of the YAML's.")
     ] = None,
+    date: Annotated[
+        str | None,
+        typer.Option(metavar="YYYY-MM-DD", help="What {{ today }} is in the corpus's path, for a rerun."),
+    ] = None,
 ) -> None:
     """Explain every document of a corpus at every depth, build the tables, write the report."""
     from calig.config import load_config
 
-    _audit(load_config(config, overrides or (), warehouse))
+    dated = [] if date is None else [f"date={date}"]
+    _audit(load_config(config, [*(overrides or ()), *dated], warehouse))
 
 
 @app.command()
@@ -124,7 +132,7 @@ def evaluate(
     """Measure CA-LIG and its peers, for faithfulness, plausibility and sanity, on the same documents."""
     from calig.config import load_config
 
-    loaded = load_config(config, overrides or (), warehouse)
+    loaded = load_config(config, overrides or (), warehouse).started(datetime.now(UTC))
     start = time.perf_counter()
     _quiet()
     from calig.evaluating import stages
@@ -258,17 +266,32 @@ def query(
 
 @app.command()
 def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
-    """List the warehouse's runs, newest first."""
+    """List the warehouse's runs, newest first, with their tags, accuracy, failed gates and duration."""
     from calig.warehouse.layout import Warehouse
-    from calig.warehouse.runs import list_runs
+    from calig.warehouse.overview import overview
 
     table = Table(box=None)
-    for column in ("run", "status", "model", "corpus", "documents", "computed", "reused"):
-        table.add_column(column, no_wrap=column not in ("model", "corpus"), overflow="fold")
-    for one in reversed(list_runs(Warehouse.open(warehouse, create=False))):
-        numbers = (one.corpus["documents"], one.attributed, one.reused)
+    wide = ("model", "corpus", "tags")
+    for column in ("run", "status", "tags", "model", "corpus", "documents", "computed", "reused"):
+        table.add_column(column, no_wrap=column not in wide, overflow="fold")
+    for column in ("accuracy", "failed gates", "time"):
+        table.add_column(column, justify="right")
+    for line in overview(Warehouse.open(warehouse, create=False)):
+        one = line.run
+        gates = line.failed_gates
+        failed = (
+            "" if gates is None else ", ".join(f"{n} {kind}" for kind, n in sorted(gates.items())) or "none"
+        )
         table.add_row(
-            one.run_id, one.status, _tail(one.model["id"]), _tail(one.corpus["source"]), *map(str, numbers)
+            one.run_id,
+            one.status,
+            " ".join(line.tags),
+            _tail(one.model["id"]),
+            _tail(one.corpus["source"]),
+            *map(str, (one.corpus["documents"], one.attributed, one.reused)),
+            "" if line.accuracy is None else f"{line.accuracy:.3f}",
+            failed,
+            "" if line.seconds is None else str(timedelta(seconds=round(line.seconds))),
         )
     out.print(table)
 
@@ -309,8 +332,63 @@ def compare(
 
 
 @app.command()
+def tag(
+    run: Annotated[str | None, typer.Argument(help="Run id, unique prefix, tag, latest or previous.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The tag, such as baseline.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Move the tag if it names another run.")] = False,
+    delete: Annotated[str | None, typer.Option(metavar="NAME", help="Take a tag away.")] = None,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Name a run, which is then never pruned; without a run, list the tags."""
+    from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import set_tag
+    from calig.warehouse.tags import delete_tag, list_tags
+
+    opened = Warehouse.open(warehouse, create=False)
+    if delete is not None and run is None:
+        delete_tag(opened, delete)
+    elif delete is None and run is not None and name is not None:
+        out.print(
+            f"{name}: {set_tag(opened, run, name, force, wait=_LOCK_SECONDS)}", markup=False, soft_wrap=True
+        )
+    elif delete is None and run is None:
+        _print_table(["tag", "run"], [[tag, run_id] for tag, run_id in list_tags(opened).items()])
+    else:
+        raise InputError(
+            "calig tag takes a run and a name, or --delete and a name, or nothing, to list the tags"
+        )
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(help="Complete runs to keep of each audit.")],
+    name: Annotated[str | None, typer.Option(help="Prune the runs of this audit alone.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    warehouse: _WAREHOUSE = Path("warehouse"),
+) -> None:
+    """Remove old runs, but no tagged one, and the data that then no run and no evaluation needs."""
+    from calig.warehouse import prune as pruning
+    from calig.warehouse.layout import Warehouse
+
+    opened = Warehouse.open(warehouse, create=False)
+    wait = _LOCK_SECONDS
+    done = pruning.plan(opened, keep, name) if dry_run else pruning.prune(opened, keep, name, wait)
+    for run_id in done.runs:
+        out.print(f"  {run_id}", markup=False, soft_wrap=True)
+    out.print(
+        f"{'would remove' if dry_run else 'removed'} {len(done.runs)} runs, {done.corpora} corpora, "
+        f"{done.attributions} folders and {done.shards} shards of attributions: {done.bytes / 1e6:.1f} MB",
+        soft_wrap=True,
+    )
+    for key in done.busy:
+        err.print(f"left as it is, an audit writes there: attributions/{key}", style="yellow", soft_wrap=True)
+
+
+@app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Run id, unique prefix, latest or previous.")] = "latest",
+    run: Annotated[str, typer.Argument(help="Run id, unique prefix, tag, latest or previous.")] = "latest",
     warehouse: _WAREHOUSE = Path("warehouse"),
 ) -> None:
     """Write a run's report again and print where it is."""
@@ -427,6 +505,7 @@ def _audit(config: AuditConfig) -> str:
 
     start = time.perf_counter()
     _quiet()
+    config = config.started(datetime.now(UTC))
     stages.precheck(config)
     warehouse = Warehouse.open(config.warehouse)
     err.print("starting Prefect …")

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from calig.warehouse.layout import Warehouse
 
 _LOW_DISK = 2 * 2**30
+_AT_WORK = 3600.0  # seconds since the last writing after which nobody is
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
     yield Finding("warehouse", None if unfinished else True, text)
     if fix and (swept := sweep_warehouse(warehouse)):
         yield Finding("leftovers", True, f"{len(swept)} files that killed writers left are deleted")
+    yield from _leftovers(warehouse, fix)
+    yield from _tags(warehouse, [run.run_id for run in runs], fix)
     for folder in sorted(warehouse.attributions("").glob("*")):
         yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
     evaluations = list_evaluations(warehouse)
@@ -131,6 +135,53 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
     evaluated = [one.evaluation_id for one in evaluations if one.status == "complete"]
     if complete or evaluated:
         yield _tables(warehouse, complete, evaluated, fix)
+
+
+def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
+    """Look for a prune and for comparisons that were killed; with `fix`, finish the one and delete the others."""
+    from calig.warehouse.prune import finish
+
+    if warehouse.pruned.exists():
+        if fix:
+            yield Finding("prune", True, f"finished for {len(finish(warehouse).runs)} runs")
+        else:
+            yield Finding(
+                "prune",
+                False,
+                "one was stopped: run `calig prune` again, or `calig doctor --fix`, to finish it",
+            )
+    for folder in sorted(warehouse.runs.glob("*/comparisons/*")):
+        if not folder.is_dir() or (folder / "manifest.json").is_file():
+            continue
+        subject = f"comparison of {folder.parent.parent.name} with {folder.name}"
+        if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < _AT_WORK:
+            yield Finding(subject, None, "not finished: it may be at work")
+        elif fix:
+            shutil.rmtree(folder)
+            yield Finding(subject, True, "was not finished: deleted")
+        else:
+            yield Finding(
+                subject, False, "not finished: run `calig doctor --fix` to delete it, and compare again"
+            )
+
+
+def _tags(warehouse: Warehouse, runs: Sequence[str], fix: bool) -> Iterator[Finding]:
+    """Look for tags that name no run; with `fix`, delete them."""
+    from calig.warehouse.tags import read_tag, tag_files
+
+    for path in tag_files(warehouse.tags):
+        try:
+            run_id = read_tag(path)
+        except InputError:
+            problem = "is damaged"
+        else:
+            if run_id in runs:
+                continue
+            problem = f"names run {run_id}, which is gone"
+        if fix:
+            path.unlink()
+        cure = "deleted" if fix else "set it again with --force, or run `calig doctor --fix` to delete it"
+        yield Finding(f"tag {path.name}", fix, f"{problem}: {cure}")
 
 
 def _shards(folder: Path, fix: bool) -> str:

@@ -50,6 +50,11 @@ def fetch(folder: Path) -> None:
 def discard(path: Path) -> None:
     """Delete a file, or a folder with all that is in it, here and where it is kept; it may be missing."""
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    withdraw(path)
+
+
+def withdraw(path: Path) -> None:
+    """Have a file or folder that was deleted or moved away here no longer kept elsewhere."""
     if found := _store_of(path):
         found[1].delete(path)
 

@@ -37,7 +37,7 @@ from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest, list_runs, read_run
-from calig.warehouse.shards import ShardManifest, held, write_shard
+from calig.warehouse.shards import ShardManifest, completed, held, payments, write_shard
 from calig.workers import (
     ModelCard,
     head_of,
@@ -105,7 +105,7 @@ def precheck(config: AuditConfig) -> None:
     modality = modality_of(model)
     fit(method_of(config), head, class_names(model, head), modality)
     gates.check_configured(config, modality)
-    corpora.fingerprint(config.corpus, modality)
+    corpora.fingerprint(config.dated_corpus, modality)
     warehouse = Warehouse.open(config.warehouse)
     for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):
         check_comparable(read_run(warehouse, reference.run_id), head, modality)
@@ -149,7 +149,7 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
     if config.method.target == "label" and config.corpus.label is None:
         raise InputError("method.target: label needs the label column; set corpus.label")
     return corpora.ingest(
-        config.corpus,
+        config.dated_corpus,
         model.classes,
         warehouse.root,
         label_in_key=config.method.target == "label",
@@ -199,16 +199,17 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     now = datetime.now(UTC)
     key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
     stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
-    for attempt in range(1, 1000):
-        run_id = stem if attempt == 1 else f"{stem}-{attempt}"
-        try:
-            warehouse.run(run_id).mkdir(parents=True)
-            break
-        except FileExistsError:
-            continue
-    run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
-    _write_documents(run)
-    _write_manifest(run, status="running", attributed=0, reused=0, timings={})
+    with warehouse.writer_lock(warehouse.runs, wait=LOCK_SECONDS):  # no corpus is pruned meanwhile
+        for attempt in range(1, 1000):
+            run_id = stem if attempt == 1 else f"{stem}-{attempt}"
+            try:
+                warehouse.run(run_id).mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+        run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
+        _write_documents(run)
+        _write_manifest(run, status="running", attributed=0, reused=0, timings={})
     return run
 
 
@@ -235,7 +236,7 @@ def attribute_shard(
     start = time.perf_counter()
     documents = read_documents(run.config, run.model, run.corpus, doc_ids)
     items = workers_explainer(run.config, run.model, _schedule(run)).attribute(documents, progress=progress)
-    return write_shard(run.folder, items, time.perf_counter() - start, run.model.modality)
+    return write_shard(run.folder, items, time.perf_counter() - start, run.model.modality, run.run_id)
 
 
 def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
@@ -245,7 +246,8 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
 
     keys = read_rows(run.corpus, run.warehouse.root, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
-    _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings)
+    own = payments(completed(run.folder, check=False)).get(run.run_id, (0, 0.0))
+    _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings, own=own)
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
         compact(run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
@@ -345,7 +347,13 @@ def _write_documents(run: Run) -> None:
 
 
 def _write_manifest(
-    run: Run, *, status: str, attributed: int, reused: int, timings: dict[str, float]
+    run: Run,
+    *,
+    status: str,
+    attributed: int,
+    reused: int,
+    timings: dict[str, float],
+    own: tuple[int | None, float | None] = (None, None),
 ) -> None:
     method = run.config.method.model_dump(mode="json")
     fitted = method_of(run.config, run.model)
@@ -358,7 +366,12 @@ def _write_manifest(
         started=run.started,
         finished=finished,
         model={k: v for k, v in asdict(run.model).items() if k != "depth"},
-        corpus={"key": run.corpus.key, "source": run.corpus.source, "documents": run.corpus.documents},
+        corpus={
+            "key": run.corpus.key,
+            "source": run.corpus.source,
+            "documents": run.corpus.documents,
+            "date": None if run.config.date is None else run.config.date.isoformat(),
+        },
         attribution_key=run.attribution_key,
         method=method,
         depths=run.model.depth + 1,
@@ -367,5 +380,7 @@ def _write_manifest(
         config=run.config.model_dump(mode="json"),
         versions=versions(),
         timings={stage: round(seconds, 3) for stage, seconds in timings.items()},
+        own_block_passes=own[0],
+        own_seconds=own[1],
     )
     write_json(run.warehouse.run(run.run_id) / "manifest.json", manifest.to_json())

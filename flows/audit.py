@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import State, flow
+from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from calig import stages
@@ -52,6 +53,7 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
 
 def _audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     start = time.perf_counter()
+    config = config.started(flow_run.scheduled_start_time)
     model, corpus = ingest(config)
     ingested = time.perf_counter() - start
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
@@ -44,6 +45,7 @@ def evaluate(config: AuditConfig) -> EvaluationResult:
     """
     with Warehouse.open(config.warehouse).at_work():
         start = time.perf_counter()
+        config = config.started(flow_run.scheduled_start_time)
         model, corpus = ingest(config)
         timings = {"ingest": time.perf_counter() - start}
         try:

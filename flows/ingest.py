@@ -22,6 +22,8 @@ def ingest(config: AuditConfig, refresh: bool = False) -> tuple[ModelCard, Corpu
     model = fingerprint_model.with_options(retries=retries, refresh_cache=refresh)(config)
     task = ingest_corpus.with_options(retries=retries, refresh_cache=refresh)
     corpus = task(config, model)
-    if not corpora.verify(Warehouse.open(config.warehouse).root, corpus):
+    root = Warehouse.open(config.warehouse).root
+    corpora.claim(root, corpus)
+    if not corpora.verify(root, corpus):
         corpus = task.with_options(refresh_cache=True)(config, model)
     return model, corpus

@@ -28,7 +28,7 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     root = Path(config.warehouse).expanduser().resolve()
     labelled = config.method.target == "label"
     return _digest(
-        "corpus", root, fingerprint(config.corpus, model.modality), model.classes, model.head, labelled
+        "corpus", root, fingerprint(config.dated_corpus, model.modality), model.classes, model.head, labelled
     )
 
 

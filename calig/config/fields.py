@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -22,6 +23,18 @@ def _target(value: object) -> object:
     return value
 
 
+def _day(value: object) -> object:
+    """Read an ISO date; pydantic would take numbers for seconds since 1970."""
+    try:
+        day = dt.date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        day = None
+    if type(day) is not dt.date or not 1970 <= day.year < 9000:
+        raise ValueError("should be a date such as 2026-11-24")
+    return day
+
+
+Day = Annotated[dt.date, BeforeValidator(_day)]
 Integer = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 Text = Annotated[str, Field(min_length=1)]

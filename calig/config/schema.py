@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from calig.config.dates import day_of, expand, is_dated, zone
 from calig.config.evaluation import EvaluationConfig
-from calig.config.fields import Integer, Number, Section, Target, Text
+from calig.config.fields import Day, Integer, Number, Section, Target, Text
 from calig.config.history import CompareConfig, CompareTo, GatesConfig, WatchLists
+
+
+def _dated(text: str) -> str:
+    expand(text, dt.date(2000, 1, 1))
+    return text
+
+
+def _zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+Dated = Annotated[Text, AfterValidator(_dated)]
+"""Text that may have placeholders of `calig.config.dates`."""
 
 
 class ModelConfig(Section):
@@ -33,27 +49,36 @@ class ModelConfig(Section):
 class CorpusConfig(Section):
     """Where the documents are; exactly one of `path` and `dataset`."""
 
-    path: Text | None = Field(
+    DATED: ClassVar = ("path", "dataset", "config", "revision", "split")
+    """The fields whose placeholders, such as {{ yesterday }}, each run fills in."""
+
+    path: Dated | None = Field(
         default=None,
         title="Files",
         description=(
             "A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz), or of image files "
-            "for models of images."
+            "for models of images. {{ today }}, {{ yesterday }}, {{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand "
+            "for dates; folders such as dt=2026-11-24 become columns."
         ),
     )
-    dataset: Text | None = Field(
+    dataset: Dated | None = Field(
         default=None, title="Dataset", description="Hub dataset id, or a local folder laid out like one."
     )
-    config: Text | None = Field(
+    config: Dated | None = Field(
         default=None, title="Dataset configuration", description="Name of the dataset's configuration."
     )
-    revision: Text | None = Field(
+    revision: Dated | None = Field(
         default=None, title="Dataset revision", description="Branch, tag or commit of the dataset."
     )
-    split: Text | None = Field(
+    split: Dated | None = Field(
         default=None,
         title="Split",
         description="Split of the dataset, train if not given; not used with files.",
+    )
+    timezone: Annotated[Text, AfterValidator(_zone)] = Field(
+        default="UTC",
+        title="Time zone",
+        description="IANA name, such as Europe/Berlin, of the zone in which today is today.",
     )
     text: Text = Field(default="text", title="Text column", description="Column that holds the documents.")
     text_pair: Text | None = Field(
@@ -107,6 +132,17 @@ class CorpusConfig(Section):
                 if getattr(self, field) is not None:
                     raise ValueError(f"corpus.{field} only goes with corpus.dataset: remove it")
         return self
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the documents depend on the day of the run."""
+        return any(is_dated(getattr(self, field) or "") for field in self.DATED)
+
+    def on(self, today: dt.date) -> CorpusConfig:
+        """Return the corpus of a day: its placeholders filled in."""
+        given = {field: getattr(self, field) for field in self.DATED}
+        filled = {field: expand(text, today) for field, text in given.items() if text is not None}
+        return self.model_copy(update=filled)
 
 
 class MethodConfig(Section):
@@ -233,6 +269,13 @@ class AuditConfig(Section):
     )
     model: ModelConfig = Field(title="Model", description="The classifier to explain.")
     corpus: CorpusConfig = Field(title="Corpus", description="The documents to explain it on.")
+    date: Day | None = Field(
+        default=None,
+        title="Date",
+        description=(
+            "What {{ today }} is in the corpus's names, for a rerun; empty: the day on which the run starts."
+        ),
+    )
     method: MethodConfig = Field(
         default_factory=MethodConfig, title="Method", description="What is explained, and how exactly."
     )
@@ -278,6 +321,21 @@ class AuditConfig(Section):
                 "evaluation.metrics: plausibility needs human rationales; name their column in corpus.rationale"
             )
         return self
+
+    @property
+    def dated_corpus(self) -> CorpusConfig:
+        """The corpus of the run's date, its placeholders filled in."""
+        now = dt.datetime.now(dt.UTC)
+        return self.corpus.on(self.date or day_of(now, self.corpus.timezone))
+
+    def started(self, moment: dt.datetime) -> AuditConfig:
+        """Return the audit as it is started at a moment: its date fixed, where the corpus depends on one.
+
+        So a run that passes midnight, or is resumed the day after, keeps its corpus.
+        """
+        if self.date is not None or not self.corpus.is_dated:
+            return self
+        return self.model_copy(update={"date": day_of(moment, self.corpus.timezone)})
 
     @property
     def metric_groups(self) -> tuple[str, ...]:

@@ -6,6 +6,6 @@
 
 from calig.corpus.fingerprints import fingerprint
 from calig.corpus.ingest import ingest
-from calig.corpus.manifest import CorpusManifest, load_corpus, verify
+from calig.corpus.manifest import CorpusManifest, claim, load_corpus, verify
 
-__all__ = ["CorpusManifest", "fingerprint", "ingest", "load_corpus", "verify"]
+__all__ = ["CorpusManifest", "claim", "fingerprint", "ingest", "load_corpus", "verify"]

@@ -13,6 +13,7 @@ import pyarrow.types as pat
 from calig.config import CorpusConfig
 from calig.corpus import delimited, lines
 from calig.corpus.images import open_images
+from calig.corpus.partitions import Partitions
 from calig.corpus.paths import is_image, reading, resolve, suffix
 from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, Batch, Source, conform, merge_schemas
 from calig.errors import InputError
@@ -82,7 +83,10 @@ _FORMATS = {
 
 
 def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
-    """Open the files of `corpus.path`; reads tables' schemas (CSV and JSONL: a first pass over the rows)."""
+    """Open the files of `corpus.path`; reads tables' schemas (CSV and JSONL: a first pass over the rows).
+
+    Folders such as `dt=2026-11-24` in the files' paths make columns: see `calig.corpus.partitions`.
+    """
     paths = resolve(corpus, modality)
     if is_image(paths[0]):
         return open_images(str(corpus.path), paths)
@@ -93,16 +97,18 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
             f"corpus.path {corpus.path!r} has {names} files: name one kind, for example data/*.csv"
         )
     (form,) = formats
+    partitions = Partitions(paths)
     schemas = []
     for path in paths:
         with reading(path):
-            schemas.append((str(path), form.schema(path, corpus.limit)))
+            own = form.schema(path, corpus.limit)
+        schemas.append((str(path), partitions.added(own, path, form.textual) if own.names else own))
 
     def read(schema: pa.Schema) -> Iterator[Batch]:
         for path in paths:
             with reading(path):
-                for row, table in form.read(path, schema):
-                    yield Batch(table, str(path), row, path.absolute().parent)
+                for row, table in form.read(path, partitions.within(schema)):
+                    yield Batch(partitions.fill(table, schema, path), str(path), row, path.absolute().parent)
 
     merged = merge_schemas(schemas, form.textual)
     return Source(str(corpus.path), schemas, merged, form.textual, None, read)

@@ -20,7 +20,7 @@ from calig.corpus.files import open_files
 from calig.corpus.hub import open_dataset
 from calig.corpus.images import check_image_type
 from calig.corpus.labels import check_label_type, labels_of
-from calig.corpus.manifest import MANIFEST, CorpusManifest, describe, load_corpus
+from calig.corpus.manifest import MANIFEST, CorpusManifest, claim, describe, load_corpus
 from calig.corpus.parts import Parts
 from calig.corpus.source import Source, first_rows
 from calig.errors import InputError
@@ -227,5 +227,6 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
 
 def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
     """Return the manifest of the same corpus that is there, under the source it has this time."""
+    claim(root, manifest)
     there = load_corpus(root, manifest.key)
     return replace(there, source=manifest.source, left_out=manifest.left_out, rationale=manifest.rationale)

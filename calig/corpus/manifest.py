@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,6 +95,12 @@ def verify(root: Path, manifest: CorpusManifest) -> bool:
         return all(describe(folder / name) == dict(entry) for name, entry in manifest.files.items())
     except OSError:
         return False
+
+
+def claim(root: Path, manifest: CorpusManifest) -> None:
+    """Mark the corpus as about to be used, if it is there, so that pruning leaves it to the run that is to start."""
+    with suppress(FileNotFoundError):
+        os.utime(manifest.folder(root))
 
 
 def describe(path: Path) -> dict[str, str | int]:

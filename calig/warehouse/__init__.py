@@ -13,12 +13,16 @@
       runs/<run id>/documents.parquet              the run's documents, without text
       runs/<run id>/manifest.json                  what was run, and how
       runs/<run id>/report/index.html
+      runs/<run id>/gates.json                     which of the audit's gates held
+      runs/<run id>/comparisons/<reference>/       what changed since another run; its manifest.json written last
+      tags/<tag>                                   a run's id
       evaluations/<evaluation id>/                 what `calig evaluate` measured
         values-<shard>.parquet                     a row per document, method, metric, removal and share
         scores-<shard>.parquet                     a row per document and method: its scores, and what they cost
         documents-<shard>.parquet                  a row per document, failures too
         manifest-<shard>.json                      written last: the shard is done
         manifest.json, report/index.html
+      .pruned/                                     what a prune has set aside; there while it is not finished
       calig.duckdb                                 aggregates of all runs; rebuilt from the files at will
 
 Truth is in the files. A shard is done when `manifest-<shard>.json` is there, the files it lists have the

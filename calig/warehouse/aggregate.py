@@ -171,6 +171,8 @@ def _manifest_table(run: RunFiles) -> pa.Table:
         "classes": manifest.classes,
         "attributed": manifest.attributed,
         "reused": manifest.reused,
+        "own_block_passes": manifest.own_block_passes,
+        "own_seconds": manifest.own_seconds,
         **{key: json.dumps(getattr(manifest, key)) for key in ("config", "versions", "timings")},
     }
     times = {"started": pa.timestamp("us"), "finished": pa.timestamp("us"), "classes": pa.list_(pa.string())}

@@ -6,7 +6,7 @@ merged from, so that those count no more), then the deletion of the old ones, ma
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from calig.warehouse.shards import (
     completed,
     manifest_path,
     open_writer,
+    payments,
     settle,
     shard_name,
 )
@@ -44,17 +45,38 @@ def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) 
         Nothing is merged while there are fewer small shards than this.
     """
     shards = completed(folder)
-    replaced = [shard for manifest in shards for shard in manifest.replaces]
-    for shard in replaced:  # what an interrupted compaction left
-        _delete(folder, shard)
+    tidy(folder, shards)
     small = [manifest for manifest in shards if manifest.bytes < target_bytes / 2]
     if len(small) < min_files:
         return shards
     for group in _groups(small, target_bytes):
-        _merge(folder, group)
+        _merge(folder, group, _kept_keys(folder, group))
         for manifest in group:
-            _delete(folder, manifest.shard)
+            delete_shard(folder, manifest.shard)
     return completed(folder, check=False)
+
+
+def tidy(folder: Path, shards: Iterable[ShardManifest]) -> None:
+    """Delete what is left of the shards that those that count were merged from, or written anew from."""
+    for manifest in shards:
+        for shard in manifest.replaces:
+            delete_shard(folder, shard)
+
+
+def rewrite(folder: Path, manifest: ShardManifest, keys: pa.Array) -> None:
+    """Write a shard anew with the documents of these keys alone, and delete the old one.
+
+    Crash-safe as merging is; only one process may do this to a folder at a time.
+    """
+    _merge(folder, [manifest], [keys])
+    delete_shard(folder, manifest.shard)
+
+
+def delete_shard(folder: Path, shard: str) -> None:
+    """Delete a shard, manifest first, so that whatever is killed there is no half of it that counts."""
+    discard(manifest_path(folder, shard))
+    for kind in ("tokens", "documents"):
+        discard(folder / f"{kind}-{shard}.parquet")
 
 
 def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[ShardManifest]]:
@@ -66,15 +88,9 @@ def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[Shar
     return [group for group in groups if len(group) > 1]
 
 
-def _delete(folder: Path, shard: str) -> None:
-    discard(manifest_path(folder, shard))
-    for kind in ("tokens", "documents"):
-        discard(folder / f"{kind}-{shard}.parquet")
-
-
-def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
+def _merge(folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array]) -> None:
+    """Write the documents of the keys `kept`, per shard, of a group of shards as one."""
     shard = shard_name([manifest.shard for manifest in group])
-    kept = _kept_keys(folder, group)
     counts = dict.fromkeys(("documents", "failures", "tokens"), 0)
     files: dict[str, FileState] = {}
     for kind in ("documents", "tokens"):
@@ -104,6 +120,7 @@ def _merge(folder: Path, group: Sequence[ShardManifest]) -> None:
         files=files,
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         replaces=tuple(manifest.shard for manifest in group),
+        paid=payments(group),
     )
     write_json(manifest_path(folder, shard), manifest.to_json())
 

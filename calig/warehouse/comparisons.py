@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import part_path, swap_in, write_json
+from calig.files import discard, part_path, swap_in, write_json
 from calig.warehouse.catalog import name
 from calig.warehouse.database import expected_columns, new_database
 from calig.warehouse.layout import Warehouse
@@ -82,7 +82,7 @@ def write_comparison(
         What it was made of.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
+    discard(folder / "manifest.json")
     for file in FILES:
         part = part_path(folder / f"{file}.parquet")
         try:

@@ -101,6 +101,11 @@ class Warehouse:
         return self.root / "tags"
 
     @property
+    def pruned(self) -> Path:
+        """The folder of what a prune has set aside, there while it is not finished."""
+        return self.root / ".pruned"
+
+    @property
     def database(self) -> Path:
         """The DuckDB file of aggregates."""
         return self.root / "calig.duckdb"

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calig.errors import InputError
+from calig.files import write_json
 from calig.records import HEADS, MODALITIES, Head, Modality
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.tags import check_name, read_tag, tag_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class RunManifest:
     model
         Keys id, revision, hash, classes (names by class index), head and modality (the last two missing in old runs).
     corpus
-        Keys key, source and documents.
+        Keys key, source, documents, and the date that {{ today }} was, None where the audit names none.
     attribution_key
         The folder of its attributions.
     method
@@ -38,6 +40,8 @@ class RunManifest:
         Documents computed in this run, and taken from earlier ones.
     config, versions, timings
         The full configuration; package versions; seconds per stage.
+    own_block_passes, own_seconds
+        Block passes and seconds of the attributions that this run computed; None until it is complete, and in old runs.
     """
 
     run_id: str
@@ -55,6 +59,8 @@ class RunManifest:
     config: dict[str, Any]
     versions: dict[str, str]
     timings: dict[str, float]
+    own_block_passes: int | None = None
+    own_seconds: float | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -129,12 +135,12 @@ def resolve_run(warehouse: Warehouse, ref: str) -> str:
     warehouse
         Where to look.
     ref
-        An id, a unique prefix of one, "latest" (the newest complete run) or "previous" (the one before it).
+        "latest" (the newest complete run), "previous" (the one before it), a tag, an id, or a unique prefix of one.
 
     Raises
     ------
     InputError
-        If no run or several fit; lists the candidates.
+        If no run or several fit, or a tag's run is gone; lists the candidates.
     """
     runs = list_runs(warehouse)
     if not runs:
@@ -151,11 +157,56 @@ def resolve_run(warehouse: Warehouse, ref: str) -> str:
             )
         return complete[-wanted]
     ids = [run.run_id for run in runs]
+    tags = {path.name: path for path in tag_files(warehouse.tags)}
+    if ref in tags:
+        run_id = read_tag(tags[ref])
+        if run_id not in ids:
+            raise InputError(
+                f"tag {ref} names run {run_id}, which is gone: set it with --force, or delete it; there are: {recent}"
+            )
+        return run_id
     fitting = [ref] if ref in ids else [run_id for run_id in ids if ref and run_id.startswith(ref)]
     if not fitting:
-        raise InputError(f"run {ref}: no such run in {warehouse.root}; there are: {recent}")
+        tagged = f"; tags: {', '.join(tags)}" if tags else ""
+        raise InputError(f"run {ref}: no such run in {warehouse.root}; there are: {recent}{tagged}")
     if len(fitting) > 1:
         raise InputError(
             f"run {ref}: fits {len(fitting)} runs: {', '.join(fitting[-8:])}; write more of the id"
         )
     return fitting[0]
+
+
+def set_tag(warehouse: Warehouse, ref: str, name: str, force: bool = False, wait: float = 0.0) -> str:
+    """Give a complete run a name.
+
+    Parameters
+    ----------
+    warehouse, ref
+        Where, and which run: whatever `resolve_run` takes.
+    name
+        The tag: letters, digits, - _ and dots.
+    force
+        Move the tag if it names another run.
+    wait
+        Seconds to wait for another writer, which may be pruning the run.
+
+    Returns
+    -------
+    The run's id.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, it is not complete, or the name cannot be a tag or names another run.
+    """
+    with warehouse.writer_lock(wait=wait):
+        run_id = resolve_run(warehouse, ref)
+        runs = {run.run_id: run for run in list_runs(warehouse)}
+        if runs[run_id].status != "complete":
+            raise InputError(f"run {run_id} is {runs[run_id].status}: only a complete run can be tagged")
+        check_name(name, runs)
+        path = warehouse.tags / name
+        if path.exists() and not force and (before := read_tag(path)) != run_id:
+            raise InputError(f"tag {name} names run {before}; move it with --force")
+        write_json(path, {"run_id": run_id})
+    return run_id

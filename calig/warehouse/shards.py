@@ -11,8 +11,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,9 @@ class ShardManifest:
         When, ISO 8601, UTC.
     replaces
         Names of the shards it was merged from, which no longer count.
+    paid
+        Run id → block passes and seconds that this run spent on its documents; empty in shards of before this was
+        recorded, and of evaluations.
     """
 
     shard: str
@@ -71,6 +74,7 @@ class ShardManifest:
     files: dict[str, FileState]
     written: str
     replaces: tuple[str, ...] = ()
+    paid: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -93,7 +97,8 @@ class ShardManifest:
         }
         if any(Path(name).name != name for name in files):
             raise ValueError("a shard's files lie beside its manifest")
-        return cls(**{**value, "files": files, "replaces": tuple(value["replaces"])})
+        paid = {run: (int(passes), float(spent)) for run, (passes, spent) in value.get("paid", {}).items()}
+        return cls(**{**value, "files": files, "replaces": tuple(value["replaces"]), "paid": paid})
 
 
 def shard_name(keys: Sequence[str]) -> str:
@@ -107,7 +112,11 @@ def manifest_path(folder: Path, shard: str) -> Path:
 
 
 def write_shard(
-    folder: Path, items: Sequence[Attribution | Failure], seconds: float, modality: Modality = "text"
+    folder: Path,
+    items: Sequence[Attribution | Failure],
+    seconds: float,
+    modality: Modality = "text",
+    run_id: str | None = None,
 ) -> ShardManifest:
     """Write the results for some documents as one shard.
 
@@ -121,6 +130,8 @@ def write_shard(
         Wall-clock time the shard took.
     modality
         What the documents are, which the columns follow.
+    run_id
+        The run that computed them.
 
     Returns
     -------
@@ -149,7 +160,12 @@ def write_shard(
         failures=len(ordered) - len(attributions),
         tokens=sum(len(a.tokens) for a in attributions),
         seconds=seconds,
+        paid={} if run_id is None else {run_id: _spent(attributions)},
     )
+
+
+def _spent(attributions: Sequence[Attribution]) -> tuple[int, float]:
+    return sum(a.block_passes for a in attributions), sum(a.seconds for a in attributions)
 
 
 def write_tables(
@@ -161,6 +177,7 @@ def write_tables(
     failures: int,
     tokens: int,
     seconds: float,
+    paid: Mapping[str, tuple[int, float]] | None = None,
 ) -> ShardManifest:
     """Write tables, by kind, as the files of one shard, and its manifest last.
 
@@ -172,7 +189,7 @@ def write_tables(
         The shard's name.
     tables
         Kind of file → its rows.
-    documents, failures, tokens, seconds
+    documents, failures, tokens, seconds, paid
         As in `ShardManifest`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,6 +202,7 @@ def write_tables(
         seconds=seconds,
         files={name: _write_table(folder / name, table) for name, table in names.items()},
         written=datetime.now(UTC).isoformat(timespec="seconds"),
+        paid=dict(paid or {}),
     )
     write_json(manifest_path(folder, shard), manifest.to_json())
     return manifest
@@ -263,6 +281,16 @@ def held(folder: Path, check: bool = True, column: str = "doc_key") -> set[Any]:
         for path in manifest.paths(folder, "documents"):
             keys.update(pq.read_table(path, columns=[column])[column].to_pylist())
     return keys
+
+
+def payments(manifests: Iterable[ShardManifest]) -> dict[str, tuple[int, float]]:
+    """Return, by run id, the block passes and seconds that each run spent on these shards."""
+    paid: dict[str, tuple[int, float]] = {}
+    for manifest in manifests:
+        for run_id, (passes, seconds) in manifest.paid.items():
+            before = paid.get(run_id, (0, 0.0))
+            paid[run_id] = before[0] + passes, before[1] + seconds
+    return paid
 
 
 def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:

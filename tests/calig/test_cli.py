@@ -480,9 +480,21 @@ def test_runs_are_listed(calig: Calig, audited: Audited) -> None:
     answer = calig("runs", "--warehouse", audited.warehouse)
     assert answer.code == 0
     header, row, *_ = (line.split() for line in answer.out.splitlines())
-    assert header == ["run", "status", "model", "corpus", "documents", "computed", "reused"]
+    counts = ["documents", "computed", "reused"]
+    assert header == [
+        "run",
+        "status",
+        "tags",
+        "model",
+        "corpus",
+        *counts,
+        "accuracy",
+        "failed",
+        "gates",
+        "time",
+    ]
     assert row[:2] == [audited.run_id, "complete"]
-    assert row[-3:] == ["24", "24", "0"]
+    assert row[4:7] == ["24", "24", "0"]
 
 
 def test_report_writes_the_page_again(calig: Calig, audited: Audited, tmp_path: Path) -> None:

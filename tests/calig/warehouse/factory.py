@@ -200,6 +200,8 @@ def make_warehouse(
         "config": {"model": {"id": "synthetic/model"}},
         "versions": {"calig": "0.1.0"},
         "timings": {"ingest": 1.0, "attribute": 4.5},
+        "own_block_passes": 1234,
+        "own_seconds": 4.25,
     }
     write_json(warehouse.run(run_id) / "manifest.json", manifest)
     return run_id

@@ -1,0 +1,176 @@
+"""The data of a warehouse that is not needed once some runs are gone: corpora, attributions, or shards of them.
+
+A corpus is needed by the runs and evaluations on it, a folder of attributions by the runs that read it and by the
+comparisons that explained documents again, a shard in it by runs that hold one of its documents.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from calig.errors import InputError
+from calig.warehouse.compact import delete_shard, rewrite
+from calig.warehouse.evaluations import list_evaluations
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.runs import RunManifest, list_runs
+from calig.warehouse.shards import ShardManifest, completed
+from calig.warehouse.views import scan
+
+IDLE_SECONDS = 24 * 3600.0
+"""Age from which data that no run and no evaluation speaks of is nobody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A shard of whose documents too few are needed: those with these keys."""
+
+    shard: ShardManifest
+    keys: pa.Array
+
+    @property
+    def bytes(self) -> int:
+        """Size of what goes, by its share of the documents."""
+        return round(self.shard.bytes * (1 - len(self.keys) / self.shard.documents))
+
+    def make(self, folder: Path) -> None:
+        """Write the shard, which lies in `folder`, anew without what goes; drop it where nothing stays."""
+        if len(self.keys):
+            rewrite(folder, self.shard, self.keys)
+        else:
+            delete_shard(folder, self.shard.shard)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is not needed: whole folders, of corpora and of attributions, and shards of the folders that stay."""
+
+    corpora: list[Path]
+    attributions: list[Path]
+    cuts: dict[Path, list[Cut]]
+
+    @property
+    def bytes(self) -> int:
+        """Size of it all; of shards to be written anew the share of the documents that go."""
+        whole = sum(map(size_of, (*self.corpora, *self.attributions)))
+        return whole + sum(cut.bytes for cuts in self.cuts.values() for cut in cuts)
+
+
+@dataclass(slots=True)
+class _Needs:
+    """Keys of corpora and of attributions that runs speak of."""
+
+    corpora: dict[str, float] = field(default_factory=dict)
+    attributions: set[str] = field(default_factory=set)
+
+    def add(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Take in a run; of its corpus also the time (Unix) at which the run's documents were taken from it."""
+        documents = folder / "documents.parquet"
+        taken = documents.stat().st_mtime if documents.is_file() else 0.0
+        key = manifest["corpus"]["key"]
+        self.corpora[key] = max(taken, self.corpora.get(key, 0.0))
+        self.attributions.add(manifest["attribution_key"])
+        for path in folder.glob("comparisons/*/manifest.json"):
+            self.attributions.update(_read(path).get("attribution_keys", ()))
+
+
+def unneeded(warehouse: Warehouse, going: Sequence[Path]) -> Data:
+    """Find the data that is not needed once some runs are gone.
+
+    Parameters
+    ----------
+    warehouse
+        The warehouse.
+    going
+        The folders of these runs, be they set aside already or not. What they needed goes at once; what no run speaks
+        of may be waiting for one that is about to start, and goes when nobody has touched it for `IDLE_SECONDS`.
+
+    Raises
+    ------
+    InputError
+        If a manifest of a run, comparison or evaluation that stays is damaged: what it needs is not known.
+    """
+    gone, needed = _Needs(), _Needs()
+    for folder in going:
+        try:
+            gone.add(folder, _read(folder / "manifest.json"))
+        except (InputError, KeyError):  # half deleted: the data that only it needed is gone
+            continue
+    names = {folder.name for folder in going}
+    runs = [run for run in list_runs(warehouse) if run.run_id not in names]
+    for run in runs:
+        needed.add(warehouse.run(run.run_id), run.to_json())
+    corpora = {*needed.corpora, *(one.corpus["key"] for one in list_evaluations(warehouse))}
+    attributions = _folders(warehouse.attributions(""))
+    return Data(
+        [
+            folder
+            for folder in _folders(warehouse.corpora)
+            if folder.name not in corpora
+            and (folder.stat().st_mtime <= gone.corpora.get(folder.name, 0.0) or _idle(folder))
+        ],
+        [
+            folder
+            for folder in attributions
+            if folder.name not in needed.attributions and (folder.name in gone.attributions or _idle(folder))
+        ],
+        _cuts(warehouse, runs, [folder for folder in attributions if folder.name in needed.attributions]),
+    )
+
+
+def _cuts(
+    warehouse: Warehouse, runs: Sequence[RunManifest], folders: Sequence[Path]
+) -> dict[Path, list[Cut]]:
+    """Find the shards of which no run holds a document, or fewer than half are held by one."""
+    documents = [warehouse.run(run.run_id) / "documents.parquet" for run in runs]
+    if not all(path.is_file() for path in documents):  # one is damaged: who knows what it held
+        return {folder: [] for folder in folders}
+    cuts: dict[Path, list[Cut]] = {folder: [] for folder in folders}
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE held (doc_key VARCHAR)")
+        for path in documents:
+            connection.execute(f"INSERT INTO held SELECT doc_key FROM {scan([path])}")
+        connection.execute("CREATE TABLE wanted AS SELECT DISTINCT doc_key FROM held")
+        for folder in folders:
+            for shard in completed(folder, check=False):
+                files = shard.paths(folder, "documents")
+                query = f"SELECT doc_key FROM {scan(files)} SEMI JOIN wanted USING (doc_key)"
+                keys = pa.array([row[0] for row in connection.execute(query).fetchall()], pa.string())
+                if len(keys) < shard.documents / 2:
+                    cuts[folder].append(Cut(shard, keys))
+    return cuts
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a manifest's JSON object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): delete its folder") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: delete its folder")
+    return content
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.glob("[!.]*") if path.is_dir())
+
+
+def _idle(folder: Path) -> bool:
+    """Whether nothing in a folder was written lately."""
+    times = [folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.glob("*"))]
+    return max(times) < time.time() - IDLE_SECONDS
+
+
+def size_of(folder: Path) -> int:
+    """Return the size of all files in a folder, in bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,76 @@
+"""The runs at a glance: what `calig runs` lists."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+
+from calig.errors import InputError
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.query import open_tables
+from calig.warehouse.runs import RunManifest, list_runs, utc
+from calig.warehouse.tags import list_tags
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run as it is listed.
+
+    Attributes
+    ----------
+    run
+        The run.
+    tags
+        Its tags.
+    accuracy
+        Share of labelled documents predicted right; None without labels, and while there are no tables of the run.
+    failed_gates
+        Number of gates that failed by severity, "error" or "warn"; None where none were checked.
+    seconds
+        How long it took; None while it runs.
+    """
+
+    run: RunManifest
+    tags: tuple[str, ...]
+    accuracy: float | None
+    failed_gates: dict[str, int] | None
+    seconds: float | None
+
+
+def overview(warehouse: Warehouse) -> list[RunLine]:
+    """Return all runs, unfinished ones too, newest first."""
+    accuracies = _accuracies(warehouse)
+    tags: dict[str, list[str]] = {}
+    for tag, run_id in list_tags(warehouse).items():
+        tags.setdefault(run_id, []).append(tag)
+    return [
+        RunLine(
+            run,
+            tuple(tags.get(run.run_id, ())),
+            accuracies.get(run.run_id),
+            _failed_gates(warehouse, run.run_id),
+            None if run.finished is None else (utc(run.finished) - run.started_at).total_seconds(),
+        )
+        for run in reversed(list_runs(warehouse))
+    ]
+
+
+def _accuracies(warehouse: Warehouse) -> dict[str, float]:
+    """Accuracy by run id, of the runs that have one; none where the tables cannot be read."""
+    try:
+        with closing(open_tables(warehouse)) as connection:
+            return dict(
+                connection.execute("SELECT run_id, accuracy FROM runs WHERE accuracy IS NOT NULL").fetchall()
+            )
+    except InputError:
+        return {}
+
+
+def _failed_gates(warehouse: Warehouse, run_id: str) -> dict[str, int] | None:
+    try:
+        rows = json.loads((warehouse.run(run_id) / "gates.json").read_bytes())
+        return dict(Counter(row["severity"] for row in rows if not row["passed"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

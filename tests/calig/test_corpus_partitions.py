@@ -1,0 +1,116 @@
+"""Columns in the names of folders, held against what pyarrow's datasets make of the same files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from calig.config import CorpusConfig
+from calig.corpus import ingest
+from calig.corpus.reading import read_rows
+from calig.errors import InputError
+
+Rows = Sequence[dict[str, Any]]
+
+
+def _parquet(path: Path, rows: Rows) -> None:
+    pq.write_table(pa.Table.from_pylist(list(rows)), path.with_suffix(".parquet"))
+
+
+def _csv(path: Path, rows: Rows) -> None:
+    with path.with_suffix(".csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _jsonl(path: Path, rows: Rows) -> None:
+    path.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+WRITERS = {"parquet": _parquet, "csv": _csv, "jsonl": _jsonl}
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, Rows], None]:
+    def put(folder: str, rows: Rows) -> None:
+        place = tmp_path / "data" / folder
+        place.mkdir(parents=True, exist_ok=True)
+        WRITERS[request.param](place / "part", rows)
+
+    return put
+
+
+def _ingested(tmp_path: Path, path: str = "data", **options: Any) -> list[dict[str, Any]]:
+    config = CorpusConfig(path=str(tmp_path / path), **options)
+    manifest = ingest(config, ["no", "yes"], tmp_path / "w")
+    names = [*manifest.columns, "text", "label"]
+    return read_rows(manifest, tmp_path / "w", names).to_pylist()
+
+
+def test_folders_become_columns(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
+    write("dt=2026-11-24/hour=01", [{"text": "one"}, {"text": "two"}])
+    write("dt=2026-11-25/hour=12", [{"text": "three"}])
+    expected = [("one", "2026-11-24", 1), ("two", "2026-11-24", 1), ("three", "2026-11-25", 12)]
+    found = _ingested(tmp_path)
+    assert [(row["text"], row["dt"], row["hour"]) for row in found] == expected
+    one = _ingested(tmp_path, "data/dt=2026-11-24/*/part.*")
+    assert [(row["text"], row["dt"], row["hour"]) for row in one] == expected[:2]
+
+
+def test_they_are_what_pyarrow_reads(tmp_path: Path) -> None:
+    folders = ["m=01/k=a%20b", "m=-7/k=__HIVE_DEFAULT_PARTITION__", "n=9999999999", "=x/k=", "m=3/other"]
+    for number, folder in enumerate(folders):
+        place = tmp_path / "data" / folder
+        place.mkdir(parents=True)
+        _parquet(place / "part", [{"text": f"text {number}"}])
+    wanted = ds.dataset(tmp_path / "data", partitioning="hive").to_table().to_pylist()
+    found = _ingested(tmp_path)
+    key = {row["text"]: row for row in wanted}
+    assert len(found) == 5
+    for row in found:
+        theirs = key[row["text"]]
+        assert {name: row[name] for name in ("m", "k", "n")} == {
+            name: theirs[name] for name in ("m", "k", "n")
+        }
+
+
+def test_a_column_of_the_same_kind_gives_way_as_in_pyarrow(tmp_path: Path) -> None:
+    place = tmp_path / "data" / "dt=2026-11-24"
+    place.mkdir(parents=True)
+    _parquet(place / "part", [{"text": "one", "dt": "inside"}])
+    assert ds.dataset(tmp_path / "data", partitioning="hive").to_table()["dt"].to_pylist() == ["2026-11-24"]
+    assert [row["dt"] for row in _ingested(tmp_path)] == ["2026-11-24"]
+
+
+def test_a_column_of_another_kind_is_an_error_as_in_pyarrow(tmp_path: Path) -> None:
+    place = tmp_path / "data" / "dt=2026-11-24"
+    place.mkdir(parents=True)
+    _parquet(place / "part", [{"text": "one", "dt": date(2026, 11, 24)}])
+    with pytest.raises(pa.ArrowTypeError):
+        ds.dataset(tmp_path / "data", partitioning="hive").to_table()
+    with pytest.raises(
+        InputError, match=r"part\.parquet: column 'dt' is date32.*, but the folder dt=… makes it string"
+    ):
+        _ingested(tmp_path)
+
+
+def test_a_folder_may_be_the_label(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
+    write("sentiment=yes", [{"text": "good"}])
+    write("sentiment=no", [{"text": "bad"}])
+    found = _ingested(tmp_path, label="sentiment")
+    assert [(row["text"], row["label"]) for row in found] == [("bad", 0), ("good", 1)]
+
+
+def test_names_of_the_warehouse_are_kept_apart(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
+    write("logit=3", [{"text": "good"}])
+    assert [row["logit_source"] for row in _ingested(tmp_path)] == [3]
