@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -18,12 +17,12 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from calig.errors import InputError
+from calig.files import discard
 
 if TYPE_CHECKING:
     from calig.warehouse.layout import Warehouse
 
 _LOW_DISK = 2 * 2**30
-_AT_WORK = 3600.0  # seconds since the last writing after which nobody is
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,19 +149,18 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
                 False,
                 "one was stopped: run `calig prune` again, or `calig doctor --fix`, to finish it",
             )
-    for folder in sorted(warehouse.runs.glob("*/comparisons/*")):
-        if not folder.is_dir() or (folder / "manifest.json").is_file():
-            continue
-        subject = f"comparison of {folder.parent.parent.name} with {folder.name}"
-        if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < _AT_WORK:
-            yield Finding(subject, None, "not finished: it may be at work")
-        elif fix:
-            shutil.rmtree(folder)
-            yield Finding(subject, True, "was not finished: deleted")
-        else:
-            yield Finding(
-                subject, False, "not finished: run `calig doctor --fix` to delete it, and compare again"
-            )
+    with warehouse.at_rest() as resting:
+        for folder in sorted(warehouse.runs.glob("*/comparisons/*")):
+            if not folder.is_dir() or (folder / "manifest.json").is_file():
+                continue
+            subject = f"comparison of {folder.parent.parent.name} with {folder.name}"
+            if not resting:
+                yield Finding(subject, None, "not finished: somebody is at work")
+            elif fix:
+                discard(folder)
+                yield Finding(subject, True, "was not finished: deleted")
+            else:
+                yield Finding(subject, False, "not finished: run `calig doctor --fix`, and compare again")
 
 
 def _tags(warehouse: Warehouse, runs: Sequence[str], fix: bool) -> Iterator[Finding]:
@@ -179,7 +177,7 @@ def _tags(warehouse: Warehouse, runs: Sequence[str], fix: bool) -> Iterator[Find
                 continue
             problem = f"names run {run_id}, which is gone"
         if fix:
-            path.unlink()
+            discard(path)
         cure = "deleted" if fix else "set it again with --force, or run `calig doctor --fix` to delete it"
         yield Finding(f"tag {path.name}", fix, f"{problem}: {cure}")
 

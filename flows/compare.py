@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 
 from calig.comparing.stages import Wanted
+from calig.warehouse.layout import Warehouse
 from flows.server import reach
 from tasks.compare import compare_runs
 
@@ -26,4 +27,5 @@ def compare(root: Path, run_id: str, wanted: Sequence[Wanted], retries: int = 2)
 def compare_from_terminal(root: Path, one: Wanted) -> dict[str, Any]:
     """Run `compare` for one comparison, with a Prefect server at hand."""
     reach()
-    return compare(root, one.run_id, [one])[0]
+    with Warehouse.open(root).at_work():
+        return compare(root, one.run_id, [one])[0]

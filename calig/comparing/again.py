@@ -36,25 +36,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> int:
+def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> tuple[int, list[str]]:
     """Explain in run b's model, for the reference's class, the paired documents of which it explained another.
 
-    Returns how many there are now. Where the model cannot be loaded any more, or is another one, they stay as they
+    Returns how many there are now, and the keys that their attributions lie under. Where the model cannot be loaded any more, or is another one, they stay as they
     are: the pairing leaves them out.
     """
     run = b.manifest
     known = {name: index for index, name in enumerate(run.classes)}
     flips = [(doc_id, known[name]) for doc_id, name in pair.flips() if name in known]
     if not flips or run.head == "regression":
-        return 0
+        return 0, []
     try:
         config, model, schedule, key = _labelled(warehouse, run)
         keys = _explain(warehouse, run, config, model, schedule, key, flips)
     except (InputError, OSError) as error:
         logger.warning("run %s: %d documents cannot be explained again: %s", run.run_id, len(flips), error)
-        return 0
+        return 0, []
     with tempfile.TemporaryDirectory(prefix="calig-again-") as folder:
-        return pair.replace(_as_run(warehouse, b, key, keys, Path(folder)))
+        return pair.replace(_as_run(warehouse, b, key, keys, Path(folder))), [key]
 
 
 def _labelled(warehouse: Warehouse, run: RunManifest) -> tuple[AuditConfig, ModelCard, Schedule | None, str]:

@@ -99,7 +99,7 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
             a, b = run_files(warehouse, reference_id), run_files(warehouse, run_id)
             check_comparable(a.manifest, b.manifest.head, b.manifest.modality)
             with pairing(warehouse, a, b) as pair:
-                again = explain_again(warehouse, b, pair)
+                again, keys = explain_again(warehouse, b, pair)
                 pair.settle()
                 columns = lay_out(pair, a.manifest, b.manifest, one.reference.requested, one.compare, again)
             row = {name: values[0] for name, values in columns["comparisons"].items()}
@@ -108,6 +108,7 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
                     name: row[name] for name in ("run_id", "reference_id", "requested", "left_out", "verdict")
                 },
                 "key": _key(a.manifest, b.manifest, one),
+                "attribution_keys": keys,
                 "compare": one.compare.model_dump(mode="json"),
             }
             write_comparison(folder, columns, manifest)
