@@ -257,17 +257,21 @@ def query(
 
 @app.command()
 def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
-    """List the warehouse's runs, newest first."""
+    """List the warehouse's runs, newest first; `lost` ones say that they are under way, and their process died."""
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.lost import is_lost
     from calig.warehouse.runs import list_runs
+
+    opened = Warehouse.open(warehouse, create=False)
 
     table = Table(box=None)
     for column in ("run", "status", "model", "corpus", "documents", "computed", "reused"):
         table.add_column(column, no_wrap=column not in ("model", "corpus"), overflow="fold")
-    for one in reversed(list_runs(Warehouse.open(warehouse, create=False))):
+    for one in reversed(list_runs(opened)):
+        status = "lost" if is_lost(opened, one) else one.status
         numbers = (one.corpus["documents"], one.attributed, one.reused)
         table.add_row(
-            one.run_id, one.status, _tail(one.model["id"]), _tail(one.corpus["source"]), *map(str, numbers)
+            one.run_id, status, _tail(one.model["id"]), _tail(one.corpus["source"]), *map(str, numbers)
         )
     out.print(table)
 

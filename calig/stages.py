@@ -31,6 +31,7 @@ from calig.corpus.reading import content_columns, document_of, read_rows
 from calig.errors import GateError, InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
+from calig.warehouse import lost
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.shards import ShardManifest, held, write_shard
@@ -174,7 +175,10 @@ def learn_schedule(
 
 
 def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
-    """Give the run an id and a folder with its documents and a manifest that says `running`."""
+    """Give the run an id and a folder with its documents and a manifest that says `running`.
+
+    Runs of this audit that say so too and whose process died are marked as failed.
+    """
     from calig.attribution.explainer import attribution_key
     from calig.attribution.schedule import Schedule
 
@@ -191,6 +195,8 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
             continue
     run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
     _write_documents(run)
+    lost.close_lost(warehouse, run.config.name or "audit")
+    lost.hold(warehouse.run(run_id))
     _write_manifest(run, status="running", attributed=0, reused=0, timings={})
     return run
 
@@ -229,6 +235,7 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
     keys = read_rows(run.corpus, run.warehouse.root, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
     _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings)
+    lost.release(run.warehouse.run(run.run_id))
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
         compact(run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
@@ -237,6 +244,7 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
 def mark_failed(run: Run) -> None:
     """Say in the run's manifest that it did not come to its end."""
     _write_manifest(run, status="failed", attributed=0, reused=0, timings={})
+    lost.release(run.warehouse.run(run.run_id))
 
 
 def write_report(run: Run) -> Path:
