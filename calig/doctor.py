@@ -121,7 +121,11 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
     if fix and (closed := close_lost(warehouse)):
         yield Finding("lost", True, f"marked as failed, their processes died: {', '.join(closed)}")
     elif lost := [run.run_id for run in runs if is_lost(warehouse, run)]:
-        yield Finding("lost", False, f"{', '.join(lost)}: no process is at work on it; calig doctor --fix marks it failed")
+        yield Finding(
+            "lost",
+            False,
+            f"{', '.join(lost)}: no process is at work on it; calig doctor --fix marks it failed",
+        )
     for folder in sorted(warehouse.attributions("").glob("*")):
         yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
     evaluations = list_evaluations(warehouse)

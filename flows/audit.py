@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from calig.config import AuditConfig
+from calig.config import AuditConfig, expand_config
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
@@ -29,7 +29,8 @@ class AuditResult:
 def audit(config: AuditConfig) -> AuditResult:
     """Explain every document of a corpus at every depth of a model, and report.
 
-    Safe to run again at any time: what the warehouse holds is not computed again.
+    Safe to run again at any time: what the warehouse holds is not computed again. `${VAR}` in the configuration
+    is expanded here, where the work is done, and what it stands for is not sent to Prefect's server.
 
     Raises
     ------
@@ -39,6 +40,7 @@ def audit(config: AuditConfig) -> AuditResult:
         The audit ran, and one of its gates does not hold.
     """
     start = time.perf_counter()
+    config = expand_config(config)
     model, corpus = ingest(config)
     ingested = time.perf_counter() - start
     try:

@@ -1,7 +1,8 @@
 """Runs whose process died: they would say `running` for ever.
 
-While a run is under way its process holds the kernel's lock (flock) on `runs/<run id>/.lock`, which names the host
-and goes with the process however that ends, and touches the file every `BEAT_SECONDS`. A run that says `running` is lost
+While a run is under way its process holds the kernel's lock (flock) on `runs/<run id>/.lock`, which names the
+host and goes with the process however that ends, and touches the file every `BEAT_SECONDS`. A run that says
+`running` is lost
 
 - on the host that its lock names: when the lock is free;
 - on any other, where the lock may not be seen through a shared file system: when the file was last touched

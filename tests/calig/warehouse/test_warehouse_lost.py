@@ -55,7 +55,9 @@ def _running(warehouse: Warehouse, run_id: str, name: str = "nightly") -> RunMan
 
 def _held_elsewhere(folder: Path) -> subprocess.Popen[str]:
     """A process that holds the run of a folder, until it is killed."""
-    code = "import sys, time, pathlib; from calig.warehouse import lost; lost.hold(pathlib.Path(sys.argv[1])); "
+    code = (
+        "import sys, time, pathlib; from calig.warehouse import lost; lost.hold(pathlib.Path(sys.argv[1])); "
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code + "print('held', flush=True); time.sleep(60)", str(folder)],
         cwd=ROOT,
