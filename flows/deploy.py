@@ -220,7 +220,7 @@ def _notification(title: str, deployment: UUID, blocks: Sequence[UUID]) -> Autom
     )
 
 
-SUBJECT = "calig audit {{ flow_run.deployment.name or flow_run.name }}: {{ flow_run.state.name }}"
+SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
 BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 
 
