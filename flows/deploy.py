@@ -36,6 +36,9 @@ HEARTBEAT_SECONDS = 30
 MISSED = 3
 """Heartbeats that must be missing before a run counts as lost."""
 
+SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
+BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+
 LOST_RUNS = AutomationCore(
     name="calig: runs without heartbeat are lost",
     description="Marks a flow run as crashed when its process says nothing any more; its place is free then.",
@@ -220,17 +223,21 @@ def _notification(title: str, deployment: UUID, blocks: Sequence[UUID]) -> Autom
     )
 
 
-SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
-BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
-
-
 def _put(client: SyncPrefectClient, name: str, automation: AutomationCore | None) -> None:
-    """Make the one automation of this name be this one; None: be none."""
-    old: list[Any] = client.read_automations_by_name(name)
+    """Make the one automation of this name be this one; None: be none.
+
+    One that is the same is left alone: an update would make the server forget which heartbeats it waits for.
+    """
+    old = client.read_automations_by_name(name)
     if automation is None:
         for one in old:
             client.delete_automation(one.id)
-    elif old:
-        client.update_automation(old[0].id, automation)
-    else:
+    elif not old:
         client.create_automation(automation)
+    elif _content(old[0]) != _content(automation):
+        client.update_automation(old[0].id, automation)
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation says, without the ids that a server gives."""
+    return AutomationCore.model_validate(automation.model_dump()).model_dump()
