@@ -137,7 +137,7 @@ def deploy(
         )
         _put(client, LOST_RUNS.name, LOST_RUNS)
         title = f"calig: {name} failed"
-        _put(client, title, _notification(title, deployment, blocks) if blocks else None)
+        _put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
     due = None if paused else next(iter(schedule_dates(schedule)))
     return Deployed(f"{audit.name}/{name}", due)
 
@@ -203,7 +203,7 @@ def _block(client: SyncPrefectClient, block: str) -> UUID:
     return found.id
 
 
-def _notification(title: str, deployment: UUID, blocks: Sequence[UUID]) -> AutomationCore:
+def failure_notice(title: str, deployment: UUID, blocks: Sequence[UUID]) -> AutomationCore:
     """Tell the blocks when a run of the deployment failed, and why."""
     return AutomationCore(
         name=title,

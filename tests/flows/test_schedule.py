@@ -189,8 +189,7 @@ def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
         before = shard_times(warehouse)
         assert 2 <= len(before) < 15
-        [first] = server.runs("nightly")
-        assert first["state_name"] == "Running", "as a zombie does"
+        [first] = [run for run in server.runs("nightly") if run["state_name"] == "Running"]  # a zombie
         assert first["auto_scheduled"], "the schedule started it"
         listed = server.command("calig", "runs", "--warehouse", str(warehouse), cwd=tmp_path)
         assert listed.stdout.splitlines()[1].split()[1] == "lost"
@@ -235,12 +234,9 @@ def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
             assert crashed["id"] == first["id"]
             assert "gives no sign of life" in crashed["state"]["message"]
             resumed = _wait_for_state(server, "nightly", "Completed", 150)
-            _deploy(server, killed_night, "--cron", EVERY_MINUTE, "--paused")
-            between = [run for run in server.runs("nightly") if run["id"] not in (first["id"], resumed["id"])]
-            assert {run["state_name"] for run in between} <= {"Cancelled", "Running", "Pending", "Completed"}
-            assert "Cancelled" in {run["state_name"] for run in between}, (
-                "one run at a time, until it is lost"
-            )
+            skipped = [run for run in server.runs("nightly") if run["state_name"] == "Cancelled"]
+            assert skipped, "one run at a time, until it is known to be lost"
+            assert all(run["state"]["message"] == "Deployment concurrency limit reached." for run in skipped)
             assert resumed["auto_scheduled"]
     finally:
         for pid in (*_at_work_in(killed_night.parent), *_at_work_in(failing_night.parent)):
