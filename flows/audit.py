@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, runtime, tags
 
 from calig.config import AuditConfig, expand_config
 from calig.workers import ModelChangedError
@@ -39,8 +39,12 @@ def audit(config: AuditConfig) -> AuditResult:
     GateError
         The audit ran, and one of its gates does not hold.
     """
+    with tags(*runtime.flow_run.tags):  # the flows within it are known by them too
+        return _in_order(expand_config(config))
+
+
+def _in_order(config: AuditConfig) -> AuditResult:
     start = time.perf_counter()
-    config = expand_config(config)
     model, corpus = ingest(config)
     ingested = time.perf_counter() - start
     try:

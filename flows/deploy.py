@@ -33,6 +33,9 @@ from flows.audit import audit
 HEARTBEAT_SECONDS = 30
 """How often a flow run shows that it lives, the shortest that Prefect takes."""
 
+TAG = "calig"
+"""Of runs of our deployments: those alone send heartbeats so often."""
+
 MISSED = 3
 """Heartbeats that must be missing before a run counts as lost."""
 
@@ -45,7 +48,7 @@ LOST_RUNS = AutomationCore(
     trigger=EventTrigger(
         posture=Posture.Proactive,
         match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "flow", "prefect.resource.name": "calig-*"},
+        match_related={"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"},
         for_each={"prefect.resource.id"},
         after={"prefect.flow-run.heartbeat"},
         expect={
@@ -69,7 +72,7 @@ LOST_RUNS = AutomationCore(
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What was put on the server: the deployment's name (flow/deployment), and when its next run is due, if ever."""
+    """What was put on the server: the name (flow/deployment), and when the next run is due; None: never."""
 
     name: str
     next_run: datetime | None
@@ -100,7 +103,7 @@ def deploy(
     paused
         Do not run it by the schedule.
     notify
-        Blocks that are told of failed runs, as `type/name` (`prefect block ls` shows them).
+        Blocks that are told of failed runs, as `type/name` (`prefect block ls` shows them); others no longer are.
 
     Raises
     ------
@@ -133,22 +136,21 @@ def deploy(
                 "working_dir": str((folder or Path.cwd()).absolute()),
                 "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)},
             },
-            tags=["calig"],
+            tags=[TAG],
         )
         _put(client, LOST_RUNS.name, LOST_RUNS)
         title = f"calig: {name} failed"
         _put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
-    due = None if paused else next(iter(schedule_dates(schedule)))
-    return Deployed(f"{audit.name}/{name}", due)
+    return Deployed(f"{audit.name}/{name}", None if paused else _next_run(schedule))
 
 
-def schedule_dates(schedule: CronSchedule) -> Sequence[datetime]:
-    """Return the next moment that a schedule names, in its own zone."""
+def _next_run(schedule: CronSchedule) -> datetime | None:
+    """Return when a schedule is due next, in its own zone."""
     from prefect.server.schemas.schedules import CronSchedule as Calendar
     from prefect.utilities.asyncutils import run_coro_as_sync
 
     calendar = Calendar(cron=schedule.cron, timezone=schedule.timezone)
-    return run_coro_as_sync(calendar.get_dates(1, datetime.now(UTC))) or []
+    return next(iter(run_coro_as_sync(calendar.get_dates(1, datetime.now(UTC))) or []), None)
 
 
 def _schedule(cron: str, timezone: str) -> CronSchedule:

@@ -49,7 +49,7 @@ def test_the_example_deployment_is_an_audit_and_beats_as_the_automation_counts_o
 ) -> None:
     from calig.config import load_config, parse_config
     from flows.audit import audit
-    from flows.deploy import HEARTBEAT_SECONDS
+    from flows.deploy import HEARTBEAT_SECONDS, TAG
 
     content = _yaml("prefect.yaml")
     [deployment] = content["deployments"]
@@ -59,6 +59,7 @@ def test_the_example_deployment_is_an_audit_and_beats_as_the_automation_counts_o
     expanded = json.loads(json.dumps(config).replace("${CALIG_SHARED}", "/shared"))
     assert parse_config(expanded) == audited
     assert deployment["entrypoint"] == f"{audit.fn.__module__}.{audit.fn.__name__}"
+    assert deployment["tags"] == [TAG]
     variables = deployment["work_pool"]["job_variables"]["env"]
     assert variables == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
 

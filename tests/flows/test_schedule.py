@@ -234,6 +234,11 @@ def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
             assert crashed["id"] == first["id"]
             assert "gives no sign of life" in crashed["state"]["message"]
             resumed = _wait_for_state(server, "nightly", "Completed", 150)
+            children = {"flow_runs": {"parent_flow_run_id": {"any_": [first["id"]]}}}
+            within = {
+                run["name"]: run["state_name"] for run in server.api("POST", "/flow_runs/filter", children)
+            }
+            assert within == {"ingest nightly": "Completed", "attribute nightly": "Crashed"}
             skipped = [run for run in server.runs("nightly") if run["state_name"] == "Cancelled"]
             assert skipped, "one run at a time, until it is known to be lost"
             assert all(run["state"]["message"] == "Deployment concurrency limit reached." for run in skipped)
