@@ -120,6 +120,43 @@ def audit(
 
 
 @app.command()
+def deploy(
+    config: Annotated[Path, typer.Argument(help="The audit's YAML; ${VAR} in it is expanded where it runs.")],
+    cron: Annotated[str, typer.Option(help="When: minute, hour, day of month, month, day of week.")],
+    timezone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Berlin.")] = "UTC",
+    pool: Annotated[
+        str, typer.Option(help="Work pool; made for process workers if it is missing.")
+    ] = "calig",
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder that runs work in, on the worker's machine; the current one.")
+    ] = None,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TYPE/NAME", help="Prefect block told of failed runs; may be repeated."),
+    ] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Do not run it by the schedule.")] = False,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
+    ] = None,
+) -> None:
+    """Put an audit on a schedule, on the Prefect server of PREFECT_API_URL; again: bring it up to date."""
+    from calig.config import load_template
+
+    template = load_template(config, overrides or ())
+    _quiet()
+    from flows.deploy import deploy as put
+
+    deployed = put(
+        template, cron, timezone=timezone, pool=pool, folder=folder, paused=paused, notify=notify or ()
+    )
+    due = f"next run {deployed.next_run:%Y-%m-%d %H:%M %Z}" if deployed.next_run else "paused"
+    out.print(f"[bold]{deployed.name}[/]: {cron} {timezone}, {due}", soft_wrap=True)
+    out.print(f"told of failed runs: {', '.join(notify) if notify else 'nobody'}", soft_wrap=True)
+    out.print(f"work:   prefect worker start --pool {pool}", soft_wrap=True)
+    out.print(f"now:    prefect deployment run {deployed.name}", soft_wrap=True)
+
+
+@app.command()
 def evaluate(
     config: Annotated[Path, typer.Argument(help="The YAML, the same as an audit's.")],
     overrides: Annotated[
@@ -266,9 +303,11 @@ def query(
 
 @app.command()
 def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
-    """List the warehouse's runs, newest first, with their tags, accuracy, failed gates and duration."""
+    """List the runs, newest first, with tags, accuracy, failed gates and duration; `lost` ones died under way."""
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.overview import overview
+
+    opened = Warehouse.open(warehouse, create=False)
 
     table = Table(box=None)
     wide = ("model", "corpus", "tags")
@@ -276,7 +315,7 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
         table.add_column(column, no_wrap=column not in wide, overflow="fold")
     for column in ("accuracy", "failed gates", "time"):
         table.add_column(column, justify="right")
-    for line in overview(Warehouse.open(warehouse, create=False)):
+    for line in overview(opened):
         one = line.run
         gates = line.failed_gates
         failed = (
@@ -284,7 +323,7 @@ def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
         )
         table.add_row(
             one.run_id,
-            one.status,
+            line.status,
             " ".join(line.tags),
             _tail(one.model["id"]),
             _tail(one.corpus["source"]),

@@ -106,6 +106,7 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
     from calig.warehouse.evaluations import list_evaluations
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.leftovers import sweep_warehouse
+    from calig.warehouse.lost import close_lost, is_lost
     from calig.warehouse.runs import list_runs
 
     try:
@@ -123,6 +124,14 @@ def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
         yield Finding("leftovers", True, f"{len(swept)} files that killed writers left are deleted")
     yield from _leftovers(warehouse, fix)
     yield from _tags(warehouse, [run.run_id for run in runs], fix)
+    if fix and (closed := close_lost(warehouse)):
+        yield Finding("lost", True, f"marked as failed, their processes died: {', '.join(closed)}")
+    elif lost := [run.run_id for run in runs if is_lost(warehouse, run)]:
+        yield Finding(
+            "lost",
+            False,
+            f"{', '.join(lost)}: no process is at work on it; calig doctor --fix marks it failed",
+        )
     for folder in sorted(warehouse.attributions("").glob("*")):
         yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
     evaluations = list_evaluations(warehouse)

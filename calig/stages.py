@@ -33,6 +33,7 @@ from calig.corpus.reading import content_columns, document_of, read_rows
 from calig.errors import InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
+from calig.warehouse import lost
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import check_comparable, resolve_references
@@ -186,6 +187,8 @@ def learn_schedule(
 def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
     """Give the run an id and a folder with its documents and a manifest that says `running`.
 
+    Runs of this audit that say so too and whose process died are marked as failed.
+
     Raises
     ------
     InputError
@@ -209,6 +212,8 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
                 continue
         run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
         _write_documents(run)
+        lost.close_lost(warehouse, config.name or "audit")
+        lost.hold(warehouse.run(run_id))
         _write_manifest(run, status="running", attributed=0, reused=0, timings={})
     return run
 
@@ -248,6 +253,7 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
     reused = pc.count_distinct(keys).as_py() - attributed
     own = payments(completed(run.folder, check=False)).get(run.run_id, (0, 0.0))
     _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings, own=own)
+    lost.release(run.warehouse.run(run.run_id))
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
         compact(run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
@@ -256,6 +262,7 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
 def mark_failed(run: Run) -> None:
     """Say in the run's manifest that it did not come to its end."""
     _write_manifest(run, status="failed", attributed=0, reused=0, timings={})
+    lost.release(run.warehouse.run(run.run_id))
 
 
 def write_report(run: Run) -> Path:

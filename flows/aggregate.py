@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from calig import stages
 from calig.stages import Run
+from flows.stage import stage
 from tasks.aggregate import aggregate_run
 
 
-@flow(name="calig-aggregate", flow_run_name="aggregate {run.run_id}", validate_parameters=False)
+@stage(name="calig-aggregate", flow_run_name="aggregate {run.run_id}", validate_parameters=False)
 def aggregate(run: Run, attributed: int, timings: dict[str, float]) -> None:
     """Close the run and build its tables in calig.duckdb."""
     try:

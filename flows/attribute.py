@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from prefect import flow
-
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.stages import Run
 from calig.workers import ModelCard
 from flows.shards import run_shards
+from flows.stage import stage
 from tasks import attribute as tasks
 from tasks.progress import tracking
 
 
-@flow(name="calig-attribute", flow_run_name="attribute {config.name}", validate_parameters=False)
+@stage(name="calig-attribute", flow_run_name="attribute {config.name}", validate_parameters=False)
 def attribute(
     config: AuditConfig, model: ModelCard, corpus: CorpusManifest
 ) -> tuple[Run, int, dict[str, float]]:

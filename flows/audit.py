@@ -6,13 +6,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import State, flow
-from prefect.runtime import flow_run
+from prefect import State, flow, runtime, tags
 from prefect.states import Failed
 
 from calig import stages
 from calig.comparing.stages import wanted
-from calig.config import AuditConfig
+from calig.config import AuditConfig, expand_config
 from calig.errors import GateError
 from calig.warehouse.layout import Warehouse
 from calig.workers import ModelChangedError
@@ -38,7 +37,8 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     """Explain every document of a corpus at every depth of a model, and report.
 
     Safe to run again at any time: what the warehouse holds is not computed again. Where a gate does not hold, the flow
-    run is failed, with what was found as its message, after all else is done.
+    run is failed, with what was found as its message, after all else is done. `${VAR}` in the configuration is expanded
+    here, where the work is done, and what it stands for is not sent to Prefect's server.
 
     Raises
     ------
@@ -47,13 +47,16 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     GateError
         The audit ran, and one of its gates does not hold.
     """
-    with Warehouse.open(config.warehouse).at_work():
-        return _audit(config)
+    config = expand_config(config).started(runtime.flow_run.scheduled_start_time)
+    with (
+        Warehouse.open(config.warehouse).at_work(),
+        tags(*runtime.flow_run.tags),
+    ):  # of the flows within as well
+        return _in_order(config)
 
 
-def _audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
+def _in_order(config: AuditConfig) -> AuditResult | State[AuditResult]:
     start = time.perf_counter()
-    config = config.started(flow_run.scheduled_start_time)
     model, corpus = ingest(config)
     ingested = time.perf_counter() - start
     try:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from calig import corpus as corpora
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
+from flows.stage import stage
 from tasks.ingest import fingerprint_model, ingest_corpus
 
 
-@flow(name="calig-ingest", flow_run_name="ingest {config.name}")
+@stage(name="calig-ingest", flow_run_name="ingest {config.name}")
 def ingest(config: AuditConfig, refresh: bool = False) -> tuple[ModelCard, CorpusManifest]:
     """Fingerprint the model and bring in the corpus; a cached corpus is checked against its files, else redone.
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import flow
-
 from calig.stages import Run
+from flows.stage import stage
 from tasks.report import publish_run, write_report
 
 
-@flow(name="calig-report", flow_run_name="report {run.run_id}", validate_parameters=False)
+@stage(name="calig-report", flow_run_name="report {run.run_id}", validate_parameters=False)
 def report(run: Run) -> Path:
     """Write the run's report, and show the run in Prefect."""
     retries = run.config.runtime.retries

@@ -40,7 +40,7 @@ def _digest(*parts: object) -> str:
 
 @task(
     name="fingerprint-model",
-    task_run_name="fingerprint {config.model.id}",
+    task_run_name="fingerprint {config.name}",
     cache_key_fn=_model_key,
     persist_result=True,
     **RETRIES,

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> tuple[int, list[str]]:
     """Explain in run b's model, for the reference's class, the paired documents of which it explained another.
 
-    Returns how many there are now, and the keys that their attributions lie under. Where the model cannot be loaded any more, or is another one, they stay as they
-    are: the pairing leaves them out.
+    Returns how many there are now, and the keys that their attributions lie under. Where the model cannot be loaded
+    any more, or is another one, they stay as they are: the pairing leaves them out.
     """
     run = b.manifest
     known = {name: index for index, name in enumerate(run.classes)}

@@ -5,7 +5,7 @@
 
 from calig.config.evaluation import EvaluationConfig
 from calig.config.history import CompareConfig, GatesConfig, Limit
-from calig.config.loading import load_config, parse_config
+from calig.config.loading import expand_config, load_config, load_template, parse_config
 from calig.config.schema import (
     AuditConfig,
     CorpusConfig,
@@ -24,6 +24,8 @@ __all__ = [
     "MethodConfig",
     "ModelConfig",
     "RuntimeConfig",
+    "expand_config",
     "load_config",
+    "load_template",
     "parse_config",
 ]

@@ -44,19 +44,75 @@ def load_config(
     InputError
         On anything wrong in the file, the overrides or the environment.
     """
+    data = _read(path, overrides)
+    if warehouse is not None:
+        data["warehouse"] = str(warehouse)
+    return parse_config(_expanded(data))
+
+
+def load_template(path: str | Path, overrides: Sequence[str] = ()) -> AuditConfig:
+    """Read an audit's YAML file and keep `${VAR}` as it is written, for `expand_config` where the work is done.
+
+    It is expanded in the name, and in values that are no free text (numbers, choices): those hold no secrets.
+
+    Raises
+    ------
+    InputError
+        On what `load_config` refuses: variables have to be set here too.
+    """
+    data = _read(path, overrides)
+    parse_config(_expanded(data))
+    data["name"] = _expand(data["name"], "name")
+    try:
+        return AuditConfig.model_validate(data)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            _expand_at(data, item["loc"])
+        return parse_config(data)
+
+
+def expand_config(config: AuditConfig) -> AuditConfig:
+    """Replace `${VAR}` in a configuration that holds it still; one that does not is returned as it is.
+
+    Raises
+    ------
+    InputError
+        A variable is not set here.
+    """
+    if "${" not in config.model_dump_json():
+        return config
+    return parse_config(_expanded(config.model_dump(mode="json", exclude_unset=True)))
+
+
+def _read(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Read the file and the overrides, without the fields left empty, and with a name."""
     path = Path(path)
     data = _read_mapping(path)
     for override in overrides:
         _apply(data, override)
-    if warehouse is not None:
-        data["warehouse"] = str(warehouse)
     if data.get("name") is None:
         data["name"] = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem)
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _expanded(data: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        expanded = {key: _expand(value, str(key)) for key, value in data.items() if value is not None}
+        return {key: _expand(value, str(key)) for key, value in data.items()}
     except RecursionError as error:
-        raise InputError(f"{path} refers to itself: remove the alias that does") from error
-    return parse_config(expanded)
+        raise InputError("the configuration refers to itself: remove the alias that does") from error
+
+
+def _expand_at(data: Any, place: Sequence[int | str]) -> None:
+    """Expand the text that lies on the way to a place in `data`, if there is one."""
+    for key in place:
+        try:
+            value = data[key]
+        except (KeyError, IndexError, TypeError):
+            return
+        if isinstance(value, str):
+            data[key] = _expand(value, str(key))
+            return
+        data = value
 
 
 def parse_config(data: Mapping[str, object]) -> AuditConfig:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
-from calig.files import PART_SUFFIX
+from calig.files import PART_SUFFIX, discard
 from calig.warehouse.database import SPILL
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import sweep
@@ -16,7 +15,7 @@ INGEST = ".ingest-"
 
 
 def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
-    """Delete temporary files and folders, and Parquet files of shards that have no manifest.
+    """Delete temporary files and folders, runs' folders and Parquet files of shards that have no manifest.
 
     Where nobody is at work in the warehouse, all of them; else those of more than a day ago.
 
@@ -32,10 +31,11 @@ def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
             *warehouse.root.rglob(f".*{PART_SUFFIX}*"),
             *warehouse.root.glob(f"{SPILL}*"),
             *warehouse.corpora.glob(f"{INGEST}*"),
+            *(run for run in warehouse.runs.glob("[!.]*") if not (run / "manifest.json").exists()),
         ]
         deleted = [path for path in temporary if path.exists() and path.stat().st_mtime <= limit]
         for path in deleted:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            discard(path)
         for folder in (*warehouse.attributions("").glob("*"), *warehouse.evaluations.glob("*")):
             deleted += sweep(folder, age)
     return deleted

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.lost import is_lost
 from calig.warehouse.query import open_tables
 from calig.warehouse.runs import RunManifest, list_runs, utc
 from calig.warehouse.tags import list_tags
@@ -22,6 +23,8 @@ class RunLine:
     ----------
     run
         The run.
+    status
+        Its manifest's; "lost" where that says running, and its process died.
     tags
         Its tags.
     accuracy
@@ -33,6 +36,7 @@ class RunLine:
     """
 
     run: RunManifest
+    status: str
     tags: tuple[str, ...]
     accuracy: float | None
     failed_gates: dict[str, int] | None
@@ -48,6 +52,7 @@ def overview(warehouse: Warehouse) -> list[RunLine]:
     return [
         RunLine(
             run,
+            "lost" if is_lost(warehouse, run) else run.status,
             tuple(tags.get(run.run_id, ())),
             accuracies.get(run.run_id),
             _failed_gates(warehouse, run.run_id),
@@ -71,6 +76,6 @@ def _accuracies(warehouse: Warehouse) -> dict[str, float]:
 def _failed_gates(warehouse: Warehouse, run_id: str) -> dict[str, int] | None:
     try:
         rows = json.loads((warehouse.run(run_id) / "gates.json").read_bytes())
-        return dict(Counter(row["severity"] for row in rows if not row["passed"]))
+        return dict(Counter(row["severity"] for row in rows if row["passed"] is False))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

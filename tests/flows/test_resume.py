@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from calig.errors import GateError
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.lost import is_lost
+from calig.warehouse.runs import list_runs
 from tests.flows.material import (
     BROKEN,
     Audited,
@@ -66,7 +69,10 @@ def test_after_kill_9_only_the_missing_shards_are_done(
         for name in before
         for path in [(warehouse / name).parent / f"documents-{Path(name).stem[9:]}.parquet"]
     )
+    [killed] = list_runs(Warehouse.open(warehouse))
+    assert is_lost(Warehouse.open(warehouse), killed)
     resumed = _audit(tiny_model, corpus, warehouse, **SLOW)
+    assert run_manifest(warehouse, killed.run_id)["status"] == "failed"
     after = shard_times(warehouse)
     assert {name: after[name] for name in before} == before
     assert len(after) == 15

@@ -14,6 +14,7 @@ from calig.warehouse.leftovers import sweep_warehouse
 LEFT = (
     *("runs/r/.manifest.json.01ab.part", "schedules/.k.json.01ab.part", ".calig.duckdb.01ab.part"),
     *(".calig.duckdb.01ab.part.wal", ".spill-x/piece", "corpora/.ingest-1/part-0.parquet"),
+    "runs/half/documents.parquet",
     *("attributions/k/.tokens-a.parquet.01ab.part", "attributions/k/tokens-a.parquet"),
 )
 KEPT = ("runs/r/manifest.json", "corpora/c/part-0.parquet", "attributions/k/manifest-b.json", "notes.part")

@@ -1,0 +1,107 @@
+"""Runs whose process died: they would say `running` for ever.
+
+While a run is under way its process holds the kernel's lock (flock) on `runs/<run id>/.lock`, which names the
+host and goes with the process however that ends, and touches the file every `BEAT_SECONDS`. A run that says
+`running` is lost
+
+- on the host that its lock names: when the lock is free;
+- on any other, where the lock may not be seen through a shared file system: when the file was last touched
+  `SILENT_SECONDS` ago or longer: the hosts' clocks have to agree that far;
+- anywhere: when there is no such file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from calig.files import write_json
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.runs import RunManifest, list_runs, read_run
+
+BEAT_SECONDS = 30.0
+SILENT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    stream: IO[str]
+    stop: threading.Event
+
+
+_holds: dict[Path, _Hold] = {}
+"""The locks that this process holds, by the run's folder."""
+
+
+def hold(folder: Path) -> None:
+    """Show that the run of this folder is under way in this process, until `release` or the process's end."""
+    path = folder / ".lock"
+    stream = path.open("a+")
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    stream.truncate(0)
+    json.dump({"pid": os.getpid(), "host": socket.gethostname()}, stream)
+    stream.flush()
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    threading.Thread(target=beat, daemon=True).start()
+    _holds[folder] = _Hold(stream, stop)
+
+
+def release(folder: Path) -> None:
+    """Let go of a run's lock, if this process holds it."""
+    held = _holds.pop(folder, None)
+    if held is not None:
+        held.stop.set()
+        held.stream.close()
+
+
+def is_lost(warehouse: Warehouse, run: RunManifest) -> bool:
+    """Whether a run says that it is under way and is not."""
+    folder = warehouse.run(run.run_id)
+    if run.status != "running" or folder in _holds or _shows_life(folder / ".lock"):
+        return False
+    return read_run(warehouse, run.run_id).status == "running"  # it may have come to its end meanwhile
+
+
+def close_lost(warehouse: Warehouse, name: str | None = None) -> list[str]:
+    """Mark lost runs as failed, of one audit or all; return their ids. The shards they finished stay, and are used."""
+    lost = [run for run in list_runs(warehouse) if name in (None, run.name) and is_lost(warehouse, run)]
+    for run in lost:
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = replace(run, status="failed", finished=finished)
+        write_json(warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
+    return [run.run_id for run in lost]
+
+
+def _shows_life(path: Path) -> bool:
+    """Whether a run's lock is held or, on another host, was touched of late."""
+    try:
+        stream = path.open()
+    except FileNotFoundError:
+        return False
+    with stream:
+        try:
+            host = json.load(stream)["host"]
+        except (ValueError, KeyError, TypeError):  # it started just now, or died just then
+            host = None
+        if host != socket.gethostname():
+            return time.time() - os.fstat(stream.fileno()).st_mtime < SILENT_SECONDS
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

@@ -1,0 +1,245 @@
+"""An audit on a schedule: a deployment of `flows.audit.audit` from the installed package, on a server of the user's.
+
+The deployment's parameter is the configuration as it is written, `${VAR}` not expanded. One run at a time: a run
+that is due while another is under way is cancelled. Two automations of the server go with it: one marks runs as
+crashed whose heartbeats stop, which frees their place; one says through a block who has to know that a run failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.automations import AutomationCore, EventTrigger, Posture
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL
+from prefect.workers.process import ProcessWorker
+from pydantic import ValidationError
+
+from calig.config import AuditConfig
+from calig.errors import InputError
+from flows.audit import audit
+
+HEARTBEAT_SECONDS = 30
+"""How often a flow run shows that it lives, the shortest that Prefect takes."""
+
+TAG = "calig"
+"""Of runs of our deployments: those alone send heartbeats so often."""
+
+MISSED = 3
+"""Heartbeats that must be missing before a run counts as lost."""
+
+SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
+BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+
+LOST_RUNS = AutomationCore(
+    name="calig: runs without heartbeat are lost",
+    description="Marks a flow run as crashed when its process says nothing any more; its place is free then.",
+    trigger=EventTrigger(
+        posture=Posture.Proactive,
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        match_related={"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"},
+        for_each={"prefect.resource.id"},
+        after={"prefect.flow-run.heartbeat"},
+        expect={
+            "prefect.flow-run.heartbeat",
+            *(f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Crashed", "Cancelled")),
+        },
+        threshold=1,
+        within=timedelta(seconds=MISSED * HEARTBEAT_SECONDS),
+    ),
+    actions=[
+        ChangeFlowRunState(
+            state=StateType.CRASHED,
+            name="Crashed",
+            force=False,
+            message="Its process gives no sign of life: it was killed, or its machine went down. "
+            "The next run goes on from what is finished.",
+        )
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What was put on the server: the name (flow/deployment), and when the next run is due; None: never."""
+
+    name: str
+    next_run: datetime | None
+
+
+def deploy(
+    config: AuditConfig,
+    cron: str,
+    *,
+    timezone: str = "UTC",
+    pool: str = "calig",
+    folder: Path | None = None,
+    paused: bool = False,
+    notify: Sequence[str] = (),
+) -> Deployed:
+    """Make the deployment of an audit, or bring it up to date.
+
+    Parameters
+    ----------
+    config
+        The audit; `${VAR}` in it is expanded where it runs (see `load_template`). Its name is the deployment's.
+    cron, timezone
+        When it runs: five fields, and the IANA name of the zone they are meant in.
+    pool
+        The work pool; made, for process workers, if there is none.
+    folder
+        The folder that its runs work in on the worker's machine; None: the current one.
+    paused
+        Do not run it by the schedule.
+    notify
+        Blocks that are told of failed runs, as `type/name` (`prefect block ls` shows them); others no longer are.
+
+    Raises
+    ------
+    InputError
+        No server answers, or the schedule or a block is not one.
+    """
+    schedule = _schedule(cron, timezone)
+    name = config.name or "audit"
+    with _server() as client:
+        blocks = [_block(client, block) for block in notify]
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            template = ProcessWorker.get_default_base_job_template()
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
+        deployment = client.create_deployment(
+            flow_id=client.create_flow(audit),
+            name=name,
+            entrypoint=f"{audit.fn.__module__}.{audit.fn.__name__}",
+            description=audit.description,
+            parameters={"config": config.model_dump(mode="json", exclude_unset=True)},
+            parameter_openapi_schema=audit.parameters.model_dump_for_openapi(),
+            enforce_parameter_schema=True,
+            schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
+            paused=paused,
+            concurrency_limit=1,
+            concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+            work_pool_name=pool,
+            job_variables={
+                "working_dir": str((folder or Path.cwd()).absolute()),
+                "env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)},
+            },
+            tags=[TAG],
+        )
+        _put(client, LOST_RUNS.name, LOST_RUNS)
+        title = f"calig: {name} failed"
+        _put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
+    return Deployed(f"{audit.name}/{name}", None if paused else _next_run(schedule))
+
+
+def _next_run(schedule: CronSchedule) -> datetime | None:
+    """Return when a schedule is due next, in its own zone."""
+    from prefect.server.schemas.schedules import CronSchedule as Calendar
+    from prefect.utilities.asyncutils import run_coro_as_sync
+
+    calendar = Calendar(cron=schedule.cron, timezone=schedule.timezone)
+    return next(iter(run_coro_as_sync(calendar.get_dates(1, datetime.now(UTC))) or []), None)
+
+
+def _schedule(cron: str, timezone: str) -> CronSchedule:
+    try:
+        return CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        if error.errors()[0]["loc"][0] == "timezone":
+            raise InputError(
+                f"--timezone: {timezone!r} is no time zone; write it as Europe/Berlin"
+            ) from error
+        raise InputError(
+            f"--cron: {cron!r} is no cron line: minute, hour, day of month, month, day of week, as '0 2 * * *'"
+        ) from error
+
+
+@contextmanager
+def _server() -> Iterator[SyncPrefectClient]:
+    """Give a client of the server that PREFECT_API_URL names; a deployment on one that ends with us is of no use."""
+    url = PREFECT_API_URL.value()
+    advice = "start one (prefect server start) and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+    if not url:
+        raise InputError(f"a schedule needs a Prefect server, and PREFECT_API_URL names none: {advice}")
+    with get_client(sync_client=True) as client:
+        if (problem := client.api_healthcheck()) is not None:
+            raise InputError(f"the Prefect server {url} does not answer ({problem}): {advice}")
+        try:
+            yield client
+        except PrefectHTTPStatusError as error:
+            raise InputError(
+                f"the Prefect server {url} refuses: {' '.join(error.response.text.split())[:500]}"
+            ) from error
+
+
+def _block(client: SyncPrefectClient, block: str) -> UUID:
+    """Return the id of a block that can notify."""
+    kind, slash, name = block.partition("/")
+    if not (kind and slash and name):
+        raise InputError(
+            f"--notify: {block!r} is no block; write it as prefect block ls does: slack-webhook/ops"
+        )
+    try:
+        found = client.read_block_document_by_name(name, kind)
+    except ObjectNotFound as error:
+        raise InputError(
+            f"--notify: there is no block {block}; make it in Prefect's UI, or with infra/blocks.py"
+        ) from error
+    capabilities = found.block_schema.capabilities if found.block_schema else []
+    if "notify" not in capabilities:
+        raise InputError(
+            f"--notify: {block} cannot notify; take a slack-webhook, custom-webhook or sendgrid-email"
+        )
+    return found.id
+
+
+def failure_notice(title: str, deployment: UUID, blocks: Sequence[UUID]) -> AutomationCore:
+    """Tell the blocks when a run of the deployment failed, and why."""
+    return AutomationCore(
+        name=title,
+        description="Says why a run failed (a gate that does not hold, too), and where it is.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match_related={
+                "prefect.resource.role": "deployment",
+                "prefect.resource.id": f"prefect.deployment.{deployment}",
+            },
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=BODY) for block in blocks],
+    )
+
+
+def _put(client: SyncPrefectClient, name: str, automation: AutomationCore | None) -> None:
+    """Make the one automation of this name be this one; None: be none.
+
+    One that is the same is left alone: an update would make the server forget which heartbeats it waits for.
+    """
+    old = client.read_automations_by_name(name)
+    if automation is None:
+        for one in old:
+            client.delete_automation(one.id)
+    elif not old:
+        client.create_automation(automation)
+    elif _content(old[0]) != _content(automation):
+        client.update_automation(old[0].id, automation)
+
+
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation says, without the ids that a server gives."""
+    return AutomationCore.model_validate(automation.model_dump()).model_dump()

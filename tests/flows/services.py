@@ -1,0 +1,229 @@
+"""A Prefect server on PostgreSQL, for tests of schedules, and what notifications go to. All end with their block."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
+
+
+def postgres_programs() -> Path | None:
+    """The folder of initdb and postgres: Debian does not put them on the PATH."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    return max(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: Callable[[], T | None], seconds: float, name: str, every: float = 0.5) -> T:
+    """What `what` returns, once it returns something."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {name}"
+        time.sleep(every)
+    return found
+
+
+@contextmanager
+def ended(arguments: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed, with its group, at the end of the block."""
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            arguments, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, **options
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def postgres(programs: Path) -> Iterator[tuple[int, Path]]:
+    """An empty PostgreSQL on a free port of loopback, with a database `prefect`; gives the port and its folder."""
+    user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    options: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
+    folder = Path(tempfile.mkdtemp(prefix="calig-postgres-"))
+    if user:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    port = free_port()
+    try:
+        initdb = [programs / "initdb", "-D", folder / "data", "-U", "prefect", "-A", "trust", "--no-sync"]
+        subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **options)
+        settings = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off")
+        server = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
+        server += [part for setting in settings for part in ("-c", setting)]
+        with ended(server, folder / "log", cwd=folder, **options):
+            made = [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "prefect", "prefect"]
+            wait_for(lambda: subprocess.run(made, capture_output=True).returncode == 0, 30, "PostgreSQL")
+            yield port, folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server on PostgreSQL."""
+
+    url: str
+    environment: dict[str, str]
+    folder: Path
+    programs: Path
+    port: int
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask its API, past Prefect's client."""
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or "null")
+
+    def runs(self, deployment: str, **filters: Any) -> list[dict[str, Any]]:
+        """Runs of a deployment that are not waiting for their time, oldest first."""
+        body = {
+            "deployments": {"name": {"any_": [deployment]}},
+            "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}, **filters},
+            "sort": "EXPECTED_START_TIME_ASC",
+        }
+        found: list[dict[str, Any]] = self.api("POST", "/flow_runs/filter", body)
+        return found
+
+    def command(self, *arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a module of ours or Prefect's as a command."""
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env=self.environment | variables,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def sql(self, statement: str) -> str:
+        """Ask its database."""
+        psql = [self.programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "prefect", "-At", "-c"]
+        return subprocess.run([*psql, statement], check=True, capture_output=True, text=True).stdout.strip()
+
+    def dump(self) -> str:
+        """All of its database."""
+        pg_dump = [self.programs / "pg_dump", "-h", "127.0.0.1", "-p", str(self.port), "-U", "prefect"]
+        return subprocess.run(pg_dump, check=True, capture_output=True, text=True).stdout
+
+
+@contextmanager
+def prefect_on_postgres(programs: Path, folder: Path) -> Iterator[Server]:
+    """A Prefect server on a PostgreSQL of its own, both on loopback."""
+    with ExitStack() as stack:
+        database, _ = stack.enter_context(postgres(programs))
+        port = free_port()
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        environment = inherited | {
+            "PREFECT_HOME": str(folder / "home"),
+            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+            "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "200",
+        }
+        connection = f"postgresql+asyncpg://prefect@127.0.0.1:{database}/prefect"
+        own = {
+            "PREFECT_HOME": str(folder / "server"),
+            "PREFECT_API_DATABASE_CONNECTION_URL": connection,
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        }
+        arguments = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        process = stack.enter_context(
+            ended([*arguments, "--port", str(port)], folder / "server.log", env=environment | own)
+        )
+        server = Server(environment["PREFECT_API_URL"], environment, folder, programs, database)
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "server.log").read_text()[-3000:]
+            try:
+                return bool(server.api("GET", "/health"))
+            except OSError:
+                return False
+
+        wait_for(answers, 180, "the Prefect server")
+        yield server
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A receiver of webhooks on loopback: its address, and the bodies that came."""
+    received: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server, _serving(server):
+        yield f"http://127.0.0.1:{server.server_port}", received
+
+
+@contextmanager
+def mailbox() -> Iterator[tuple[int, list[str]]]:
+    """A mail server on loopback: its port, and the mails that came."""
+    received: list[str] = []
+
+    class Receiver(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 here\r\n")
+            for line in self.rfile:
+                if line.upper().startswith(b"DATA"):
+                    self.wfile.write(b"354 go on\r\n")
+                    received.append(b"".join(iter(self.rfile.readline, b".\r\n")).decode())
+                self.wfile.write(b"221 bye\r\n" if line.upper().startswith(b"QUIT") else b"250 fine\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Receiver) as server, _serving(server):
+        yield int(server.server_address[1]), received
+
+
+@contextmanager
+def _serving(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
