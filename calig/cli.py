@@ -49,7 +49,7 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
-_WAREHOUSE = Annotated[Path, typer.Option(help="The warehouse's folder.")]
+_WAREHOUSE = Annotated[str, typer.Option(help="The warehouse's folder, or its URL (s3://…).")]
 _RUN = Annotated[str, typer.Option(help="Run id, unique prefix, tag, latest, previous, or all.")]
 
 
@@ -105,7 +105,7 @@ def audit(
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
     ] = None,
     warehouse: Annotated[
-        str | None, typer.Option(help="The warehouse's folder, instead of the YAML's.")
+        str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
     ] = None,
     date: Annotated[
         str | None,
@@ -163,7 +163,7 @@ def evaluate(
         list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
     ] = None,
     warehouse: Annotated[
-        str | None, typer.Option(help="The warehouse's folder, instead of the YAML's.")
+        str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
     ] = None,
 ) -> None:
     """Measure CA-LIG and its peers, for faithfulness, plausibility and sanity, on the same documents."""
@@ -282,7 +282,7 @@ def query(
     run: _RUN = "latest",
     output: Annotated[Format, typer.Option("--format", help="How the answer is printed.")] = Format.table,
     ddl: Annotated[bool, typer.Option("--ddl", help="Print the views' SQL for other tools.")] = False,
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Ask the warehouse in SQL. It can read the run's data and nothing else, and write nothing."""
     from calig.warehouse import query as queries
@@ -302,7 +302,7 @@ def query(
 
 
 @app.command()
-def runs(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
+def runs(warehouse: _WAREHOUSE = "warehouse") -> None:
     """List the runs, newest first, with tags, accuracy, failed gates and duration; `lost` ones died under way."""
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.overview import overview
@@ -344,7 +344,7 @@ def compare(
     alpha: Annotated[
         float | None, typer.Option(help="Chance of calling anything changed where nothing is; the run's own.")
     ] = None,
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Say what changed from one run to another: outcomes, layer profile and words, beyond what chance makes."""
     if alpha is not None and not 0 < alpha < 1:
@@ -376,7 +376,7 @@ def tag(
     name: Annotated[str | None, typer.Argument(help="The tag, such as baseline.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Move the tag if it names another run.")] = False,
     delete: Annotated[str | None, typer.Option(metavar="NAME", help="Take a tag away.")] = None,
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Name a run, which is then never pruned; without a run, list the tags."""
     from calig.warehouse.layout import Warehouse
@@ -405,7 +405,7 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
     ] = False,
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Remove old runs, but no tagged one, and the data that then no run and no evaluation needs."""
     from calig.warehouse import prune as pruning
@@ -428,7 +428,7 @@ def prune(
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help="Run id, unique prefix, tag, latest or previous.")] = "latest",
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Write a run's report again and print where it is."""
     from calig.report.build import build
@@ -453,7 +453,7 @@ def history(
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="How the values are printed.")] = Format.table,
     last: Annotated[int | None, typer.Option(help="Only so many runs, the newest ones.", min=1)] = None,
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Show a metric over an audit's runs; without one, list the metrics and write the trend page."""
     from calig import history as histories
@@ -487,7 +487,7 @@ def history(
 
 
 @app.command()
-def rebuild(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
+def rebuild(warehouse: _WAREHOUSE = "warehouse") -> None:
     """Build calig.duckdb again from the Parquet files, which hold the truth."""
     from calig.warehouse.aggregate import rebuild as rebuild_tables
     from calig.warehouse.layout import Warehouse
@@ -500,7 +500,7 @@ def rebuild(warehouse: _WAREHOUSE = Path("warehouse")) -> None:
 @app.command()
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
-    warehouse: _WAREHOUSE = Path("warehouse"),
+    warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Check versions, device, Prefect, disk and warehouse, and say what to do."""
     from calig.doctor import examine

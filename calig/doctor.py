@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from calig.errors import InputError
 from calig.files import discard
+from calig.stores import cache_folder
 
 if TYPE_CHECKING:
     from calig.warehouse.layout import Warehouse
@@ -34,7 +35,7 @@ class Finding:
     text: str
 
 
-def examine(warehouse: Path, fix: bool = False) -> Iterator[Finding]:
+def examine(warehouse: str | Path, fix: bool = False) -> Iterator[Finding]:
     """Look at everything an audit needs; with `fix`, mend what can be mended in the warehouse."""
     yield Finding(
         "python", sys.version_info >= (3, 11), f"{platform.python_version()} (3.11 or newer is needed)"
@@ -91,8 +92,9 @@ def _prefect() -> Finding:
         )
 
 
-def _disk(warehouse: Path) -> Finding:
-    place = warehouse.expanduser().resolve()
+def _disk(warehouse: str | Path) -> Finding:
+    remote = "://" in str(warehouse)
+    place = cache_folder(str(warehouse), "warehouses") if remote else Path(warehouse).expanduser().resolve()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
@@ -102,7 +104,7 @@ def _disk(warehouse: Path) -> Finding:
     )
 
 
-def _warehouse(path: Path, fix: bool) -> Iterator[Finding]:
+def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
     from calig.warehouse.evaluations import list_evaluations
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.leftovers import sweep_warehouse

@@ -56,8 +56,8 @@ class CorpusConfig(Section):
         default=None,
         title="Files",
         description=(
-            "A file, a glob or a folder of Parquet, CSV or JSONL files (the last two also as .gz), or of image files "
-            "for models of images. {{ today }}, {{ yesterday }}, {{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand "
+            "A file, a glob or a folder (or s3://…) of Parquet, CSV or JSONL files (the last two also as .gz), or of "
+            "image files for models of images. {{ today }}, {{ yesterday }}, {{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand "
             "for dates; folders such as dt=2026-11-24 become columns."
         ),
     )
@@ -285,7 +285,9 @@ class AuditConfig(Section):
         description="Where and in what portions the work is done.",
     )
     warehouse: Text = Field(
-        default="warehouse", title="Warehouse", description="Folder that keeps corpora and results."
+        default="warehouse",
+        title="Warehouse",
+        description="Folder, or URL (s3://…), that keeps corpora and results.",
     )
     gates: GatesConfig = Field(
         default_factory=GatesConfig, title="Gates", description="Conditions that the run is held to."

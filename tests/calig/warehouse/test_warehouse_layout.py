@@ -28,7 +28,7 @@ def test_open_makes_the_folder_and_paths_are_absolute(
     [
         (lambda p: p.write_text("x"), "w", True, "a file, not a folder"),
         (lambda p: None, "w", False, "no warehouse at"),
-        (lambda p: None, "s3://bucket/w", True, "local folder"),
+        (lambda p: None, "s4://bucket/w", True, "Protocol not known: s4"),
         (lambda p: p.write_text("x"), "w/inside", True, "cannot create"),
     ],
 )
