@@ -62,8 +62,13 @@ def asked(warehouse: Warehouse, reference_id: str, run_id: str, alpha: float | N
     """The comparison of two runs asked for by hand, with the limits of the run's configuration.
 
     `alpha` None: that of the comparison if there is one, else the configuration's.
+
+    Raises
+    ------
+    InputError
+        As `compare_runs`.
     """
-    manifest = run_files(warehouse, run_id).manifest
+    manifest = _check(warehouse, reference_id, run_id)
     compare = CompareConfig.model_validate(manifest.config.get("compare", {}))
     before = read_manifest(warehouse.comparison(run_id, reference_id))
     chosen = alpha if alpha is not None else before["compare"]["alpha"] if before else compare.alpha
@@ -89,15 +94,13 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
         If the runs are one, are of models of different kinds, or files of theirs are missing.
     """
     run_id, reference_id = one.run_id, one.reference.run_id
-    if run_id == reference_id:
-        raise InputError(f"run {run_id} is to be compared with itself: name two runs")
+    _check(warehouse, reference_id, run_id)
     folder = warehouse.comparison(run_id, reference_id)
     with warehouse.writer_lock(folder, wait=LOCK_SECONDS):
         if is_there(warehouse, one):
             logger.info("comparison of %s with %s: it is there already", run_id, reference_id)
         else:
             a, b = run_files(warehouse, reference_id), run_files(warehouse, run_id)
-            check_comparable(a.manifest, b.manifest.head, b.manifest.modality)
             with pairing(warehouse, a, b) as pair:
                 again, keys = explain_again(warehouse, b, pair)
                 pair.settle()
@@ -114,6 +117,15 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
             write_comparison(folder, columns, manifest)
         load_comparison(warehouse, run_id, reference_id, wait=LOCK_SECONDS)
     return summary(warehouse, run_id, reference_id)
+
+
+def _check(warehouse: Warehouse, reference_id: str, run_id: str) -> RunManifest:
+    """Check that two runs can be compared; return the second's manifest."""
+    if run_id == reference_id:
+        raise InputError(f"run {run_id} is to be compared with itself: name two runs")
+    a, b = (run_files(warehouse, one).manifest for one in (reference_id, run_id))
+    check_comparable(a, b.head, b.modality)
+    return b
 
 
 def summary(warehouse: Warehouse, run_id: str, reference_id: str) -> Row:

@@ -63,14 +63,16 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
     Columns of the table `comparison_words`, but for the ids and `flips`, with NaN for null.
     """
     a, b = (Sums(*(words[f"{name}_{side}"] for name in ("documents", "mean", "variance"))) for side in "ab")
-    share_a, share_b = a.count / words["of_a"], b.count / words["of_b"]
+    with np.errstate(invalid="ignore"):  # of classes that a run has no document of
+        share_a, share_b = a.count / words["of_a"], b.count / words["of_b"]
     everywhere = words["class"] == "*"
     share_p, share_floor = _shares(words, paired, limits)
     change = Sums(words["pairs"], words["change"], words["variance"]) if paired else None
     p, floor = _effects(a, b, change, everywhere, values, limits)
     interval = t_interval(change) if change is not None else t_interval(a, b)
-    level = (1 - EXTREME) * limits.family
-    q = adjusted(np.concatenate([share_p, p]), level, np.concatenate([share_floor, floor])) / (1 - EXTREME)
+    rest = 1.0 if paired else 1 - EXTREME
+    floors = np.concatenate([share_floor, floor])
+    q = adjusted(np.concatenate([share_p, p]), rest * limits.family, floors) / rest
     share_q, effect_q = np.split(np.minimum(q, 1), 2)
     share_q = np.fmin(share_q, _alone(words, share_p))
     share_p, p = (
@@ -158,7 +160,8 @@ def _batches(rows: Counts, counts: Doubles) -> Iterator[Counts]:
 
 def _largest_change(held: Doubles, of_a: Doubles, of_b: Doubles) -> Doubles:
     """The largest difference of shares that there can be where so many documents of both runs hold a word."""
-    return np.maximum(np.minimum(held / of_a, 1), np.minimum(held / of_b, 1))
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.minimum(held / of_a, 1), np.minimum(held / of_b, 1))
 
 
 def _clear_sign(side: Sums) -> Doubles:
