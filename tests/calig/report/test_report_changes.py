@@ -157,7 +157,7 @@ def test_effects_and_their_interval_lie_on_one_scale() -> None:
 def test_the_interval_is_laid_from_the_reference() -> None:
     [panel], scale = arrows.panels([word(effect_a=1.0, effect_b=0.5, difference=-0.5, low=-0.7, high=-0.2)])
     [row] = panel.rows
-    assert (row.low, row.high) == (scale.place(0.3), scale.place(0.8))
+    assert (row.low, row.high) == pytest.approx((scale.place(0.3), scale.place(0.8)))
     assert 0 < scale.zero < scale.place(0.3) < scale.place(0.5) < scale.place(0.8) < 100
 
 
