@@ -126,7 +126,7 @@ def _night(story: Story, night: int) -> dict[str, list[Row]]:
     part = 0.031 if leaking else 0.0
     watched = [
         {"run_id": own, "list": listed, "term": term, "class": label, "documents": count, "occurrences": count,
-         "document_share": count / explained, "share": of, "effect": effect,
+         "document_share": count / explained, "share": of * (1.0 if label == "*" else 0.5), "effect": effect,
          "effect_low": None if effect is None else effect - 0.2,
          "effect_high": None if effect is None else effect + 0.2}
         for listed, term, count, of, effect in (

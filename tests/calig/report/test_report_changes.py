@@ -154,6 +154,13 @@ def test_effects_and_their_interval_lie_on_one_scale() -> None:
     assert row.side == "against"
 
 
+def test_the_interval_is_laid_from_the_reference() -> None:
+    [panel], scale = arrows.panels([word(effect_a=1.0, effect_b=0.5, difference=-0.5, low=-0.7, high=-0.2)])
+    [row] = panel.rows
+    assert (row.low, row.high) == pytest.approx((scale.place(0.3), scale.place(0.8)))
+    assert 0 < scale.zero < scale.place(0.3) < scale.place(0.5) < scale.place(0.8) < 100
+
+
 def test_a_new_word_has_no_place_before_and_a_gone_one_none_after() -> None:
     new = word(word="new", effect_a=None, difference=None, low=None, high=None, change="new")
     gone = word(word="gone", effect_b=None, difference=None, low=None, high=None, change="gone")
