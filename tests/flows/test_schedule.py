@@ -256,6 +256,8 @@ def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
     assert {name: after.get(name) for name in before} == before, "what was finished is not done again"
     assert len(after) == 15
     assert run_manifest(warehouse, lost)["status"] == "failed"
+    second = sorted(path.parent.name for path in warehouse.glob("runs/*/manifest.json"))[1]
+    assert run_manifest(warehouse, second)["attributed"] == 60 - 4 * len(before)
     shown = select(warehouse, "SELECT count(*), count(DISTINCT doc_key) FROM documents")
     assert shown == [(60, 60)]
     assert SECRET not in server.dump(), "what variables stand for stays with the worker"
