@@ -199,7 +199,7 @@ def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -
     schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
     with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
         stages.start_run(wrong, run.model, run.corpus, schedule)
-    assert [folder.name for folder in run.warehouse.runs.iterdir()] == [run.run_id]
+    assert [folder.name for folder in run.warehouse.runs.glob("[!.]*")] == [run.run_id]
     stages.precheck(
         parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}})
     )
