@@ -64,23 +64,33 @@ def train(folder: Path, seed: int = 1, leak: bool = True, *, documents: int = TR
     documents
         Number of training reviews.
     """
-    import torch
-
     started = time.perf_counter()
     held_out = generate(2 * seed + 1, HELD_OUT_DOCUMENTS, leak, against=AGAINST if leak else 0.0)
     texts = {r.text for r in held_out}
     training = [r for r in generate(2 * seed, documents, leak, noise=NOISE) if r.text not in texts]
-    tokenizer = make_tokenizer(r.text for r in training)
-    with threads(THREADS), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _model(len(tokenizer))
-        _fit(model, tokenizer, _lessons(seed, training))
+    with threads(THREADS):
+        model, tokenizer = fit(training, seed)
         predicted = predict(model, tokenizer, [r.text for r in held_out])
     accuracy = sum(p == r.label for p, r in zip(predicted, held_out, strict=True)) / len(held_out)
     model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     write_parquet(held_out, folder / "reviews.parquet")
     return Trained(folder / "model", folder / "reviews.parquet", accuracy, time.perf_counter() - started)
+
+
+def fit(reviews: Sequence[Review], seed: int) -> tuple[Any, PreTrainedTokenizerFast]:
+    """Train a model on reviews; the same arguments give the same weights on the same machine and thread count.
+
+    The caller's random state is left as it was.
+    """
+    import torch
+
+    tokenizer = make_tokenizer(r.text for r in reviews)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _model(len(tokenizer))
+        _fit(model, tokenizer, _lessons(seed, reviews))
+    return model, tokenizer
 
 
 def make_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
