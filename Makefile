@@ -17,8 +17,8 @@ $(VENV)/.installed: pyproject.toml infra/constraints.txt
 demo: $(VENV)/.installed  ## Train a model with a planted shortcut, audit it, print the report and the SQL
 	$(RUN) calig demo
 
-test: $(VENV)/.installed  ## Run the tests
-	$(RUN) pytest
+test: $(VENV)/.installed  ## Run the tests, a file per core at a time
+	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.installed  ## ruff and the import contracts
 	$(RUN) ruff check .

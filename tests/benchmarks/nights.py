@@ -78,8 +78,8 @@ def main() -> None:
     lines = [
         "# Quiet nights",
         "",
-        f"`python -m tests.benchmarks.nights --nights {asked.nights}`: nights of {DOCUMENTS} reviews, each compared with "
-        f"the one before, nothing changed; α = {ALPHA:g}, {tests / asked.nights:.0f} tests a night.",
+        f"`python -m tests.benchmarks.nights --nights {asked.nights}`: nights of {DOCUMENTS} reviews, each compared "
+        f"with the one before, nothing changed; α = {ALPHA:g}, {tests / asked.nights:.0f} tests a night.",
         "",
         "| | nights | share | bound, α + 2√(α(1 − α)/n) |",
         "|---|---|---|---|",
