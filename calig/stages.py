@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,10 +199,10 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
 
     gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
     warehouse = Warehouse.open(config.warehouse)
-    now = datetime.now(UTC)
     key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
-    stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
     with warehouse.writer_lock(warehouse.runs, wait=LOCK_SECONDS):  # no corpus is pruned meanwhile
+        now = _after_all_others(warehouse)
+        stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
         for attempt in range(1, 1000):
             run_id = stem if attempt == 1 else f"{stem}-{attempt}"
             try:
@@ -216,6 +216,16 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
         lost.hold(warehouse.run(run_id))
         _write_manifest(run, status="running", attributed=0, reused=0, timings={})
     return run
+
+
+def _after_all_others(warehouse: Warehouse) -> datetime:
+    """The time now or, where the clock is behind the newest run, a second after that: starts put runs in order."""
+    now = datetime.now(UTC)
+    newest = max((other.started_at.replace(tzinfo=UTC) for other in list_runs(warehouse)), default=now)
+    if newest <= now:
+        return now
+    log.warning("the clock is behind the newest run's start, %s: this run counts as started after it", newest)
+    return newest + timedelta(seconds=1)
 
 
 def missing_shards(run: Run) -> list[list[int]]:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class Explainer:
     @classmethod
     def from_pretrained(
         cls,
-        path_or_hub_id: str,
+        path_or_hub_id: str | Path,
         *,
         revision: str | None = None,
         device: str = "cpu",
@@ -114,7 +115,8 @@ class Explainer:
             rule=rule,
             steps=steps,
         )
-        pretrained = load_pretrained(path_or_hub_id, revision=revision, device=device, dtype=dtype, head=head)
+        model_id = str(path_or_hub_id)
+        pretrained = load_pretrained(model_id, revision=revision, device=device, dtype=dtype, head=head)
         return cls(pretrained, method, token_budget=token_budget)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, comment_statement
 from calig.warehouse.layout import Warehouse
 
 SPILL = ".spill-"
+FULL = os.strerror(errno.ENOSPC)
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -45,12 +48,25 @@ def expected_columns() -> list[tuple[str, str, str]]:
 
 
 @contextmanager
+def _reporting_a_full_disk(path: Path) -> Iterator[None]:
+    """Turn what DuckDB raises where there is no room left into the OSError that it is."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if FULL in str(error):
+            raise OSError(errno.ENOSPC, FULL, str(path)) from error
+        raise
+
+
+@contextmanager
 def reporting_damage(path: Path) -> Iterator[None]:
     """Turn what DuckDB raises on a damaged or foreign file into an InputError that says how to mend it."""
     try:
         yield
     except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
         reason = str(error).splitlines()[0]
+        if FULL in reason:
+            raise
         raise InputError(f"{path} cannot be read ({reason}): run `calig rebuild` to make it anew") from error
 
 
@@ -100,9 +116,10 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
         fresh = not (keep and path.is_file())
         if not fresh:
             shutil.copyfile(path, part)
-        with tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root) as spill:
+        spill = tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root)
+        with _reporting_a_full_disk(path), spill as folder:
             with reporting_damage(path):
-                connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": spill})
+                connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": folder})
             with connection:
                 create_tables(connection) if fresh else check_format(connection, path)
                 yield connection
