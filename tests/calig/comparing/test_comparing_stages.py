@@ -178,7 +178,7 @@ def test_a_model_that_is_gone_or_another_leaves_documents_out_and_says_so(
     root = tmp_path / "copy"
     shutil.copytree(house.warehouse.root, root, ignore=shutil.ignore_patterns("comparisons"))
     warehouse = Warehouse.open(root)
-    kept = {run.name for run in warehouse.runs.iterdir()}
+    kept = {run.name for run in warehouse.runs.glob("[!.]*")}
     keys = {
         select(root, "SELECT attribution_key FROM runs WHERE run_id = '" + run + "'")[0][0] for run in kept
     }
