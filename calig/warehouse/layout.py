@@ -166,7 +166,7 @@ class Warehouse:
         place = folder or self.root
         place.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait
-        with (place / ".lock").open("a+") as stream:
+        with self.at_work(), (place / ".lock").open("a+") as stream:
             while True:
                 try:
                     fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
