@@ -854,7 +854,7 @@ def test_paths_to_nothing_usable(source, root, name, answer):
     (source / "empty").mkdir()
     for file in ("a.txt", "a.json", "a"):
         (source / file).touch()
-    assert answer in refused(name if name.startswith(("s3:", "~")) else source / name, root)
+    assert answer in refused(name if name.startswith(("s4:", "~")) else source / name, root)
 
 
 def test_one_kind_of_file_at_a_time(source, root):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -184,10 +183,9 @@ def test_the_doctor_deletes_comparisons_that_were_killed(warehouse: Warehouse) -
         place.mkdir(parents=True)
         (place / "words.parquet").write_bytes(b"")
     write_json(whole / "manifest.json", {})
-    [young] = _about("comparison", _found(warehouse, fix=True))
+    with warehouse.at_work():
+        [young] = _about("comparison", _found(warehouse, fix=True))
     assert (young.subject, young.healthy) == ("comparison of nightly-03 with nightly-00", None)
-    for path in (folder / "words.parquet", folder):
-        os.utime(path, (1, 1))
     assert [one.healthy for one in _about("comparison", _found(warehouse))] == [False]
     assert [one.text for one in _about("comparison", _found(warehouse, fix=True))] == [
         "was not finished: deleted"
