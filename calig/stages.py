@@ -34,6 +34,7 @@ from calig.errors import InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
 from calig.warehouse import lost
+from calig.warehouse.database import records
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import check_comparable, resolve_references
@@ -100,14 +101,13 @@ def precheck(config: AuditConfig) -> None:
     from calig.models.heads import class_names, find_head
     from calig.models.loading import modality_of, read_config
 
-    Warehouse.open(config.warehouse)
+    warehouse = Warehouse.open(config.warehouse)
     model = read_config(config.model.id, config.model.revision)
     head = find_head(model, head_of(config))
     modality = modality_of(model)
     fit(method_of(config), head, class_names(model, head), modality)
     gates.check_configured(config, modality)
     corpora.fingerprint(config.dated_corpus, modality)
-    warehouse = Warehouse.open(config.warehouse)
     for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):
         check_comparable(read_run(warehouse, reference.run_id), head, modality)
 
@@ -303,9 +303,7 @@ def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
     from calig.warehouse.query import open_run
 
     with closing(open_run(warehouse, run_id)) as connection:
-        result = connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id])
-        names = [column[0] for column in result.description or ()]
-        return dict(zip(names, result.fetchall()[0], strict=True))
+        return records(connection.execute("SELECT * FROM runs WHERE run_id = ?", [run_id]))[0]
 
 
 def check_gates(run: Run) -> list[GateOutcome]:

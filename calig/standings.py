@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from calig.terminal import printable
+from calig.warehouse.database import records
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 FAITHFULNESS = ("comprehensiveness", "auc_positive")
 """The first of these that was measured is shown, for each removal."""
 LOWER_FIRST = ("auc_positive",)
@@ -25,9 +26,9 @@ def print_standings(warehouse: Warehouse, evaluation_id: str, seconds: float, co
     with closing(open_tables(warehouse)) as connection:
 
         def fetch(table: str) -> list[Row]:
-            result = connection.execute(f"SELECT * FROM {table} WHERE evaluation_id = ?", [evaluation_id])
-            names = [column[0] for column in result.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            return records(
+                connection.execute(f"SELECT * FROM {table} WHERE evaluation_id = ?", [evaluation_id])
+            )
 
         [own], methods, stats = fetch("evaluations"), fetch("evaluation_methods"), fetch("evaluation_stats")
     pairs = f" and {own['pairs']} contrast pairs" if own["pairs"] else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calig.errors import InputError
+from calig.files import part_path
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -44,6 +45,17 @@ def filesystem(url: str, what: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise InputError(f"{what} {url}: {error}; for s3:// pip install 'calig[s3]'") from error
     return found
+
+
+def download(files: Any, name: str, place: Path) -> None:
+    """Copy an object to a place on this machine, which has its old content or all of the new."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = part_path(place)
+    try:
+        files.get_file(name, str(part))
+        part.replace(place)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def mark(info: Mapping[str, Any]) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from calig.comparing.stages import Wanted
 from calig.warehouse.layout import Warehouse
 from flows.server import reach
+from flows.stage import stage
 from tasks.compare import compare_runs
 
 
-@flow(name="calig-compare", flow_run_name="compare {run_id}", validate_parameters=False)
+@stage(name="calig-compare", flow_run_name="compare {run_id}", validate_parameters=False)
 def compare(root: Path, run_id: str, wanted: Sequence[Wanted], retries: int = 2) -> list[dict[str, Any]]:
     """Make the comparisons of a run that are asked for; return their rows of the table `comparisons`.
 

@@ -35,6 +35,8 @@ def _day(value: object) -> object:
 
 
 Day = Annotated[dt.date, BeforeValidator(_day)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+"""What runs, gates and watch lists may be called."""
 Integer = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 Text = Annotated[str, Field(min_length=1)]

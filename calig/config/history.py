@@ -6,9 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from calig.config.fields import Integer, Number, Section, Text
+from calig.config.fields import Integer, Name, Number, Section, Text
 
 Severity: TypeAlias = Literal["error", "warn"]
+SeverityField: TypeAlias = Annotated[
+    Severity,
+    Field(title="Severity", description="error: the audit fails; warn: the report says so."),
+]
 
 
 def _several(value: object) -> object:
@@ -32,9 +36,7 @@ class Limit(Section):
     limit: Number = Field(
         ge=0, title="Limit", description="The number that is still allowed; of shares from 0 to 1."
     )
-    severity: Severity = Field(
-        default="error", title="Severity", description="error: the audit fails; warn: the report says so."
-    )
+    severity: SeverityField = "error"
 
 
 def _share(value: Limit | None) -> Limit | None:
@@ -98,16 +100,12 @@ class CompareConfig(Section):
 class SqlGate(Section):
     """A condition in SQL: it holds where the SELECT returns no row."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9_.-]+$", title="Name", description="Letters, digits, - _ and dots."
-    )
+    name: Name = Field(title="Name", description="Letters, digits, - _ and dots.")
     sql: Text = Field(
         title="SELECT",
         description="What must return no row; it sees what calig query sees of this run. @name: a bundled question.",
     )
-    severity: Severity = Field(
-        default="error", title="Severity", description="error: the audit fails; warn: the report says so."
-    )
+    severity: SeverityField = "error"
 
 
 class DriftGate(Section):
@@ -119,9 +117,7 @@ class DriftGate(Section):
         title="What",
         description="Of words, layers and outcomes, what may not have changed.",
     )
-    severity: Severity = Field(
-        default="error", title="Severity", description="error: the audit fails; warn: the report says so."
-    )
+    severity: SeverityField = "error"
 
 
 class GatesConfig(Section):
@@ -196,6 +192,6 @@ class GatesConfig(Section):
 Term: TypeAlias = Annotated[Text, AfterValidator(_term)]
 CompareTo: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_several)]
 WatchLists: TypeAlias = dict[
-    Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")],
+    Name,
     Annotated[tuple[Term, ...], Field(min_length=1), BeforeValidator(_several)],
 ]

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from calig.config.dates import day_of, expand, is_dated, zone
 from calig.config.evaluation import EvaluationConfig
-from calig.config.fields import Day, Integer, Number, Section, Target, Text
+from calig.config.fields import Day, Integer, Name, Number, Section, Target, Text
 from calig.config.history import CompareConfig, CompareTo, GatesConfig, WatchLists
 
 
@@ -261,9 +261,8 @@ class RuntimeConfig(Section):
 class AuditConfig(Section):
     """One audit: a model, a corpus, a method, and where the results go."""
 
-    name: str | None = Field(
+    name: Name | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9_.-]+$",
         title="Name",
         description="Name used in run ids: letters, digits, - _ and dots; the file's name if not given.",
     )

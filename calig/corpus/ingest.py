@@ -28,6 +28,8 @@ from calig.files import publish, sync
 from calig.records import Head, Modality
 
 ABANDONED_SECONDS = 24 * 3600
+UNDER_WAY = ".ingest-"
+"""How the folders begin in which corpora are brought in."""
 
 
 def ingest(
@@ -191,10 +193,10 @@ def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra], modal
 def _temporary_folder(parent: Path) -> Iterator[Path]:
     """Give a new folder, gone afterwards unless renamed; clear those that killed ingests left."""
     parent.mkdir(parents=True, exist_ok=True)
-    for old in parent.glob(".ingest-*"):
+    for old in parent.glob(f"{UNDER_WAY}*"):
         if old.is_dir() and time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(old, ignore_errors=True)
-    folder = parent / f".ingest-{uuid.uuid4().hex}"
+    folder = parent / f"{UNDER_WAY}{uuid.uuid4().hex}"
     folder.mkdir()
     try:
         yield folder

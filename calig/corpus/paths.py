@@ -46,12 +46,17 @@ def resolve(corpus: CorpusConfig, modality: Modality = "text") -> list[Path]:
 
 def folder_of(given: str) -> Path:
     """Return the folder that a path names: itself, that of the file, or that before the first sign of a glob."""
-    path = local_copies(given) if "://" in given else expanded(given, "corpus.path")
+    path = _place(given)
     if path.is_dir():
         return path
     if path.exists():
         return path.parent
     return Path(*takewhile(lambda part: not _is_glob(part), path.parts))
+
+
+def _place(given: str) -> Path:
+    """Return where what `corpus.path` names lies on this machine: in place or, of what is in a store, its copy."""
+    return local_copies(given) if "://" in given else expanded(given, "corpus.path")
 
 
 def expanded(given: str, field: str) -> Path:
@@ -73,7 +78,7 @@ def is_image(path: Path) -> bool:
 
 
 def _found(given: str, modality: Modality) -> list[Path]:
-    path = local_copies(given) if "://" in given else expanded(given, "corpus.path")
+    path = _place(given)
     if path.is_dir():
         known = [file for file in path.rglob("*") if is_image(file) or suffix(file) in TABLES]
         found = sorted(file for file in known if _kept(file.relative_to(path)) and _is_there(file))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from calig.errors import InputError
-from calig.files import part_path, write_json
-from calig.stores import cache_folder, filesystem, mark, reachable
+from calig.files import write_json
+from calig.stores import cache_folder, download, filesystem, mark, reachable
 
 INDEX = ".index.json"
 
@@ -72,11 +72,5 @@ def _copy(files: Any, root: Path, objects: Mapping[str, str], places: Mapping[st
         if not place.resolve().is_relative_to(root.resolve()):
             raise InputError(f"corpus.path: the store's object {name!r} has a name that leaves its folder")
         if held.get(name) != state or not place.is_file():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            part = part_path(place)
-            try:
-                files.get_file(name, str(part))
-                part.replace(place)
-            finally:
-                part.unlink(missing_ok=True)
+            download(files, name, place)
     write_json(root / INDEX, dict(objects))

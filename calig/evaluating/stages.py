@@ -33,6 +33,7 @@ from calig.evaluating.survey import (
 )
 from calig.files import write_json
 from calig.records import Failure, document_key
+from calig.warehouse.database import records
 from calig.warehouse.evaluation_tables import aggregate_evaluation
 from calig.warehouse.evaluations import EvaluationManifest, read_evaluation, write_evaluation_shard
 from calig.warehouse.layout import Warehouse
@@ -223,9 +224,7 @@ def fetch(warehouse: Warehouse, sql: str, values: list[Any]) -> list[dict[str, A
     from calig.warehouse.query import open_tables
 
     with closing(open_tables(warehouse)) as connection:
-        result = connection.execute(sql, values)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        return records(connection.execute(sql, values))
 
 
 def check_gates(evaluation: Evaluation) -> None:

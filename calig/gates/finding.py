@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from calig.config import Limit
+from calig.warehouse.database import records
 from calig.warehouse.gates import GateOutcome
 
 DOCUMENTS = 20
@@ -26,9 +27,7 @@ class Checked:
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """Answer a SELECT of our own, a row as column → value."""
-        result = self.connection.execute(sql, list(values))
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        return records(self.connection.execute(sql, list(values)))
 
     def documents(self, sql: str, *values: Any) -> tuple[int, ...]:
         """The first of the documents that a SELECT of `doc_id` gives."""

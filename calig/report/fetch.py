@@ -8,14 +8,14 @@ from typing import Any
 
 import duckdb
 
+from calig.warehouse.database import records
+
 Row = dict[str, Any]
 
 
 def fetch(con: duckdb.DuckDBPyConnection, query: str, **parameters: object) -> list[Row]:
     """What `sql/<query>.sql` finds, each row by column name."""
-    result = con.execute(_sql(query), parameters)
-    names = [column[0] for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    return records(con.execute(_sql(query), parameters))
 
 
 @cache

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import duckdb
 
-from calig.report.fetch import fetch
+from calig.report.fetch import Row, fetch
 from calig.report.formats import number, plain
 from calig.report.model import LayerRow
 
@@ -47,6 +47,20 @@ class Gate:
     reference_id: str | None
     detail: str
     offenders: tuple[Offender, ...] = ()
+
+    @classmethod
+    def of(cls, row: Row, offenders: tuple[Offender, ...] = ()) -> Gate:
+        """The gate in a row."""
+        return cls(
+            row["gate"],
+            row["severity"],
+            row["passed"],
+            row["value"],
+            row["limit"],
+            row["reference_id"],
+            row["detail"] or "",
+            offenders,
+        )
 
     @property
     def state(self) -> GateState:
@@ -196,16 +210,7 @@ def _gates(
         for row in (fetch(con, "since_documents", run=run_id, docs=shown) if shown else ())
     }
     found = [
-        Gate(
-            row["gate"],
-            row["severity"],
-            row["passed"],
-            row["value"],
-            row["limit"],
-            row["reference_id"],
-            row["detail"] or "",
-            tuple(known[doc_id] for doc_id in row.get("documents") or () if doc_id in known),
-        )
+        Gate.of(row, tuple(known[doc_id] for doc_id in row.get("documents") or () if doc_id in known))
         for row in rows
     ]
     return tuple(sorted(found, key=lambda gate: _ORDER.index(gate.state)))

@@ -144,7 +144,7 @@ def collect(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, name: str) -> 
                 watched={
                     (one["list"], one["term"]): (one["share"], one["effect"]) for one in watched.get(own, ())
                 },
-                gates=tuple(_gate(one) for one in gates.get(own, ())),
+                gates=tuple(Gate.of(one) for one in gates.get(own, ())),
                 comparisons=tuple(_compared(warehouse, own, one) for one in comparisons.get(own, ())),
             )
         )
@@ -183,18 +183,6 @@ def _seconds(timings: str | None) -> float | None:
 def _layers(rows: Sequence[Row]) -> dict[str, dict[int, float | None]]:
     measures = [name for name in (rows[0] if rows else {}) if name != "depth"]
     return {name: {row["depth"]: row[name] for row in rows} for name in measures}
-
-
-def _gate(row: Row) -> Gate:
-    return Gate(
-        row["gate"],
-        row["severity"],
-        row["passed"],
-        row["value"],
-        row["limit"],
-        row["reference_id"],
-        row["detail"] or "",
-    )
 
 
 def _compared(warehouse: Warehouse, own: str, row: dict[str, Any]) -> Compared:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -20,6 +21,12 @@ from calig.warehouse.layout import Warehouse
 
 SPILL = ".spill-"
 FULL = os.strerror(errno.ENOSPC)
+
+
+def records(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Return the rows of an answer, each as column → value."""
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:

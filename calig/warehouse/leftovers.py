@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from calig.corpus.ingest import ABANDONED_SECONDS, UNDER_WAY
 from calig.files import PART_SUFFIX, discard
 from calig.warehouse.database import SPILL
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import sweep
-
-DAY = 24 * 3600.0
-INGEST = ".ingest-"
 
 
 def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
@@ -25,12 +23,12 @@ def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
         What was deleted.
     """
     with warehouse.at_rest() as resting:
-        age = 0.0 if resting else DAY
+        age = 0.0 if resting else ABANDONED_SECONDS
         limit = time.time() - age
         temporary = [
             *warehouse.root.rglob(f".*{PART_SUFFIX}*"),
             *warehouse.root.glob(f"{SPILL}*"),
-            *warehouse.corpora.glob(f"{INGEST}*"),
+            *warehouse.corpora.glob(f"{UNDER_WAY}*"),
             *(run for run in warehouse.runs.glob("[!.]*") if not (run / "manifest.json").exists()),
         ]
         deleted = [path for path in temporary if path.exists() and path.stat().st_mtime <= limit]

@@ -27,7 +27,7 @@ from typing import Any
 
 from calig.errors import InputError
 from calig.files import keep_in, part_path
-from calig.stores import cache_folder, changed, filesystem, mark, reachable
+from calig.stores import cache_folder, changed, download, filesystem, mark, reachable
 
 log = logging.getLogger(__name__)
 
@@ -122,17 +122,17 @@ class Mirror:
 
     def _catch_up(self) -> None:
         """Upload what was finished here and is not in the store: a writer was killed, or cut off, in between."""
-        there = self._listing("")
-        finished = [
-            path
+        unknown = {
+            path.relative_to(self.root).as_posix(): path
             for folder in (*LIGHT, "corpora", "attributions")
             for path in (self.root / folder).rglob("*")
             if path.is_file() and not path.name.endswith(".damaged")
             if not any(part.startswith(".") for part in path.relative_to(self.root).parts)
-        ]
-        for path in sorted(finished, key=lambda path: ("manifest" in path.name, path)):
-            name = path.relative_to(self.root).as_posix()
-            if name not in self.known and name not in there:
+        }
+        unknown = {name: path for name, path in unknown.items() if name not in self.known}
+        there = self._listing("") if unknown else {}  # which is long
+        for name, path in sorted(unknown.items(), key=lambda item: ("manifest" in item[1].name, item)):
+            if name not in there:
                 self.publish(path)
 
     def delete(self, path: Path) -> None:
@@ -150,13 +150,7 @@ class Mirror:
         with self.guard:
             newest = max(self._listing(DATABASES), default=None)
             if newest is not None and self.known.get("calig.duckdb") != newest:
-                path = self.root / "calig.duckdb"
-                part = part_path(path)
-                try:
-                    self.files.get_file(f"{self.base}/{newest}", str(part))
-                    part.replace(path)
-                finally:
-                    part.unlink(missing_ok=True)
+                download(self.files, f"{self.base}/{newest}", self.root / "calig.duckdb")
                 self.known["calig.duckdb"] = newest
                 self._remember()
 
