@@ -213,7 +213,7 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
         run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
         _write_documents(run)
         lost.close_lost(warehouse, config.name or "audit")
-        lost.hold(warehouse.run(run_id))
+        lost.hold(warehouse.run(run_id), warehouse.mirror)
         _write_manifest(run, status="running", attributed=0, reused=0, timings={})
     return run
 

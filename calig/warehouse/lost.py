@@ -8,6 +8,8 @@ host and goes with the process however that ends, and touches the file every `BE
 - on any other, where the lock may not be seen through a shared file system: when the file was last touched
   `SILENT_SECONDS` ago or longer: the hosts' clocks have to agree that far;
 - anywhere: when there is no such file.
+
+In a warehouse on an object store no file of the kind is seen elsewhere: there a lease says that a run is under way.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import IO
 
 from calig.files import write_json
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.mirror import Mirror
 from calig.warehouse.runs import RunManifest, list_runs, read_run
 
 BEAT_SECONDS = 30.0
@@ -36,14 +39,21 @@ SILENT_SECONDS = 300.0
 class _Hold:
     stream: IO[str]
     stop: threading.Event
+    lease: contextlib.ExitStack
 
 
 _holds: dict[Path, _Hold] = {}
 """The locks that this process holds, by the run's folder."""
 
 
-def hold(folder: Path) -> None:
-    """Show that the run of this folder is under way in this process, until `release` or the process's end."""
+def hold(folder: Path, mirror: Mirror | None = None) -> None:
+    """Show that the run of this folder is under way in this process, until `release` or the process's end.
+
+    `mirror` is that of a warehouse on an object store.
+    """
+    lease = contextlib.ExitStack()
+    if mirror is not None:
+        lease.enter_context(mirror.lease(_lease(folder), wait=0))
     path = folder / ".lock"
     stream = path.open("a+")
     fcntl.flock(stream, fcntl.LOCK_EX)
@@ -58,7 +68,7 @@ def hold(folder: Path) -> None:
                 os.utime(path)
 
     threading.Thread(target=beat, daemon=True).start()
-    _holds[folder] = _Hold(stream, stop)
+    _holds[folder] = _Hold(stream, stop, lease)
 
 
 def release(folder: Path) -> None:
@@ -67,12 +77,15 @@ def release(folder: Path) -> None:
     if held is not None:
         held.stop.set()
         held.stream.close()
+        held.lease.close()
 
 
 def is_lost(warehouse: Warehouse, run: RunManifest) -> bool:
     """Whether a run says that it is under way and is not."""
     folder = warehouse.run(run.run_id)
     if run.status != "running" or folder in _holds or _shows_life(folder / ".lock"):
+        return False
+    if warehouse.mirror is not None and warehouse.mirror.leased(_lease(folder)):
         return False
     return read_run(warehouse, run.run_id).status == "running"  # it may have come to its end meanwhile
 
@@ -85,6 +98,10 @@ def close_lost(warehouse: Warehouse, name: str | None = None) -> list[str]:
         manifest = replace(run, status="failed", finished=finished)
         write_json(warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
     return [run.run_id for run in lost]
+
+
+def _lease(folder: Path) -> str:
+    return f"run-{folder.name}"
 
 
 def _shows_life(path: Path) -> bool:

@@ -228,19 +228,31 @@ class Mirror:
 
     def _take_over(self, path: str) -> bool:
         """Delete a lease that its holder no longer renews; of several who see that, one does. Whether it did."""
-        probe = f"{path}.{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):
-            self.files.pipe_file(probe, b"")
-            now = changed(self._info(probe))
-            self.files.rm_file(probe)
-            held, content = changed(self._info(path)), self.files.cat_file(path)
-            if (now - held).total_seconds() > LEASE_SECONDS:
+            age, content = self._age(path), self.files.cat_file(path)
+            if age > LEASE_SECONDS:
                 claim = f"{path}.{hashlib.sha256(content).hexdigest()[:16]}"
                 if self._create(claim, "") and self.files.cat_file(path) == content:
                     self.files.rm_file(path)
                     self.files.rm_file(claim)
                     return True
         return False
+
+    def leased(self, name: str) -> bool:
+        """Whether somebody holds the lease of this name, and lives."""
+        try:
+            return self._age(f"{self.base}/{LEASES}/{name}.json") <= LEASE_SECONDS
+        except FileNotFoundError:
+            return False
+
+    def _age(self, path: str) -> float:
+        """Seconds since a lease was renewed, by the store's clock; FileNotFoundError if there is none."""
+        renewed = changed(self._info(path))
+        probe = f"{path}.{secrets.token_hex(4)}"
+        self.files.pipe_file(probe, b"")
+        now = changed(self._info(probe))
+        self.files.rm_file(probe)
+        return (now - renewed).total_seconds()
 
     def _holder(self, path: str) -> str:
         try:

@@ -185,8 +185,9 @@ def test_failures_are_rows_and_a_gate(configure: Any, tiny_rows: list[Row]) -> N
     assert found == [("nothing", "empty", "the text is empty")]
     with pytest.raises(GateError, match=r"1 of 4 documents failed \(25\.0%, limit 5\.0%\)"):
         stages.check_gates(evaluation)
-    gates = evaluation.config.gates.model_copy(update={"max_failure_share": Limit(limit=0.25)})
-    stages.check_gates(replace(evaluation, config=evaluation.config.model_copy(update={"gates": gates})))
+    for limit in (Limit(limit=0.25), Limit(limit=0.05, severity="warn"), None):
+        gates = evaluation.config.gates.model_copy(update={"max_failure_share": limit})
+        stages.check_gates(replace(evaluation, config=evaluation.config.model_copy(update={"gates": gates})))
 
 
 def test_the_key_covers_what_numbers_depend_on(configure: Any, tiny_rows: list[Row], tmp_path: Path) -> None:

@@ -9,13 +9,24 @@ import pytest
 
 from calig import files
 from calig.errors import InputError
-from calig.warehouse import mirror
+from calig.warehouse import lost, mirror
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.mirror import Mirror
+from calig.warehouse.runs import list_runs
 from tests.store import Store, elsewhere
 
 URL = "s3://audits/nightly"
 Machine = Callable[[str], Warehouse]
+_RUN = {
+    **{"name": "nightly", "started": "2026-01-01T02:00:00+00:00", "finished": None, "depths": 2},
+    **{
+        "model": {"classes": ["a", "b"]},
+        "corpus": {"key": "k"},
+        "attribution_key": "k",
+        "method": {"weight": 0.5},
+    },
+    **{"attributed": 0, "reused": 0, "config": {}, "versions": {}, "timings": {}},
+}
 
 
 @pytest.fixture
@@ -127,6 +138,18 @@ def test_the_lease_of_a_dead_holder_is_taken_over(machine: Machine, monkeypatch:
     with one.writer_lock(wait=20):
         assert b"gone" not in one.mirror.files.cat_file(dead)
     assert not one.mirror.files.exists(dead)
+
+
+def test_a_run_is_lost_when_the_machine_that_is_at_it_lets_go(machine: Machine) -> None:
+    one = machine("one")
+    manifest = {**_RUN, "run_id": "r", "status": "running"}
+    files.write_json(one.run("r") / "manifest.json", manifest)
+    lost.hold(one.run("r"), one.mirror)
+    other = machine("other")
+    [run] = list_runs(other)
+    assert not lost.is_lost(other, run), "there is no lock to be seen here"
+    lost.release(one.run("r"))
+    assert lost.is_lost(other, run)
 
 
 def test_a_lease_is_kept_for_as_long_as_its_holder_lives(
