@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -13,6 +12,7 @@ from prefect.context import TaskRunContext
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, fingerprint
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
 from tasks.retries import RETRIES
 
@@ -25,7 +25,7 @@ def _model_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     config: AuditConfig = parameters["config"]
     model: ModelCard = parameters["model"]
-    root = Path(config.warehouse).expanduser().resolve()
+    root = Warehouse.open(config.warehouse).root
     labelled = config.method.target == "label"
     return _digest(
         "corpus", root, fingerprint(config.dated_corpus, model.modality), model.classes, model.head, labelled
