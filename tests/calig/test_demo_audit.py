@@ -15,7 +15,7 @@ from calig.warehouse.questions import Question, question, questions
 from tests.calig.audits import run_stages
 
 OF_IMAGES = ("border-share", "regions", "centre-of-mass", "image-errors")
-OF_EVALUATIONS = ("methods",)
+OF_OTHER_RUNS = ("methods", "watched")  # evaluations; audits with watch lists
 OF_WORDS = ("top-words", "contrary-words", "misled", "by-category")
 
 
@@ -81,13 +81,13 @@ def test_every_document_is_explained_within_tolerance(leaky: Warehouse) -> None:
 def test_every_bundled_question_has_an_answer(leaky: Warehouse, one: Question) -> None:
     rows = query(leaky, one.sql).rows
     if one.name != "least-converged":
-        assert bool(rows) == (one.name not in (*OF_IMAGES, *OF_EVALUATIONS))
+        assert bool(rows) == (one.name not in (*OF_IMAGES, *OF_OTHER_RUNS))
 
 
 @pytest.mark.parametrize("one", [q for q in questions() if q.name not in OF_WORDS], ids=lambda q: q.name)
 def test_every_question_of_images_has_an_answer(digits: Warehouse, one: Question) -> None:
     rows = query(digits, one.sql).rows
-    assert rows or one.name in ("least-converged", "settling", *OF_EVALUATIONS)
+    assert rows or one.name in ("least-converged", "settling", *OF_OTHER_RUNS)
 
 
 def test_the_planted_corner_comes_first(digits: Warehouse) -> None:
