@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.config import AuditConfig
     from calig.warehouse.gates import GateOutcome
+    from calig.warehouse.plans import Plan
     from calig.warehouse.query import QueryResult
 
 app = typer.Typer(
@@ -58,6 +59,13 @@ class Format(StrEnum):
 
     table = "table"
     csv = "csv"
+    json = "json"
+
+
+class PlanFormat(StrEnum):
+    """How a plan is printed."""
+
+    table = "table"
     json = "json"
 
 
@@ -117,6 +125,66 @@ def audit(
 
     dated = [] if date is None else [f"date={date}"]
     _audit(load_config(config, [*(overrides or ()), *dated], warehouse))
+
+
+@app.command()
+def plan(
+    config: Annotated[Path | None, typer.Argument(help="The audit's YAML.")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Show the plan that this run had, beside what it took.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers, each as the one that runs the pilot; the YAML's.")
+    ] = None,
+    documents: Annotated[
+        int | None, typer.Option(min=1, help="Plan for so many documents like those of the corpus.")
+    ] = None,
+    output: Annotated[PlanFormat, typer.Option("--format", help="How it is printed.")] = PlanFormat.table,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
+    ] = None,
+    warehouse: Annotated[
+        str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
+    ] = None,
+) -> None:
+    """Predict what an audit takes, from a pilot of a few documents: hours, memory, bytes; or compare with a run."""
+    if (config is None) == (run is None):
+        raise InputError("calig plan takes an audit's YAML, or --run, one of them")
+    _quiet()
+    from calig.planning.show import print_plan, to_json
+
+    if config is None:
+        from calig.warehouse.layout import Warehouse
+        from calig.warehouse.plans import read_plan
+        from calig.warehouse.runs import resolve_run
+
+        opened = Warehouse.open(warehouse or "warehouse", create=False)
+        made = read_plan(opened, resolve_run(opened, run or "latest"))
+    else:
+        found = _plan(config, [*(overrides or ()), *_workers(workers)], warehouse, documents)
+        if found is None:
+            err.print("all documents of the corpus are held: an audit computes nothing anew", soft_wrap=True)
+            return
+        made = found
+    if output is PlanFormat.json:
+        print(to_json(made))
+    else:
+        print_plan(made, out)
+
+
+def _workers(workers: int | None) -> list[str]:
+    return [] if workers is None else [f"runtime.workers={workers}"]
+
+
+def _plan(config: Path, overrides: list[str], warehouse: str | None, documents: int | None) -> Plan | None:
+    """Make a plan, and say on the terminal what is going on."""
+    from calig.config import load_config
+
+    loaded = load_config(config, overrides, warehouse).started(datetime.now(UTC))
+    with err.status("loading …") as status:
+        from calig.planning.stages import make_plan
+
+        return make_plan(loaded, documents, status.update)
 
 
 @app.command()

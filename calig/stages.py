@@ -37,6 +37,7 @@ from calig.warehouse import lost
 from calig.warehouse.database import records
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.plans import close_plan, take_plan
 from calig.warehouse.references import check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest, list_runs, read_run
 from calig.warehouse.shards import ShardManifest, completed, held, payments, write_shard
@@ -212,6 +213,7 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
                 continue
         run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
         _write_documents(run)
+        take_plan(warehouse, run_id, key, corpus.key)
         lost.close_lost(warehouse, config.name or "audit")
         lost.hold(warehouse.run(run_id), warehouse.mirror)
         _write_manifest(run, status="running", attributed=0, reused=0, timings={})
@@ -261,12 +263,15 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
 
     keys = read_rows(run.corpus, run.warehouse.root, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
-    own = payments(completed(run.folder, check=False)).get(run.run_id, (0, 0.0))
+    start = time.perf_counter()
+    shards = completed(run.folder, check=False)
+    own = payments(shards).get(run.run_id, (0, 0.0))
     _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings, own=own)
     lost.release(run.warehouse.run(run.run_id))
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
         compact(run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
+    close_plan(run.warehouse, run.run_id, shards, {**timings, "aggregate": time.perf_counter() - start})
 
 
 def mark_failed(run: Run) -> None:

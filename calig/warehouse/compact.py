@@ -27,8 +27,11 @@ from calig.warehouse.shards import (
     shard_name,
 )
 
+TARGET_BYTES = 128 * 2**20
+"""Size that merged shards are to reach."""
 
-def compact(folder: Path, target_bytes: int = 128 * 2**20, min_files: int = 20) -> list[ShardManifest]:
+
+def compact(folder: Path, target_bytes: int = TARGET_BYTES, min_files: int = 20) -> list[ShardManifest]:
     """Merge the small shards of a folder, and return the shards that count afterwards.
 
     Which shards are merged, and the order of the rows, depend on the shards' names and sizes only. A document

@@ -20,7 +20,9 @@ import yaml
 
 from calig import stages
 from calig.cli import main
+from calig.config import load_config
 from calig.warehouse.layout import Warehouse
+from tests.calig.audits import run_stages
 from tests.flows.material import (
     MAX_TOKENS,
     Audited,
@@ -567,6 +569,46 @@ def test_a_text_that_gives_nan_is_one_line(calig: Calig, tmp_path: Path) -> None
     answer = calig("explain", "--model", model, "--text", "a nan film")
     assert answer.code == 2
     assert "NaN" in answer.line
+
+
+def test_a_plan_is_printed_and_then_the_run_beside_it(
+    calig: Calig, write_audit: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = write_audit()
+    planned = calig("plan", config, "--workers", "3", "--documents", "1000000")
+    assert planned.code == 0, planned.err
+    assert planned.out.startswith("plan of tiny, made ")
+    assert " 3 × cpu, 1 thread, " in planned.out
+    lines = {line.split("  ")[0].strip(): line for line in planned.out.splitlines()}
+    assert lines["documents"].split()[1] == "1,000,000"
+    assert lines["shards"].split()[1] == "125,000"
+    made = json.loads(calig("plan", config, "--format", "json").out)
+    figures = {figure["name"]: figure for figure in made["figures"]}
+    assert made["workers"] == 1
+
+    run = run_stages(load_config(config))
+    shown = calig("plan", "--run", "latest", "--warehouse", tmp_path / "w")
+    assert shown.code == 0, shown.err
+    header, documents = (shown.out.splitlines()[i] for i in (1, 2))
+    assert header.split()[-6:] == ["actual", "actual", "/", "predicted", "based", "on"]
+    left = f"{figures['documents']['value']:.0f}"
+    assert documents.split()[:4] == ["documents", left, left, "1.00"]
+    assert run_manifest(tmp_path / "w", run.run_id)["attributed"] == int(left)
+    assert "all documents of the corpus are held" in calig("plan", config).err
+
+
+def test_a_plan_wants_an_audit_or_a_run(
+    calig: Calig, write_audit: Callable[..., Path], audited: Audited
+) -> None:
+    for arguments in ([], [write_audit(), "--run", "latest"]):
+        answer = calig("plan", *arguments)
+        assert answer.code == 2
+        assert answer.line == "calig plan takes an audit's YAML, or --run, one of them"
+    answer = calig("plan", "--run", "latest", "--warehouse", audited.warehouse)
+    assert answer.code == 2
+    assert answer.line.startswith(
+        f"run {audited.run_id}: no plan was made before it; `calig plan CONFIG.yaml`"
+    )
 
 
 def test_help_is_quick_and_light() -> None:

@@ -1,0 +1,105 @@
+"""A plan, made: model, corpus and schedule as an audit brings them in, a pilot, and the figures that follow."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from calig import stages
+from calig.attribution.explainer import attribution_key
+from calig.config import AuditConfig
+from calig.corpus import CorpusManifest
+from calig.errors import InputError
+from calig.planning.figures import figures
+from calig.planning.pilot import run_pilot, schedule_of
+from calig.stages import Run
+from calig.warehouse.plans import Plan, store_plan
+from calig.workers import ModelCard, method_of, read_schedule
+
+
+def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[str], None]) -> Plan | None:
+    """Measure a pilot and predict what the audit will take with its workers; None: there is nothing to do.
+
+    What the pilot explained is kept. The plan is stored for the run that follows, unless it is for another number of
+    documents.
+
+    Parameters
+    ----------
+    config
+        The audit.
+    documents
+        Plan for so many documents like those of the corpus, none of them explained; None: for those of the corpus that
+        are not.
+    progress
+        Told what is going on.
+
+    Raises
+    ------
+    InputError
+        The audit cannot be run as configured, another one is at work, or no document tried can be explained.
+    """
+    stages.precheck(config)
+    progress("loading the model …")
+    model = stages.describe_model(config)
+    progress("bringing in the corpus …")
+    corpus = stages.bring_in(config, model)
+    progress("learning steps …")
+    run = planned_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    missing = _missing(run)
+    if not missing and documents is not None:
+        raise InputError(
+            f"warehouse {run.warehouse.root}: it holds all documents of the corpus, and none is left for a pilot; "
+            "name another with --warehouse"
+        )
+    if not missing:
+        return None
+    pilot = run_pilot(run, missing, progress)
+    left = len(_missing(run))
+    counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there"
+    size = config.runtime.shard_documents or stages.shard_size(schedule_of(run))
+    plan = Plan(
+        audit=config.name or "audit",
+        attribution_key=run.attribution_key,
+        corpus_key=corpus.key,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=_processor(),
+        device=pilot.device,
+        threads=pilot.threads,
+        workers=config.runtime.workers,
+        figures=tuple(
+            figures(
+                pilot,
+                left if documents is None else documents,
+                counted if documents is None else "as asked, like those of the corpus",
+                size,
+                config.runtime.workers,
+            )
+        ),
+    )
+    if documents is None:
+        store_plan(run.warehouse, plan)
+    return plan
+
+
+def planned_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
+    """Return the run that an audit would start, without its folder."""
+    learnt = read_schedule(schedule)
+    assert learnt is not None  # it was just learnt
+    key = attribution_key(model.hash, method_of(config, model), learnt)
+    return Run("", config, model, corpus, schedule.stem, key, "")
+
+
+def _missing(run: Run) -> list[int]:
+    return [doc_id for shard in stages.missing_shards(run) for doc_id in shard]
+
+
+def _processor() -> str:
+    """Return the processor's name, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
