@@ -1,4 +1,7 @@
-"""A worker's model: described once, loaded once a thread, with the step schedule that the warehouse holds for it."""
+"""A worker's model: described once, loaded once a thread, with the step schedule that the warehouse holds for it.
+
+A worker is a thread of a process that `calig.engines` provides; so long as it lives, it keeps the model last asked for.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calig.config import AuditConfig
+from calig.config.schema import RuntimeConfig
 from calig.errors import InputError
 from calig.records import Head, Modality
 from calig.warehouse.layout import Warehouse
@@ -25,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
 _worker = threading.local()
+_guard = threading.Lock()
+_loads = 0
+_threads: int | None = None
 
 
 class ModelChangedError(InputError):
@@ -80,15 +87,36 @@ def pretrained_of(config: AuditConfig, revision: str | None) -> Pretrained:
 
     from calig.models.loading import load_pretrained
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(config.runtime.threads or max(1, cores // config.runtime.workers))
+    runtime = config.runtime
+    torch.set_num_threads(threads_of(runtime))
     return load_pretrained(
         config.model.id,
         revision=revision,
-        device=config.runtime.device,
-        dtype=config.runtime.dtype,
+        device=runtime.device,
+        dtype=runtime.dtype,
         head=head_of(config),
     )
+
+
+def threads_of(runtime: RuntimeConfig) -> int:
+    """The CPU threads of a worker: as configured, as its engine says, or the cores shared out evenly."""
+    return runtime.threads or _threads or max(1, cores() // (runtime.workers or 1))
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(threads: int) -> None:
+    """Say how many CPU threads fall to each worker of this process, where the configuration does not."""
+    global _threads
+    _threads = threads
+
+
+def loaded() -> int:
+    """How many models the workers of this process have loaded so far."""
+    return _loads
 
 
 def head_of(config: AuditConfig) -> str | None:
@@ -116,9 +144,16 @@ def workers_explainer(config: AuditConfig, model: ModelCard, schedule: Schedule 
     if getattr(_worker, "identity", None) != identity:
         _worker.identity, _worker.explainer = None, None  # the old model goes before the new one comes
         _worker.explainer = load_explainer(config, model, schedule)
+        _count_load()
         _worker.identity = identity
     explainer: Explainer = _worker.explainer
     return explainer
+
+
+def _count_load() -> None:
+    global _loads
+    with _guard:
+        _loads += 1
 
 
 def versions() -> dict[str, str]:

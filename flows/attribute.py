@@ -46,10 +46,10 @@ def _attribute(run: Run, retries: int) -> int:
     if not shards:
         return 0
     task = tasks.attribute_shard.with_options(retries=retries)
-    parameters = [
+    parameters = (
         {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}
         for number, doc_ids in enumerate(shards, start=1)
-    ]
+    )
     with tracking(run.run_id, total):
-        run_shards(task, parameters, run.config.runtime.workers)
+        run_shards(task, parameters, run.config)
     return total

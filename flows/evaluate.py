@@ -83,9 +83,7 @@ def _measure(
             documents = sum(len(portion.doc_ids) for portion in portions)
             if shards:
                 with tracking(evaluation.evaluation_id, documents, "evaluating"):
-                    run_shards(
-                        tasks.evaluate_shard.with_options(retries=retries), shards, config.runtime.workers
-                    )
+                    run_shards(tasks.evaluate_shard.with_options(retries=retries), shards, config)
             timings["evaluate"] = time.perf_counter() - start
             tasks.close_evaluation.with_options(retries=retries)(evaluation, timings)
         except BaseException:

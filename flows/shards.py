@@ -1,42 +1,68 @@
-"""Shards side by side: a few tasks ahead of the workers, so that what is held does not grow with the corpus."""
+"""Shards side by side, pulled as workers come free: a slow one holds up no other, and few are held at a time."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
-from prefect import Task
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect import State, Task
+from prefect.logging import get_run_logger
 
-from calig.warehouse.shards import ShardManifest
+from calig.config import AuditConfig
+from calig.engines import open_engine
+
+Item = TypeVar("Item")
+R = TypeVar("R")
 
 _AHEAD = 2
+"""Shards submitted at a time, per worker."""
 
 
-def run_shards(task: Task[..., ShardManifest], shards: Sequence[dict[str, Any]], workers: int) -> None:
-    """Run a task once for each shard, with these parameters, on so many threads.
+def run_shards(task: Task[..., None], shards: Iterable[dict[str, Any]], config: AuditConfig) -> None:
+    """Run a task once for each shard, with these parameters and an `engine`, on the workers of the configuration.
 
     A shard that keeps failing does not hold up the rest: the first failure is raised when all are done.
     """
-    waiting: deque[PrefectFuture[ShardManifest]] = deque()
     failures: list[BaseException] = []
+    with open_engine(config) as engine:
+        pool = ThreadPoolExecutor(engine.workers, thread_name_prefix="shard")
 
-    def take() -> None:
-        state = waiting.popleft()
-        state.wait()
-        outcome = state.state.result(raise_on_failure=False)
-        if isinstance(outcome, BaseException):
-            failures.append(outcome)
+        def submit(parameters: dict[str, Any]) -> Future[State[None]]:
+            call: Any = partial(task, **parameters, engine=engine, return_state=True)
+            return pool.submit(copy_context().run, call)
 
-    pool: ThreadPoolTaskRunner[ShardManifest] = ThreadPoolTaskRunner(max_workers=workers)
-    with pool as runner:
-        for parameters in shards:
-            waiting.append(runner.submit(task, parameters))
-            while len(waiting) >= workers * _AHEAD:
-                take()
-        while waiting:
-            take()
+        try:
+            for state in pull(submit, shards, engine.workers * _AHEAD):
+                outcome = state.result(raise_on_failure=False)
+                if isinstance(outcome, BaseException):
+                    failures.append(outcome)
+        except BaseException:
+            engine.close()  # else the shards under way would be waited for
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+        loads = sum(engine.loads.values())
+        get_run_logger().info("workers: %d, models loaded: %d", engine.workers, loads)
     if failures:
         raise failures[0]
+
+
+def pull(submit: Callable[[Item], Future[R]], items: Iterable[Item], ahead: int) -> Iterator[R]:
+    """Submit items one by one, at most so many at a time; give their results as they come, whatever the order.
+
+    An item is taken only when its turn has come.
+    """
+    done: SimpleQueue[Future[R]] = SimpleQueue()
+    under_way = 0
+    for item in items:
+        submit(item).add_done_callback(done.put)
+        under_way += 1
+        if under_way == ahead:
+            yield done.get().result()
+            under_way -= 1
+    for _ in range(under_way):
+        yield done.get().result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
@@ -11,8 +12,8 @@ from calig import stages
 from calig.attribution.schedule import PILOT_DOCUMENTS
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
+from calig.engines import Engine
 from calig.stages import Run
-from calig.warehouse.shards import ShardManifest
 from calig.workers import ModelCard
 from tasks.progress import counting, tracking
 from tasks.retries import RETRIES
@@ -37,7 +38,10 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     cache_policy=NO_CACHE,
     **RETRIES,
 )
-def attribute_shard(run: Run, doc_ids: list[int], number: int, total: int) -> ShardManifest:
-    """Explain one shard's documents and write them; `number` of `total` names it."""
+def attribute_shard(run: Run, doc_ids: Sequence[int], number: int, total: int, engine: Engine) -> None:
+    """Have one shard's documents explained and written by a worker; `number` of `total` names it.
+
+    The manifest is in the warehouse, and not returned: Prefect would keep note of it as long as the flow runs.
+    """
     with counting(run.run_id) as progress:
-        return stages.attribute_shard(run, doc_ids, progress)
+        engine.run(stages.attribute_shard, run, doc_ids, progress=progress)

@@ -10,9 +10,9 @@ from prefect.cache_policies import NO_CACHE
 
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
+from calig.engines import Engine
 from calig.evaluating import stages
 from calig.evaluating.stages import Evaluation, Portion
-from calig.warehouse.shards import ShardManifest
 from calig.workers import ModelCard
 from tasks.progress import counting
 from tasks.report import artifact_name
@@ -26,10 +26,10 @@ def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManife
 
 
 @task(name="evaluate-shard", task_run_name="shard {number} of {total}", cache_policy=NO_CACHE, **RETRIES)
-def evaluate_shard(evaluation: Evaluation, portion: Portion, number: int, total: int) -> ShardManifest:
-    """Measure all methods on one shard's documents and write them; `number` of `total` names it."""
+def evaluate_shard(evaluation: Evaluation, portion: Portion, number: int, total: int, engine: Engine) -> None:
+    """Have a worker measure all methods on one shard's documents and write them; `number` of `total` names it."""
     with counting(evaluation.evaluation_id) as progress:
-        return stages.evaluate_portion(evaluation, portion, progress)
+        engine.run(stages.evaluate_portion, evaluation, portion, progress=progress)
 
 
 @task(

@@ -229,11 +229,26 @@ class RuntimeConfig(Section):
     dtype: Literal["float32", "float64", "bfloat16"] = Field(
         default="float32", title="Precision", description="Number format the model computes in."
     )
-    workers: Integer = Field(
-        default=1,
+    engine: Literal["auto", "threads", "processes", "ray"] = Field(
+        default="auto",
+        title="Engine",
+        description=(
+            "What the workers are: threads of this process, processes of this machine, or actors of a Ray cluster; "
+            "auto: processes if there are several."
+        ),
+    )
+    ray_address: Text | None = Field(
+        default=None,
+        title="Ray cluster",
+        description="Address (host:port, or auto) of the Ray cluster; empty: one is started on this machine.",
+    )
+    workers: Integer | None = Field(
+        default=None,
         ge=1,
         title="Workers",
-        description="Shards attributed at the same time, each by a model of its own.",
+        description=(
+            "Shards attributed at the same time, each by a model of its own; empty: one per GPU, or one."
+        ),
     )
     threads: Integer | None = Field(
         default=None,
@@ -256,6 +271,19 @@ class RuntimeConfig(Section):
         title="Retries",
         description="How often a step is tried again after a passing failure.",
     )
+
+    @model_validator(mode="after")
+    def _placed(self) -> RuntimeConfig:
+        if self.ray_address is not None and self.engine != "ray":
+            raise ValueError(
+                f"runtime.ray_address only goes with runtime.engine ray, not {self.engine}: set that, or remove it"
+            )
+        if self.engine == "ray" and self.device.startswith("cuda:"):
+            raise ValueError(
+                f"runtime.device: {self.device} names a GPU of one machine, but with runtime.engine ray the cluster "
+                "chooses; use cuda"
+            )
+        return self
 
 
 class AuditConfig(Section):

@@ -83,6 +83,11 @@ def declare_family(family: Family) -> None:
     _declared[family.model_type] = family
 
 
+def declared_families() -> tuple[Family, ...]:
+    """The families declared in this process."""
+    return tuple(_declared.values())
+
+
 def family_of(config: Any) -> Family:
     """The family of a configuration: declared here, by the user or by an installed package, else a usual one.
 

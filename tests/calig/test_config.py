@@ -238,6 +238,18 @@ def test_an_alias_to_itself(audit):
         ("method.target=1.5", "method.target is 1.5, but should be predicted, runner-up, label,"),
         ("runtime.retries=-1", "runtime.retries is -1, but should be greater than or equal to 0"),
         ("runtime.workers=0", "runtime.workers is 0, but"),
+        (
+            "runtime.engine=spark",
+            "runtime.engine is 'spark', but should be 'auto', 'threads', 'processes' or 'ray'",
+        ),
+        (
+            "runtime.ray_address=head:6379",
+            "runtime.ray_address only goes with runtime.engine ray, not auto: set",
+        ),
+        (
+            "runtime={engine: ray, device: 'cuda:1'}",
+            "runtime.device: cuda:1 names a GPU of one machine, but with",
+        ),
         ("runtime.dtype=int8", "runtime.dtype is 'int8', but should be 'float32', 'float64' or 'bfloat16'"),
         ("corpus.limit=0", "corpus.limit is 0, but should be greater than or equal to 1"),
         ("corpus.dataset=a/b", "corpus needs exactly one of corpus.path and corpus.dataset"),

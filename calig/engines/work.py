@@ -1,0 +1,101 @@
+"""The worker's side of an engine: does a piece of work, and says how it goes, what it logs and what comes out."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging.handlers import QueueHandler
+from typing import Any
+
+from calig import workers
+from calig.engines.engine import Progress
+from calig.models.families import Family, declare_family, declared_families
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a piece of work: its result or its exception, and how many models the worker has loaded so far."""
+
+    loads: int
+    result: Any = None
+    error: BaseException | None = None
+
+    def get(self) -> Any:
+        """Return the result, or raise the exception."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+Message = int | logging.LogRecord | Outcome
+"""Documents done since the last one, something logged, or the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker takes over from the process that it works for."""
+
+    threads: int
+    log_level: int
+    families: tuple[Family, ...]
+
+    @classmethod
+    def here(cls, threads: int) -> Settings:
+        """Those of this process, and the CPU threads that fall to the worker."""
+        return cls(threads, logging.getLogger("calig").getEffectiveLevel(), declared_families())
+
+    def apply(self, tell: Callable[[Message], None]) -> None:
+        """Take them over, in the worker; what it logs is told from here on."""
+        workers.set_threads(self.threads)
+        for family in self.families:
+            declare_family(family)
+        root = logging.getLogger()
+        mouth: Any = _Mouth(tell)
+        root.handlers[:] = [QueueHandler(mouth)]
+        root.setLevel(logging.WARNING)
+        logging.getLogger("calig").setLevel(self.log_level)
+
+
+class _Mouth:
+    """What a QueueHandler, which makes records fit to travel, takes for a queue."""
+
+    def __init__(self, tell: Callable[[Message], None]) -> None:
+        self.put_nowait = tell
+
+
+def perform(work: Callable[..., Any], arguments: tuple[Any, ...], tell: Callable[[Message], None]) -> None:
+    """Do a piece of work in this worker; the last thing told is its outcome."""
+    result, error = None, None
+    try:
+        result = work(*arguments, tell)
+    except BaseException as raised:
+        error = _fit_to_travel(raised)
+    tell(Outcome(workers.loaded(), result, error))
+
+
+def _fit_to_travel(error: BaseException) -> BaseException:
+    """The exception with its traceback as a note; one that cannot be pickled becomes a RuntimeError that says it."""
+    error.add_note("in the worker:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        stand_in.__notes__ = error.__notes__
+        return stand_in
+    return error
+
+
+def receive(message: Message, progress: Progress) -> Outcome | None:
+    """Take a message in, in the process that the worker works for: pass it on, or return the outcome."""
+    if isinstance(message, Outcome):
+        return message
+    if isinstance(message, logging.LogRecord):
+        logger = logging.getLogger(message.name)
+        if logger.isEnabledFor(message.levelno):
+            logger.handle(message)
+    else:
+        progress(message)
+    return None
