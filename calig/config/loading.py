@@ -234,7 +234,7 @@ def _first_problem(error: ValidationError) -> str:
             reason = str(item["ctx"]["error"])
             line = (
                 reason
-                if reason.startswith(("corpus", "evaluation.", "gates."))
+                if reason.startswith(("corpus", "evaluation.", "gates.", "runtime."))
                 else f"{field} is {value}, but {reason}"
             )
         elif item["type"] == "string_type" and isinstance(item.get("input"), int | float):
