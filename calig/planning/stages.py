@@ -11,6 +11,7 @@ from calig import stages
 from calig.attribution.explainer import attribution_key
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
+from calig.engines.placement import place
 from calig.errors import InputError
 from calig.planning.figures import figures
 from calig.planning.pilot import run_pilot, schedule_of
@@ -59,6 +60,7 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
     left = len(_missing(run))
     counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there"
     size = config.runtime.shard_documents or stages.shard_size(schedule_of(run))
+    workers = place(config.runtime).workers
     plan = Plan(
         audit=config.name or "audit",
         attribution_key=run.attribution_key,
@@ -67,14 +69,14 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
         machine=_processor(),
         device=pilot.device,
         threads=pilot.threads,
-        workers=config.runtime.workers,
+        workers=workers,
         figures=tuple(
             figures(
                 pilot,
                 left if documents is None else documents,
                 counted if documents is None else "as asked, like those of the corpus",
                 size,
-                config.runtime.workers,
+                workers,
             )
         ),
     )
