@@ -1,8 +1,13 @@
 """Kill audits, thousands of ways, and look at what is left: `make crash`, or `python -m tests.crash --kills 200`.
 
-A small audit is run in a process of its own, which is killed (SIGKILL) just before or just after one of the steps that
-change its warehouse (a rename, a sync, a deletion, a new folder, counted from its start: every stage ends in some), or
-at a random moment. Then the audit is run again, and `calig doctor --fix` after it. What must hold:
+A small audit, with two workers and an earlier run to be compared with, is run in a process of its own, which is killed
+(SIGKILL)
+
+- where a stage begins and where it ends, each of them;
+- just before or just after one of the steps that change its warehouse (a rename, a sync, a deletion, a new folder);
+- at a random moment of the audit, and of the stages after attribution, most of whose work is DuckDB's.
+
+Then the audit is run again, and `calig doctor --fix` after it. What must hold:
 
 - the second run ends well, and its tables are those of an audit that nobody disturbed;
 - every shard that was finished stays as it is, and the second run computes the other documents alone;
@@ -15,10 +20,14 @@ Processes are forked from one that has imported everything and done nothing, so 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
 import json
 import math
+import mmap
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,26 +37,63 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DOCUMENTS, SHARD = 48, 8
+DOCUMENTS, EARLIER, SHARD, WORKERS = 48, 16, 8, 2
 STEPS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 """Functions of `os` that all changes of a warehouse go through but the writing of new, temporary files."""
+AFTERWARDS = ("aggregate_run", "compare_runs", "check_gates", "write_report")
+STAGES = (
+    *("describe_model", "bring_in", "learn_schedule", "start_run", "missing_shards", "attribute_shard"),
+    *AFTERWARDS,
+)
+"""The stages, in order, by the functions that Prefect's tasks call."""
+IMPORTED = (
+    *("flows.audit", "calig.attribution.explainer", "calig.models.loading", "calig.report.build"),
+    *(
+        "calig.report.trend",
+        "calig.warehouse.query",
+        "calig.doctor",
+        "transformers.models.bert.modeling_bert",
+    ),
+)
 LEFTOVERS = (".*.part*", ".ingest-*", ".spill-*", "*.tmp", ".*.trash*")
 PATIENCE = 240.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """When the process dies: at its `step`-th step (None: at no step), before or after it; or after `seconds`."""
+    """When the process dies.
+
+    At the `step`-th of the steps that change the warehouse, before or after it; or where the `number`-th `stage` of its
+    name begins, or ends (`after`); or so many `seconds` after it began, or where no stage is named, after the start.
+    """
 
     step: int | None = None
     after: bool = False
+    stage: str | None = None
+    number: int = 1
     seconds: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is counted as."""
+        if self.step is not None:
+            return "a step"
+        return "a stage's bound" if self.seconds is None else "a random moment"
+
+    def __str__(self) -> str:
+        side = "after" if self.after else "before"
+        if self.step is not None:
+            return f"{side} step {self.step}"
+        where = "" if self.stage is None else f"{self.stage} {self.number}"
+        return (
+            f"{side} {where}" if self.seconds is None else f"{self.seconds:.2f} s into {where or 'the audit'}"
+        )
 
 
 class BrokenPromiseError(AssertionError):
@@ -81,6 +127,27 @@ def forked(work: Callable[[], Any], seconds: float = PATIENCE) -> tuple[int, Any
     return status, json.loads(answer) if answer else None
 
 
+class Scene:
+    """Where an audit is, known to the process that forked it too, also after its death."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 64)
+
+    @property
+    def stage(self) -> str:
+        """The stage under way, or the last that began."""
+        return self._shared[:].rstrip(b"\0").decode() or "start"
+
+    @stage.setter
+    def stage(self, name: str) -> None:
+        self._shared[:] = name.encode().ljust(len(self._shared), b"\0")
+
+
+def die() -> None:
+    """Die, as if by kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def count_steps(root: Path, at: Kill) -> list[str]:
     """Count the steps under `root` from here on, in this process, and die at the one that `at` names."""
     done: list[str] = []
@@ -99,18 +166,50 @@ def count_steps(root: Path, at: Kill) -> list[str]:
                 done.append(f"{name} {Path(place(argument)).name}")
                 dies = at.step == len(done)
             if dies and not at.after:
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
             try:
                 return function(argument, *others, **options)
             finally:
                 if dies:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    die()
 
         return call
 
     for name in STEPS:
         setattr(os, name, counted(name, getattr(os, name)))
     return done
+
+
+def watch_stages(scene: Scene, at: Kill) -> Counter[str]:
+    """Count the stages from here on, tell `scene` of them, and die where `at` says."""
+    from calig import stages
+    from calig.comparing import stages as comparing
+
+    begun: Counter[str] = Counter()
+    guard = threading.Lock()
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            with guard:
+                begun[name] += 1
+                meant = at.stage == name and at.number == begun[name]
+            scene.stage = name
+            if meant and at.seconds is not None:
+                threading.Timer(at.seconds, die).start()
+            elif meant and not at.after:
+                die()
+            found = function(*arguments, **options)
+            if meant and at.seconds is None:
+                die()
+            return found
+
+        return call
+
+    for name in STAGES:
+        module = comparing if name == "compare_runs" else stages
+        setattr(module, name, watched(name, getattr(module, name)))
+    return begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,46 +219,72 @@ class Crashes:
     home: Path
     model: Path
     corpus: Path
+    earlier: Path
+    """A warehouse with one run, on other documents."""
 
     @classmethod
     def prepared(cls, home: Path) -> Crashes:
-        """Write model and corpus."""
+        """Write model, corpus and the run to compare with."""
         from tests.flows.material import make_rows, save_model, write_parquet
 
         def write() -> None:
             save_model(home / "model")
-            write_parquet(home / "corpus.parquet", make_rows(DOCUMENTS, seed=5))
+            rows = make_rows(DOCUMENTS + EARLIER, seed=5)
+            write_parquet(home / "corpus.parquet", rows[:DOCUMENTS])
+            write_parquet(home / "earlier.parquet", rows[DOCUMENTS:])
 
-        status, _ = forked(write)
-        assert status == 0
-        return cls(home, home / "model", home / "corpus.parquet")
+        def run_earlier() -> None:
+            from calig.config import parse_config
+            from flows.audit import audit
+
+            found = crashes.config(crashes.earlier)
+            found["corpus"] |= {"path": str(home / "earlier.parquet")}
+            audit(parse_config(found))
+            shutil.rmtree(crashes.earlier / "schedules")  # so that each audit learns its own
+
+        crashes = cls(home, home / "model", home / "corpus.parquet", home / "earlier")
+        for work in (write, run_earlier):
+            status, _ = forked(work)
+            assert status == 0
+        return crashes
 
     def config(self, warehouse: Path) -> dict[str, Any]:
         """The audit, as plain JSON."""
         from tests.flows.material import audit_dict
 
-        return audit_dict(
+        earlier = [run.name for run in (self.earlier / "runs").glob("[!.]*")]
+        found = audit_dict(
             self.model,
             self.corpus,
             warehouse,
-            runtime={"shard_documents": SHARD, "threads": 1},
+            runtime={"shard_documents": SHARD, "threads": 1, "workers": WORKERS},
             watch={"people": ["cast", "story"]},
             gates={"min_converged_share": 0.5},
         )
+        return found | {"compare_to": earlier}
 
-    def audit(self, warehouse: Path, at: Kill = Kill()) -> tuple[int, dict[str, Any] | None]:
+    def audit(
+        self, warehouse: Path, at: Kill = Kill(), scene: Scene | None = None
+    ) -> tuple[int, dict[str, Any] | None]:
         """Run the audit in a child process, to be killed as `at` says; return its status, and run id and steps."""
         from calig.config import parse_config
 
         config = self.config(warehouse)
+        scene = scene or Scene()
 
         def run() -> dict[str, Any]:
             steps = count_steps(warehouse, at)
+            begun = watch_stages(scene, at)
             from flows.audit import audit
 
-            return {"run_id": audit(parse_config(config)).run_id, "steps": steps}
+            return {"run_id": audit(parse_config(config)).run_id, "steps": steps, "stages": begun}
 
-        return forked(run, PATIENCE if at.seconds is None else at.seconds)
+        limit = at.seconds if at.seconds is not None and at.stage is None else PATIENCE
+        return forked(run, limit)
+
+    def fresh(self, name: str) -> Path:
+        """A warehouse of its own, with the earlier run in it."""
+        return shutil.copytree(self.earlier, self.home / name)
 
     def tables(self, warehouse: Path, run_id: str) -> Any:
         """All tables of a run, as JSON."""
@@ -169,17 +294,23 @@ class Crashes:
         assert status == 0
         return found
 
-    def survive(self, at: Kill, name: str, undisturbed: Any) -> str:
-        """Kill an audit, run it again, and check what must hold; say how far the first one came."""
+    def survive(self, at: Kill, name: str, undisturbed: Any) -> tuple[str, str]:
+        """Kill an audit, run it again, and check what must hold; say in which stage the first died, and how far it was.
+
+        The stage is "not reached" where it came to its end.
+        """
         from tests.flows.material import run_manifest, shard_times
 
-        warehouse = self.home / name
-        status, _ = self.audit(warehouse, at)
+        warehouse = self.fresh(name)
+        shutil.rmtree(self.home / "prefect" / "storage", ignore_errors=True)  # of tasks' results
+        earlier, runs = len(shard_times(warehouse)), len([*(warehouse / "runs").glob("*")])
+        scene = Scene()
+        status, _ = self.audit(warehouse, at, scene)
         died = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         if not died and status != 0:
             raise BrokenPromiseError(f"{at}: the first audit failed by itself")
         before = shard_times(warehouse)
-        ids = {path.name for path in (warehouse / "runs").glob("*")}
+        run = "a run" if len([*(warehouse / "runs").glob("*")]) > runs else "no run"
         status, answer = self.audit(warehouse)
         if status != 0 or answer is None:
             raise BrokenPromiseError(f"{at}: the second audit failed")
@@ -187,16 +318,16 @@ class Crashes:
         if {shard: after.get(shard) for shard in before} != before:
             raise BrokenPromiseError(f"{at}: a finished shard was written again")
         manifest = run_manifest(warehouse, answer["run_id"])
-        expected = DOCUMENTS - SHARD * len(before)
+        done = len(before) - earlier
+        expected = DOCUMENTS - SHARD * done
         if (manifest["attributed"], manifest["reused"]) != (expected, DOCUMENTS - expected):
             raise BrokenPromiseError(f"{at}: {manifest['attributed']} computed again, not {expected}")
         self.mended(warehouse, at)
         for table, rows in self.tables(warehouse, answer["run_id"]).items():
             if problem := difference(rows, undisturbed[table]):
                 raise BrokenPromiseError(f"{at}: in {table}, {problem} as undisturbed")
-        if not died:
-            return "not reached"
-        return f"{len(before)} of {DOCUMENTS // SHARD} shards, {'a' if ids else 'no'} run"
+        shutil.rmtree(warehouse)
+        return scene.stage if died else "not reached", f"{done} of {DOCUMENTS // SHARD} shards, {run}"
 
     def mended(self, warehouse: Path, at: Kill) -> None:
         """Run the doctor, and look for what is left behind."""
@@ -228,14 +359,31 @@ def difference(rows: list[Any], wanted: list[Any]) -> str | None:
     return None
 
 
-def plan(kills: int, steps: int, seconds: float, seed: int) -> list[Kill]:
-    """Two of three kills at steps, evenly over all of them, before and after in turn; the others at random moments."""
+def plan(kills: int, steps: int, stages: dict[str, int], seconds: float, seed: int) -> list[Kill]:
+    """Choose kills: first every bound of every stage; half of the others at steps, evenly over all of them.
+
+    The rest at random moments: in turn of the whole audit, and of one of the stages after attribution.
+    """
     rng = random.Random(seed)
-    at_steps = round(kills * 2 / 3)
+    bounds = [
+        Kill(stage=stage, number=number, after=after)
+        for stage in STAGES
+        for number in range(1, stages[stage] + 1)
+        for after in (False, True)
+    ]
     every = [Kill(step, after) for step in range(1, steps + 1) for after in (False, True)]
-    chosen = every if at_steps >= len(every) else sorted(rng.sample(range(len(every)), at_steps))
-    found = [item if isinstance(item, Kill) else every[item] for item in chosen]
-    return [*found, *(Kill(seconds=rng.uniform(0, seconds)) for _ in range(kills - len(found)))]
+    found = _some(bounds, kills // 2 if kills < 2 * len(bounds) else len(bounds), rng)
+    found += _some(every, min((kills - len(found) + 1) // 2, len(every)), rng)
+    for number in range(kills - len(found)):
+        if number % 2:
+            found.append(Kill(stage=AFTERWARDS[number // 2 % 4], seconds=rng.uniform(0, seconds / 8)))
+        else:
+            found.append(Kill(seconds=rng.uniform(0, seconds)))
+    return found
+
+
+def _some(kills: Sequence[Kill], count: int, rng: random.Random) -> list[Kill]:
+    return [kills[place] for place in sorted(rng.sample(range(len(kills)), count))]
 
 
 @contextmanager
@@ -318,42 +466,48 @@ def main() -> None:
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
     broken: list[str] = []
-    reached: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    died: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="calig-crash-") as folder:
         home = Path(folder)
         os.environ |= {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_TO_API_ENABLED": "false"}
         os.environ |= {"PREFECT_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
         with server(home):
-            import transformers  # noqa: F401
-
-            import flows.audit  # noqa: F401 - here, so that children find it imported
+            for module in IMPORTED:  # here, so that children find them imported
+                importlib.import_module(module)
 
             crashes = Crashes.prepared(home)
             start = time.perf_counter()
-            status, answer = crashes.audit(home / "undisturbed")
+            warehouse = crashes.fresh("undisturbed")
+            shutil.rmtree(home / "prefect" / "storage")
+            status, answer = crashes.audit(warehouse)
             seconds = time.perf_counter() - start
             assert status == 0
             assert answer is not None
-            undisturbed = crashes.tables(home / "undisturbed", answer["run_id"])
-            print(f"undisturbed: {len(answer['steps'])} steps, {seconds:.1f} s", flush=True)
-            for number, at in enumerate(plan(asked.kills, len(answer["steps"]), seconds, asked.seed)):
+            undisturbed = crashes.tables(warehouse, answer["run_id"])
+            steps = len(answer["steps"])
+            print(f"undisturbed: {steps} steps, {seconds:.1f} s, {answer['stages']}", flush=True)
+            chosen = plan(asked.kills, steps, answer["stages"], seconds, asked.seed)
+            for number, at in enumerate(chosen, start=1):
                 try:
-                    how = crashes.survive(at, f"w{number}", undisturbed)
+                    stage, how = crashes.survive(at, f"w{number}", undisturbed)
                 except BrokenPromiseError as error:
-                    how = f"BROKEN: {error}"
+                    stage, how = "broken", f"BROKEN: {error}"
                     broken.append(str(error))
-                reached[how] += 1
-                print(f"{number + 1} {at}: {how}", flush=True)
+                kinds[at.kind] += 1
+                died[stage] += 1
+                print(f"{number} {at}: {stage}, {how}", flush=True)
         del os.environ["PREFECT_API_URL"]
-        for number in range(asked.own_servers):
+        for number in range(1, asked.own_servers + 1):
             try:
                 how = kill_with_own_server(crashes, number, rng.uniform(5, 45))
             except BrokenPromiseError as error:
                 how = f"BROKEN: {error}"
                 broken.append(str(error))
-            reached[f"own server: {how}"] += 1
-            print(f"own server {number + 1}: {how}", flush=True)
-    print(json.dumps({"kills": asked.kills + asked.own_servers, "broken": broken, "reached": reached}))
+            kinds[f"own server: {how}"] += 1
+            print(f"own server {number}: {how}", flush=True)
+    summary = {"kills": asked.kills + asked.own_servers, "broken": broken, "kinds": kinds, "died_in": died}
+    print(json.dumps(summary))
     sys.exit(1 if broken else 0)
 
 

@@ -176,7 +176,7 @@ def select(warehouse: Path, sql: str, run: str = "latest") -> list[tuple[Any, ..
 
 _DIFFERS = {
     *("run_id", "started", "finished", "attributed", "reused", "attribution_seconds", "config", "timings"),
-    *("model_id", "corpus_source", "own_block_passes", "own_seconds"),
+    *("model_id", "corpus_source", "own_block_passes", "own_seconds", "compared"),
 }
 """Columns that may differ between two runs with the same results."""
 
