@@ -66,6 +66,11 @@ def missing_image_key(path: str) -> str:
     return image_key(b"missing:" + path.encode())
 
 
+def outside_image_key(path: str) -> str:
+    """Key of a document whose image file is not below the corpus's folder, and is not opened."""
+    return image_key(b"outside:" + path.encode())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """The explanation of one document. All relevance is signed and, but for `relevance` and `scores`, in logits.

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DOCUMENTS, EARLIER, SHARD, WORKERS = 48, 16, 8, 2
+DOCUMENTS, EARLIER, SHARD, WORKERS = 24, 8, 4, 2
 STEPS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 """Functions of `os` that all changes of a warehouse go through but the writing of new, temporary files."""
 AFTERWARDS = ("aggregate_run", "compare_runs", "check_gates", "write_report")
@@ -257,6 +257,7 @@ class Crashes:
             self.model,
             self.corpus,
             warehouse,
+            method={"tolerance": 0.1},
             runtime={"shard_documents": SHARD, "threads": 1, "workers": WORKERS},
             watch={"people": ["cast", "story"]},
             gates={"min_converged_share": 0.5},

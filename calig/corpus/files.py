@@ -14,10 +14,11 @@ from calig.config import CorpusConfig
 from calig.corpus import delimited, lines
 from calig.corpus.images import open_images
 from calig.corpus.partitions import Partitions
-from calig.corpus.paths import is_image, reading, resolve, suffix
+from calig.corpus.paths import folder_of, is_image, reach_of, reading, resolve, suffix
 from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, Batch, Source, conform, merge_schemas
 from calig.errors import InputError
 from calig.records import Modality
+from calig.stores import cache_folder
 
 READ_BYTES = 2**20
 """How much of a Parquet column is fetched at a time; by default pyarrow fetches, and keeps, whole row groups."""
@@ -104,11 +105,15 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
             own = form.schema(path, corpus.limit)
         schemas.append((str(path), partitions.added(own, path, form.textual) if own.names else own))
 
+    given = str(corpus.path)
+    reach = reach_of(cache_folder(given, "corpora") if "://" in given else folder_of(given))
+
     def read(schema: pa.Schema) -> Iterator[Batch]:
         for path in paths:
+            folder = path.absolute().parent
             with reading(path):
                 for row, table in form.read(path, partitions.within(schema)):
-                    yield Batch(partitions.fill(table, schema, path), str(path), row, path.absolute().parent)
+                    yield Batch(partitions.fill(table, schema, path), str(path), row, folder, reach)
 
     merged = merge_schemas(schemas, form.textual)
     return Source(str(corpus.path), schemas, merged, form.textual, None, read)

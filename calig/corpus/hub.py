@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from calig.config import CorpusConfig
-from calig.corpus.paths import expanded
+from calig.corpus.paths import check_links, expanded, leaves, reach_of
 from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
 from calig.errors import InputError
 from calig.records import Modality
@@ -22,12 +22,17 @@ IMAGE_ROWS = 32
 def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     """Open `corpus.dataset`: streamed if it is local or limited, else through the cache.
 
-    Images are not decoded. Those that are no files of a local folder, but on the hub or in an archive, are fetched.
+    Images are not decoded. Those that are no files of a local folder, but on the hub or in an archive, are fetched; of
+    files on this machine, only what is in the folder or, of the hub's datasets, in its caches.
     """
     import datasets
 
     given = str(corpus.dataset)
     folder = local_folder(given)
+    if folder is not None:
+        links = sorted(path for path in folder.rglob("*") if path.is_symlink())
+        check_links(links, folder, "corpus.dataset")
+    reach = _caches() if folder is None else [reach_of(folder)]
     name = f"{given} ({', '.join(filter(None, (corpus.config, corpus.split, corpus.revision)))})"
     data = _load(corpus, str(folder or given))
     features: datasets.Features = data.features
@@ -45,7 +50,7 @@ def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
             try:
                 table = next(tables, None)
                 if table is not None and images:
-                    table = _fetched(table, corpus.image, folder is None)
+                    table = _fetched(table, corpus.image, folder is None, reach)
             except (
                 datasets.exceptions.DatasetsError,
                 pa.ArrowException,
@@ -55,19 +60,31 @@ def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
                 raise InputError(f"corpus.dataset {name}, after row {row - 1}: {_reason(error)}") from error
             if table is None:
                 return
-            yield Batch(conform(table, wanted, name), name, row, folder and folder.absolute())
+            yield Batch(conform(table, wanted, name), name, row, folder and folder.absolute(), reach[0])
             row += table.num_rows
 
     return Source(name, [(name, schema)], schema, False, names, read)
 
 
-def _fetched(table: pa.Table, column: str, files: bool) -> pa.Table:
-    """Return the table with the bytes of the images that lie on the hub or in archives; with `files`, of all images."""
+def _caches() -> list[Path]:
+    """Folders that datasets of the hub are brought to."""
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    return [Path(cache).expanduser().resolve() for cache in caches]
+
+
+def _fetched(table: pa.Table, column: str, files: bool, reach: Sequence[Path]) -> pa.Table:
+    """Return the table with the bytes of the images that lie on the hub or in archives; with `files`, of all images.
+
+    Files and archives on this machine that are in none of the folders `reach` are left alone.
+    """
     import datasets
 
     images: list[dict[str, Any]] = [image or {} for image in table.column(column).to_pylist()]
     absent = [image for image in images if image.get("bytes") is None and image.get("path")]
-    apart = [image for image in absent if _is_fetched(image["path"], files)]
+    apart = [image for image in absent if _is_fetched(image["path"], files, reach)]
     if not apart:
         return table
     kind = table.schema.field(column).type
@@ -77,12 +94,12 @@ def _fetched(table: pa.Table, column: str, files: bool) -> pa.Table:
     return table.set_column(table.column_names.index(column), column, pa.array(images, kind))
 
 
-def _is_fetched(path: str, files: bool) -> bool:
-    """Whether an image is in an archive that is here, or on the hub; or any file, if those are asked for."""
+def _is_fetched(path: str, files: bool, reach: Sequence[Path]) -> bool:
+    """Whether an image is on the hub, or in an archive in reach; or any file in reach, if those are asked for."""
     *inside, place = path.split("::")
     if "://" in place:
         return place.startswith("hf://")
-    return bool(inside) or files
+    return (bool(inside) or files) and not all(leaves(Path(place), folder) for folder in reach)
 
 
 def local_folder(dataset: str) -> Path | None:

@@ -1,7 +1,10 @@
 """Corpora of images: files, and columns that hold images or name their files.
 
 Such a column is what `datasets` writes (a struct of `bytes` and `path`), bytes, or paths, from the folder of the file
-that names them. Images that are in a table are kept in the corpus's parts; files are referred to, and read again when
+that names them. Corpora are not trusted: a file that is not below the folder that the configuration names, by its path
+or by a link on the way, is not opened, and its document fails.
+
+Images that are in a table are kept in the corpus's parts; files are referred to, and read again when
 they are explained. Nothing is decoded here, and an image that is empty or not there is a document: one that fails.
 """
 
@@ -18,10 +21,10 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from calig.corpus.columns import is_text
-from calig.corpus.paths import folder_of, reading
+from calig.corpus.paths import expanded, folder_of, leaves, reach_of, reading
 from calig.corpus.source import Batch, Source, first_rows
 from calig.errors import InputError
-from calig.records import image_key, missing_image_key
+from calig.records import image_key, missing_image_key, outside_image_key
 
 BATCH_FILES = 256
 _SCHEMA = pa.schema([("image", pa.string()), ("label", pa.string()), ("file", pa.string())])
@@ -31,6 +34,8 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 def open_images(given: str, paths: Sequence[Path]) -> Source:
     """Open image files, a row each: `image` is the path, `label` the folder it lies in, `file` its path in `given`."""
     folder = folder_of(given)
+    named = paths == [expanded(given, "corpus.path")]  # a link that is asked for by name is followed
+    reach = paths[0].resolve().parent if named else reach_of(folder)
 
     def read(schema: pa.Schema) -> Iterator[Batch]:
         for first in range(0, len(paths), BATCH_FILES):
@@ -43,7 +48,7 @@ def open_images(given: str, paths: Sequence[Path]) -> Source:
                 "file": [file.relative_to(folder).as_posix() for file in files],
             }
             table = pa.table([columns[name] for name in schema.names], schema=schema)
-            yield Batch(table, given, first + 1, Path.cwd())
+            yield Batch(table, given, first + 1, Path.cwd(), reach)
 
     return Source(given, [(given, _SCHEMA)], _SCHEMA, False, None, read, id="file", image="image")
 
@@ -90,7 +95,7 @@ def take_images(
     ):
         data, path = _bytes_and_path(value.as_py())
         file = _file(path, batch, row) if path and data is None else None
-        keys.append(image_key(data or b"", label) if file is None else _file_key(file, label))
+        keys.append(image_key(data or b"", label) if file is None else _file_key(file, label, batch.reach))
         references.append(str(file) if file is not None else path or f"{Path(batch.file).name}#{row}")
         held.append(None if file is not None else data or b"")
     return keys, references, held
@@ -135,8 +140,13 @@ def _is_url(path: str) -> bool:
     return "://" in path or path.startswith("data:")
 
 
-def _file_key(file: Path, label: int | None) -> str:
-    """Return what `image_key` says of the file's bytes, without holding them; devices and pipes are not read."""
+def _file_key(file: Path, label: int | None, reach: Path | None) -> str:
+    """Return what `image_key` says of the file's bytes, without holding them; devices and pipes are not read.
+
+    Nor is what lies outside of `reach`.
+    """
+    if reach is not None and leaves(file, reach):
+        return outside_image_key(str(file))
     with reading(file):
         try:
             if not stat.S_ISREG(file.stat().st_mode):

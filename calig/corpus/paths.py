@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
@@ -29,7 +30,8 @@ def resolve(corpus: CorpusConfig, modality: Modality = "text") -> list[Path]:
     """
     given = str(corpus.path)
     with reading(Path(given)):
-        found = _found(given, modality)
+        path = _place(given)
+        found = _found(given, path, modality)
         images = [file for file in found if is_image(file)]
         if images and modality == "image":
             return images
@@ -41,17 +43,53 @@ def resolve(corpus: CorpusConfig, modality: Modality = "text") -> list[Path]:
             )
         for file in tables:
             _check_table(file)
+        if found != [path]:
+            check_links(tables, _folder(path), "corpus.path")
         return tables
 
 
 def folder_of(given: str) -> Path:
     """Return the folder that a path names: itself, that of the file, or that before the first sign of a glob."""
-    path = _place(given)
+    return _folder(_place(given))
+
+
+def _folder(path: Path) -> Path:
     if path.is_dir():
         return path
     if path.exists():
         return path.parent
     return Path(*takewhile(lambda part: not _is_glob(part), path.parts))
+
+
+def reach_of(folder: Path) -> Path:
+    """Return the folder, resolved, that what lies in a corpus's folder must not lead out of: that folder.
+
+    Of one in the hub's cache, whose files are links to those in `blobs`, the folder that holds both.
+    """
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
+        if place.name == "snapshots" and (place.parent / "blobs").is_dir():
+            return place.parent
+    return folder
+
+
+def leaves(path: Path, reach: Path) -> bool:
+    """Whether a path, with all links in it followed, is not below the folder `reach`; there may be nothing there."""
+    try:
+        return not Path(os.path.realpath(path)).is_relative_to(reach)
+    except ValueError:  # a NUL: it leads nowhere
+        return False
+
+
+def check_links(files: Iterable[Path], folder: Path, field: str) -> None:
+    """Raise an InputError if one of the files found in a folder is a link that leads out of it."""
+    reach = reach_of(folder)
+    for file in files:
+        if leaves(file, reach):
+            raise InputError(
+                f"{field}: {file} is a link that leads out of {folder}: put the file itself there, or name the "
+                "folder that it is in"
+            )
 
 
 def _place(given: str) -> Path:
@@ -77,8 +115,7 @@ def is_image(path: Path) -> bool:
     return suffix(path) in IMAGES
 
 
-def _found(given: str, modality: Modality) -> list[Path]:
-    path = _place(given)
+def _found(given: str, path: Path, modality: Modality) -> list[Path]:
     if path.is_dir():
         known = [file for file in path.rglob("*") if is_image(file) or suffix(file) in TABLES]
         found = sorted(file for file in known if _kept(file.relative_to(path)) and _is_there(file))

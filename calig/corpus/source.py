@@ -20,13 +20,15 @@ BATCH_BYTES = 16 * 2**20
 class Batch:
     """Successive rows of one file; `row` is the number of the first, counted from 1 in that file.
 
-    `folder` is where the paths in it start, None if it is not on this machine.
+    `folder` is where the paths in it start, None if it is not on this machine; `reach` is the folder (resolved) that
+    they, and links, must not lead out of, None where there are no paths.
     """
 
     table: pa.Table
     file: str
     row: int
     folder: Path | None = None
+    reach: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

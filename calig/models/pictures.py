@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps
 
 from calig.errors import DocumentError, InputError
-from calig.records import Document, image_key, missing_image_key
+from calig.records import Document, image_key, missing_image_key, outside_image_key
 
 MAX_PIXELS = 2 * 10**8
 """A picture of more pixels is not decoded: it would take gigabytes, and may have been made to."""
@@ -49,6 +49,12 @@ def _bytes(document: Document) -> bytes:
         return bytes(path or b"")
     if document.key == missing_image_key(str(path)):  # it may be a pipe or a device: not to be opened
         raise DocumentError("no-file", f"no such file when the corpus was brought in: {path}")
+    if document.key == outside_image_key(str(path)):
+        raise DocumentError(
+            "outside",
+            f"not opened, since it leads out of the corpus's folder: {path}; let corpus.path begin with a folder that "
+            "holds both, as in data/*/list.csv",
+        )
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

@@ -21,7 +21,7 @@ from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, files, fingerprint, hub, images, ingest, parts
 from calig.errors import DocumentError, InputError
 from calig.models.pictures import picture_of
-from calig.records import Document, image_key, missing_image_key
+from calig.records import Document, image_key, missing_image_key, outside_image_key
 
 CLASSES = ["cat", "dog"]
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -181,14 +181,13 @@ def test_one_file_and_globs(tmp_path: Path, root: Path, monkeypatch: pytest.Monk
 
 def test_links(tmp_path: Path, root: Path) -> None:
     """A link has its own name; one to nothing is an image that is missing, as is one to itself."""
-    real = put(tmp_path / "store" / "x", png(1))
     folder = tmp_path / "linked"
-    folder.mkdir()
+    real = put(folder / "store" / "x", png(1))
     (folder / "a.png").symlink_to(real)
-    (folder / "b.png").symlink_to(tmp_path / "nowhere")
+    (folder / "b.png").symlink_to(folder / "nowhere")
     (folder / "c.png").symlink_to(folder / "c.png")
-    (folder / "d.csv").symlink_to(tmp_path / "nowhere")
-    (folder / "e.png").symlink_to(tmp_path / "store")
+    (folder / "d.csv").symlink_to(folder / "nowhere")
+    (folder / "e.png").symlink_to(folder / "store")
     rows = take(root, folder)
     assert rows["source_id"] == ["a.png", "b.png", "c.png"]
     assert rows["image"] == [str(folder / name) for name in rows["source_id"]]
@@ -404,7 +403,7 @@ def test_names_in_csv_that_look_like_something_else(tmp_path: Path, root: Path, 
     assert rows["doc_key"] == [sha((tmp_path / name).read_bytes()) for name in names]
 
 
-@pytest.mark.parametrize("name", ["nul\0.png", "x" * 5000, "pipe", "/dev/zero"])
+@pytest.mark.parametrize("name", ["nul\0.png", "x" * 5000, "pipe"])
 def test_paths_that_cannot_be_files_are_missing(tmp_path: Path, root: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     rows = take(root, listing(tmp_path, "jsonl", [name]))
@@ -690,8 +689,9 @@ def from_the_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def test_files_of_the_hub_are_kept_in_the_corpus(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = pets(tmp_path / "pets" / "train")
-    from_the_hub(monkeypatch, tmp_path / "pets")
+    brought = datasets.config.HF_DATASETS_CACHE / "pets"
+    found = pets(brought / "train")
+    from_the_hub(monkeypatch, brought)
     rows = take(root, dataset="org/pets", label="label")
     held = dict(zip(rows["image"], rows["image_bytes"], strict=True))
     assert held == {str(path): path.read_bytes() for path in found}
@@ -699,10 +699,9 @@ def test_files_of_the_hub_are_kept_in_the_corpus(
 
 def test_images_in_an_archive_are_kept_in_the_corpus(tmp_path: Path, root: Path) -> None:
     found = pets(tmp_path / "pets")
-    archive = shutil.make_archive(str(tmp_path / "pets"), "zip", tmp_path / "pets")
-    inside = [f"zip://{path.relative_to(tmp_path / 'pets')}::{archive}" for path in found]
     folder = tmp_path / "set"
-    folder.mkdir()
+    archive = shutil.make_archive(str(folder / ".pets"), "zip", tmp_path / "pets")
+    inside = [f"zip://{path.relative_to(tmp_path / 'pets')}::{archive}" for path in found]
     features = datasets.Features({"image": datasets.Image()})
     table = datasets.Dataset.from_dict(
         {"image": [{"bytes": None, "path": p} for p in inside]}, features=features
@@ -737,6 +736,104 @@ def test_a_url_in_a_dataset_is_not_fetched(tmp_path: Path, root: Path) -> None:
     assert "is not local: download the images first" in refused(root, dataset=str(folder))
 
 
+# ---- files that the corpus has no business with
+
+
+def outside(path: Path) -> str:
+    return outside_image_key(str(path))
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file beside the corpus's folder."""
+    return put(tmp_path / "secret.png", png(99))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_paths_in_a_table_do_not_leave_the_corpus_s_folder(
+    tmp_path: Path, root: Path, secret: Path, ending: str
+) -> None:
+    """Neither by dots, nor by being absolute, nor through links to files or folders, nor by a common beginning."""
+    folder = tmp_path / "data"
+    inside = put(folder / "in.png", png(1))
+    put(tmp_path / "data-2" / "x.png", png(2))
+    (folder / "link.png").symlink_to(secret)
+    (folder / "up").symlink_to(tmp_path)
+    (folder / "round").symlink_to(folder)
+    names = [
+        *("../secret.png", str(secret), "link.png", "up/secret.png", "../none.png", "/dev/zero"),
+        *("../data-2/x.png", "in.png", str(inside), "round/in.png", "up/data/in.png"),
+    ]
+    keys = take(root, listing(folder, ending, list(names)))["doc_key"]
+    assert keys == [*(outside(folder / name) for name in names[:7]), *[sha(png(1))] * 4]
+
+
+def test_a_table_beside_its_images_and_one_above_both(tmp_path: Path, root: Path) -> None:
+    """The folder is that which corpus.path begins with."""
+    picture = put(tmp_path / "data" / "images" / "1.png", png(1))
+    table = listing(put(tmp_path / "data" / "lists" / "x", b"").parent, "csv", ["../images/1.png"])
+    assert take(root, table)["doc_key"] == [outside(table.parent / "../images/1.png")]
+    assert take(root, tmp_path / "data" / "*" / "list.csv")["doc_key"] == [sha(picture.read_bytes())]
+
+
+def test_image_files_that_are_links_out_of_the_folder(tmp_path: Path, root: Path, secret: Path) -> None:
+    folder = tmp_path / "linked"
+    put(folder / "a.png", png(1))
+    (folder / "b.png").symlink_to(secret)
+    (folder / "c.png").symlink_to(tmp_path / "none.png")
+    there = [outside(folder / name) for name in ("b.png", "c.png")]
+    assert take(root, folder)["doc_key"] == [sha(png(1)), *there]
+    assert take(root, folder / "[bc].png")["doc_key"] == there
+    assert take(root, folder / "b.png")["doc_key"] == [sha(png(99))], "asked for by name"
+
+
+def test_the_hub_s_cache_is_one_folder(tmp_path: Path, root: Path) -> None:
+    cache = tmp_path / "datasets--a--b"
+    blob = put(cache / "blobs" / "0123", png(1))
+    (cache / "snapshots" / "main").mkdir(parents=True)
+    (cache / "snapshots" / "main" / "a.png").symlink_to(blob)
+    assert take(root, cache / "snapshots" / "main")["doc_key"] == [sha(png(1))]
+
+
+@pytest.mark.parametrize("given", ["tables", "tables/*.csv"])
+def test_tables_that_are_links_out_of_the_folder(tmp_path: Path, root: Path, given: str) -> None:
+    real = put(tmp_path / "private.csv", b"text\nhidden\n")
+    (tmp_path / "tables").mkdir()
+    link = tmp_path / "tables" / "a.csv"
+    link.symlink_to(real)
+    message = refused(root, tmp_path / given, "text")
+    assert f"corpus.path: {link} is a link that leads out of {link.parent}: put the file itself" in message
+    asked = CorpusConfig(path=str(link))
+    assert ingest(asked, CLASSES, root).documents == 1, "asked for by name"
+
+
+def test_a_dataset_s_folder_with_links_out_of_it(tmp_path: Path, root: Path, secret: Path) -> None:
+    folder = tmp_path / "set"
+    parquet(put(folder / "x.png", png(1)).parent / "train.parquet", picture=["x.png", "../secret.png"])
+    keys = take(root, dataset=str(folder), image="picture")["doc_key"]
+    assert keys == [sha(png(1)), outside(folder / "../secret.png")]
+    (folder / "y.png").symlink_to(secret)
+    assert f"corpus.dataset: {folder / 'y.png'} is a link" in refused(root, dataset=str(folder))
+
+
+def test_metadata_of_a_folder_of_images(tmp_path: Path, root: Path, secret: Path) -> None:
+    """`datasets` itself looks for the names among the folder's files."""
+    folder = tmp_path / "pets"
+    pets(folder / "train")
+    put(folder / "train" / "metadata.csv", b"file_name,label\ncat/1.png,0\n../../secret.png,1\n")
+    assert "secret.png" in refused(root, dataset=str(folder))
+
+
+def test_a_dataset_of_the_hub_reads_no_file_of_this_machine(
+    tmp_path: Path, root: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = shutil.make_archive(str(tmp_path / "private"), "zip", tmp_path, "secret.png")
+    for number, path in enumerate((str(secret), f"zip://secret.png::{archive}")):
+        with monkeypatch.context() as patch:
+            from_the_hub(patch, save(tmp_path / f"set-{number}", [{"bytes": None, "path": path}]))
+            assert "download" in refused(root, dataset="org/set")
+
+
 # ---- and back
 
 
@@ -745,7 +842,8 @@ def test_readers_find_what_the_parts_refer_to(tmp_path: Path, root: Path) -> Non
     put(tmp_path / "file.png", png(2))
     put(tmp_path / "text.png", b"hello")
     os.mkfifo(tmp_path / "pipe")
-    named = [(None, name) for name in ("file.png", "text.png", "gone.png", "pipe", "/dev/zero", "nul\0.png")]
+    names = ("file.png", "text.png", "gone.png", "pipe", "nul\0.png", "/dev/zero", "../a.png")
+    named = [(None, name) for name in names]
     rows = take(root, parquet(tmp_path / "a.parquet", image=embedded((png(1), "x.png"), None, *named)))
     found: list[object] = []
     for key, image, data in zip(rows["doc_key"], rows["image"], rows["image_bytes"], strict=True):
@@ -755,7 +853,7 @@ def test_readers_find_what_the_parts_refer_to(tmp_path: Path, root: Path) -> Non
             )
         except DocumentError as error:
             found.append(error.reason)
-    assert found == [(1, 1, 1), "empty", (2, 2, 2), "undecodable", *["no-file"] * 4]
+    assert found == [(1, 1, 1), "empty", (2, 2, 2), "undecodable", *["no-file"] * 3, *["outside"] * 2]
 
 
 # ---- the real ones
