@@ -23,7 +23,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils import logging as hf_logging
+from transformers.utils.hub import cached_file
 
 from calig.errors import InputError
 from calig.models.families import family_of
@@ -102,6 +104,7 @@ def load_pretrained(
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
+    _check_index(model_id, revision)
     found = find_head(config, head)
     modality = modality_of(config)
     auto = AutoModelForSequenceClassification if modality == "text" else AutoModelForImageClassification
@@ -152,6 +155,32 @@ def load_pretrained(
     model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
     classes = class_names(config, found)
     return Pretrained(model, tokenizer, classes, getattr(config, "_commit_hash", None), found, processor)
+
+
+def _check_index(model_id: str, revision: str | None) -> None:
+    """Raise an InputError if the index of weights in several files names any that is not safetensors, or elsewhere."""
+    path = cached_file(
+        model_id,
+        SAFE_WEIGHTS_INDEX_NAME,
+        revision=revision,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if path is None:
+        return
+    try:
+        named = {str(name) for name in json.loads(Path(path).read_text())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"model.id: {model_id}: its {SAFE_WEIGHTS_INDEX_NAME} is damaged; fetch or save the model again"
+        ) from error
+    odd = sorted(name for name in named if not name.endswith(".safetensors") or Path(name).name != name)
+    if odd:
+        raise InputError(
+            f"model.id: {model_id}: its {SAFE_WEIGHTS_INDEX_NAME} names {odd[0]!r}; calig reads safetensors only, and "
+            "only those beside the index: save the model again with save_pretrained()"
+        )
 
 
 def modality_of(config: Any) -> Modality:

@@ -76,6 +76,69 @@ def test_pickled_weights_are_never_read(saved: Path, name: str) -> None:
     assert f"has only pickle weights ({name}); calig reads safetensors only" in refusal(saved)
 
 
+class _Touch:
+    """A pickle of it makes a file where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("weights.bin", "names 'weights.bin'; calig reads safetensors only"),
+        ("../elsewhere.safetensors", "names '../elsewhere.safetensors'"),
+        (None, "is damaged"),
+    ],
+)
+def test_an_index_does_not_bring_in_pickles_or_files_elsewhere(
+    saved: Path, tmp_path: Path, name: str | None, says: str
+) -> None:
+    """Of weights in several files, which transformers opens by the names that the index gives."""
+    names = list(load_file(saved / WEIGHTS))
+    (saved / WEIGHTS).rename(saved.parent / "elsewhere.safetensors")
+    shutil.copy(saved.parent / "elsewhere.safetensors", saved / "some.safetensors")
+    torch.save({"x": _Touch(tmp_path / "touched")}, saved / "weights.bin")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, name)} if name else [1]
+    (saved / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    assert says in refusal(saved)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_pickles_beside_safetensors_and_code_in_the_folder_are_left_alone(
+    saved: Path, tmp_path: Path
+) -> None:
+    torch.save({"x": _Touch(tmp_path / "touched")}, saved / "pytorch_model.bin")
+    (saved / "evil.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')")
+    configure(saved, auto_map={"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"})
+    assert load_pretrained(str(saved)).classes == zoo.CLASSES
+    assert not (tmp_path / "touched").exists()
+
+
+def test_links_in_a_model_s_folder(saved: Path, tmp_path: Path) -> None:
+    """They are followed, as the hub's cache needs; one that leads to another kind of file says nothing of it."""
+    (saved / WEIGHTS).rename(tmp_path / "blob")
+    (saved / WEIGHTS).symlink_to(tmp_path / "blob")
+    assert load_pretrained(str(saved)).classes == zoo.CLASSES
+    (tmp_path / "secret").write_text("hidden: 1")
+    for name, says in (
+        ("tokenizer.json", "its tokenizer cannot be read"),
+        (WEIGHTS, "its weights cannot be read"),
+        ("config.json", "is not a valid JSON file"),
+    ):
+        (saved / name).unlink()
+        (saved / name).symlink_to(tmp_path / "secret")
+        message = refusal(saved)
+        assert says in message
+        assert "hidden" not in message
+    (saved / "config.json").unlink()
+    (saved / "config.json").symlink_to(saved / "config.json")
+    assert "has no config.json" in refusal(saved)
+
+
 def test_no_weights(saved: Path) -> None:
     (saved / WEIGHTS).unlink()
     assert "has no weights; calig reads safetensors only" in refusal(saved)
