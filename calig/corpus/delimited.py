@@ -11,7 +11,8 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from calig.corpus.source import BATCH_BYTES, BATCH_ROWS
+from calig.corpus.lines import bounded
+from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES
 from calig.errors import InputError
 
 _TYPES = (
@@ -23,7 +24,7 @@ _TYPES = (
     pa.timestamp("us", "UTC"),
 )
 _LEADING_ZERO = r"^[+-]?0[0-9]"
-csv.field_size_limit(2**31 - 1)  # a document may be longer than the module's default of 128 KiB
+csv.field_size_limit(ROW_BYTES)  # a document may be longer than the module's default of 128 KiB
 
 
 def schema(path: Path, limit: int | None) -> pa.Schema:
@@ -86,8 +87,21 @@ def _fits(array: pa.Array, kind: pa.DataType) -> bool:
 
 def _chunks(path: Path) -> Iterator[tuple[int, dict[str, list[str]]]]:
     """Give (number of the first row, values by column); the first portion is there even without rows."""
+    held = 0  # characters of the row that is being read, which may be of many lines
+
+    def counted(stream: IO[str]) -> Iterator[str]:
+        nonlocal held
+        for line in bounded(stream, path):
+            held += len(line)
+            if held > ROW_BYTES:
+                raise InputError(
+                    f"{path}, line {reader.line_num}: one row is longer than {ROW_BYTES // 2**20} MB: look for a "
+                    'missing ", or cut what is so long'
+                )
+            yield line
+
     with _open_text(path) as stream:
-        reader = csv.reader(stream, strict=True)
+        reader = csv.reader(counted(stream), strict=True)
         try:
             header = next((fields for fields in reader if fields), None)
             if header is None:
@@ -98,6 +112,7 @@ def _chunks(path: Path) -> Iterator[tuple[int, dict[str, list[str]]]]:
             first, size = 1, 0
             rows: list[list[str]] = []
             for fields in reader:
+                held = 0
                 if not fields:
                     continue
                 if len(fields) != len(header):

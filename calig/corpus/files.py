@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
@@ -15,13 +18,16 @@ from calig.corpus import delimited, lines
 from calig.corpus.images import open_images
 from calig.corpus.partitions import Partitions
 from calig.corpus.paths import folder_of, is_image, reach_of, reading, resolve, suffix
-from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, Batch, Source, conform, merge_schemas
+from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES, Batch, Source, conform, merge_schemas
 from calig.errors import InputError
 from calig.records import Modality
 from calig.stores import cache_folder
 
 READ_BYTES = 2**20
 """How much of a Parquet column is fetched at a time; by default pyarrow fetches, and keeps, whole row groups."""
+
+_VALUE = 8
+"""Bytes that a number takes in memory, however few it takes in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,57 @@ def _parquet_schema(path: Path, limit: int | None) -> pa.Schema:
 
 def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
     row = 1
-    with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
+    metadata = pq.read_metadata(path)
+    # what few bytes stand for, a value that is there many times, is not multiplied before its size is known
+    options = {"buffer_size": READ_BYTES, "pre_buffer": False, "read_dictionary": _strings(metadata)}
+    with pq.ParquetFile(path, metadata=metadata, **options) as file:
         wanted = [
             name for field in schema if field.name in file.schema_arrow.names for name in _leaves(field)
         ]
-        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, wanted), columns=wanted):
-            yield row, conform(pa.Table.from_batches([batch]), schema, str(path))
-            row += batch.num_rows
+        for batch in file.iter_batches(batch_size=_batch_rows(path, metadata, wanted), columns=wanted):
+            for rows in _portions(batch, path, row):
+                yield row, conform(pa.Table.from_batches([rows]), schema, str(path))
+                row += rows.num_rows
+
+
+def _strings(metadata: pq.FileMetaData) -> list[str]:
+    """Columns of text or bytes; not those inside of others, which Arrow cannot read as dictionaries."""
+    columns = map(metadata.schema.column, range(metadata.num_columns))
+    return [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.path == c.name]
+
+
+def _portions(batch: pa.RecordBatch, path: Path, row: int) -> Iterator[pa.RecordBatch]:
+    """Cut a batch, whose strings are dictionaries yet, into ones of BATCH_BYTES at most, or of one row.
+
+    Raises
+    ------
+    InputError
+        A row has more than ROW_BYTES of text or bytes.
+    """
+    ends = np.cumsum(sum((_lengths(column) for column in batch.columns), np.zeros(batch.num_rows, np.int64)))
+    first = 0
+    while first < batch.num_rows:
+        before = int(ends[first - 1]) if first else 0
+        if ends[first] - before > ROW_BYTES:
+            raise InputError(
+                f"{path}, row {row + first}: has {(ends[first] - before) / 2**20:,.0f} MB of text or bytes, above the "
+                f"limit of {ROW_BYTES // 2**20} MB a row: cut or leave out what is so long"
+            )
+        end = max(first + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
+        columns = [column.slice(first, end - first) for column in batch.columns]
+        written = [c.dictionary_decode() if pat.is_dictionary(c.type) else c for c in columns]
+        yield pa.record_batch(written, names=batch.schema.names)
+        first = end
+
+
+def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Bytes that the text of each row takes once it is written out; 0 of what is no dictionary."""
+    if not pat.is_dictionary(column.type):
+        return np.zeros(len(column), np.int64)
+    sizes = pc.fill_null(pc.binary_length(column.dictionary), 0).to_numpy(zero_copy_only=False)
+    places = pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
+    lengths: npt.NDArray[np.int64] = np.append(sizes, 0).astype(np.int64)[places]
+    return lengths
 
 
 def _leaves(field: pa.Field) -> list[str]:
@@ -56,17 +106,34 @@ def _leaves(field: pa.Field) -> list[str]:
     )
 
 
-def _batch_rows(metadata: pq.FileMetaData, names: list[str]) -> int:
-    """Return how many rows of these columns are BATCH_BYTES at most, by the mean of the row group of the largest."""
-    largest = 0
+def _batch_rows(path: Path, metadata: pq.FileMetaData, names: list[str]) -> int:
+    """Return how many rows of these columns are BATCH_BYTES at most, by the mean of the row group of the largest.
+
+    Fewer where text inside of other columns is stored once for many rows, each of which could be all that there is.
+
+    Raises
+    ------
+    InputError
+        The rows of a row group hold more than ROW_BYTES each.
+    """
+    most = BATCH_ROWS
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        sizes = (
-            column.total_uncompressed_size
+        rows = max(1, group.num_rows)
+        chosen = [
+            column
             for column in map(group.column, range(group.num_columns))
             if any(f"{column.path_in_schema}.".startswith(f"{name}.") for name in names)
-        )
-        largest = max(largest, sum(sizes) // max(1, group.num_rows))
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))
+        ]
+        size = sum(max(c.total_uncompressed_size, _VALUE * c.num_values) for c in chosen) // rows
+        if size > ROW_BYTES:
+            raise InputError(
+                f"{path}: has rows of {size / 2**20:,.0f} MB, above the limit of {ROW_BYTES // 2**20} MB: cut or leave "
+                "out what is so long"
+            )
+        inside = (c for c in chosen if "." in c.path_in_schema and c.has_dictionary_page)
+        single = max((c.total_uncompressed_size for c in inside), default=1)
+        most = min(most, BATCH_BYTES // max(1, size), 4 * ROW_BYTES // max(1, single))
+    return max(1, most)
 
 
 _PARQUET = _Format("Parquet", _parquet_schema, _read_parquet)

@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, AnyStr, cast
 
 import pyarrow as pa
 
-from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, unify
+from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES, unify
 from calig.errors import InputError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -59,12 +59,24 @@ def open_binary(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+def bounded(stream: IO[AnyStr], path: Path) -> Iterator[AnyStr]:
+    """Give the lines of a stream; an InputError where one is longer than ROW_BYTES, before it is held."""
+    number = 1
+    while line := stream.readline(ROW_BYTES + 1):
+        if len(line) > ROW_BYTES:
+            raise InputError(
+                f"{path}, line {number}: is longer than {ROW_BYTES // 2**20} MB: cut or leave out what is so long"
+            )
+        yield line
+        number += 1
+
+
 def _chunks(path: Path) -> Iterator[tuple[int, list[Row]]]:
     """Give (number of the first row, rows) in portions bounded by rows and by bytes."""
     first, size = 1, 0
     rows: list[Row] = []
     with open_binary(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(bounded(stream, path), start=1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():

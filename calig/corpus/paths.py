@@ -175,6 +175,10 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path} is truncated or no gzip file: {error}; fetch it again") from error
+    except MemoryError as error:  # Arrow's is an ArrowException as well
+        raise InputError(
+            f"{path} takes more memory than there is: write it again in smaller rows, pages and row groups"
+        ) from error
     except pa.ArrowException as error:
         raise InputError(f"{path} is truncated or damaged: {_line(error)}; fetch it again") from error
     except OSError as error:
@@ -191,7 +195,7 @@ def _locate_bad_utf8(path: Path) -> tuple[int, int]:
     """Return the line and the byte in the file (of the uncompressed text), both from 1, that is not UTF-8."""
     offset = 0
     with lines.open_binary(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(lines.bounded(stream, path), start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:

@@ -14,6 +14,8 @@ from calig.errors import InputError
 
 BATCH_ROWS = 2_000
 BATCH_BYTES = 16 * 2**20
+ROW_BYTES = 64 * 2**20
+"""A row of more is refused: files of strangers may have been made to fill the memory of whoever reads them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
