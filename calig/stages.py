@@ -37,10 +37,11 @@ from calig.warehouse import lost
 from calig.warehouse.database import records
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.missing import Shards, missing_documents
 from calig.warehouse.plans import close_plan, take_plan
 from calig.warehouse.references import check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest, list_runs, read_run
-from calig.warehouse.shards import ShardManifest, completed, held, payments, write_shard
+from calig.warehouse.shards import ShardManifest, completed, payments, write_shard
 from calig.workers import (
     ModelCard,
     head_of,
@@ -230,20 +231,14 @@ def _after_all_others(warehouse: Warehouse) -> datetime:
     return newest + timedelta(seconds=1)
 
 
-def missing_shards(run: Run) -> list[list[int]]:
+def missing_shards(run: Run) -> Shards:
     """Row numbers (doc_id) of the documents not yet attributed under the run's key, grouped into shards.
 
     A document that the corpus holds twice is attributed once.
     """
-    rows = read_rows(run.corpus, run.warehouse.root, ["doc_id", "doc_key"])
-    seen = held(run.folder)
-    missing = []
-    for doc_id, key in zip(rows["doc_id"].to_pylist(), rows["doc_key"].to_pylist(), strict=True):
-        if key not in seen:
-            seen.add(key)
-            missing.append(doc_id)
-    size = run.config.runtime.shard_documents or shard_size(_schedule(run))
-    return [missing[i : i + size] for i in range(0, len(missing), size)]
+    held = [path for shard in completed(run.folder) for path in shard.paths(run.folder, "documents")]
+    missing = missing_documents(run.corpus.parts(run.warehouse.root), held)
+    return Shards(missing, run.config.runtime.shard_documents or shard_size(_schedule(run)))
 
 
 def attribute_shard(

@@ -42,7 +42,7 @@ def attribute(
 def _attribute(run: Run, retries: int) -> int:
     """Run the missing shards; return how many documents they hold."""
     shards = stages.missing_shards(run)
-    total = sum(map(len, shards))
+    total = len(shards.doc_ids)
     if not shards:
         return 0
     task = tasks.attribute_shard.with_options(retries=retries)

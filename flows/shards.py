@@ -9,11 +9,11 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from prefect import State, Task
+from prefect import Task
 from prefect.logging import get_run_logger
 
 from calig.config import AuditConfig
-from calig.engines import open_engine
+from calig.engines import Engine, open_engine
 
 Item = TypeVar("Item")
 R = TypeVar("R")
@@ -29,26 +29,34 @@ def run_shards(task: Task[..., None], shards: Iterable[dict[str, Any]], config: 
     """
     failures: list[BaseException] = []
     with open_engine(config) as engine:
-        pool = ThreadPoolExecutor(engine.workers, thread_name_prefix="shard")
-
-        def submit(parameters: dict[str, Any]) -> Future[State[None]]:
-            call: Any = partial(task, **parameters, engine=engine, return_state=True)
-            return pool.submit(copy_context().run, call)
-
-        try:
-            for state in pull(submit, shards, engine.workers * _AHEAD):
-                outcome = state.result(raise_on_failure=False)
-                if isinstance(outcome, BaseException):
-                    failures.append(outcome)
-        except BaseException:
-            engine.close()  # else the shards under way would be waited for
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+        call: Callable[..., Any] = partial(task, engine=engine, return_state=True)
+        for state in side_by_side(call, shards, engine):
+            outcome = state.result(raise_on_failure=False)
+            if isinstance(outcome, BaseException) and not failures:
+                failures.append(outcome)
         loads = sum(engine.loads.values())
         get_run_logger().info("workers: %d, models loaded: %d", engine.workers, loads)
     if failures:
         raise failures[0]
+
+
+def side_by_side(call: Callable[..., R], shards: Iterable[dict[str, Any]], engine: Engine) -> Iterator[R]:
+    """Call with each shard's parameters, in a thread per worker of the engine; give the results as they come.
+
+    Threads know the context, be it a flow's, of the one that asks.
+    """
+    pool = ThreadPoolExecutor(engine.workers, thread_name_prefix="shard")
+
+    def submit(parameters: dict[str, Any]) -> Future[R]:
+        return pool.submit(copy_context().run, partial(call, **parameters))
+
+    try:
+        yield from pull(submit, shards, engine.workers * _AHEAD)
+    except BaseException:
+        engine.close()  # else the shards under way would be waited for
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def pull(submit: Callable[[Item], Future[R]], items: Iterable[Item], ahead: int) -> Iterator[R]:

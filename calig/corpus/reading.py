@@ -33,7 +33,14 @@ def read_rows(
     The rows in the order of the corpus.
     """
     dataset = ds.dataset(corpus.parts(root), format="parquet")
-    chosen = None if doc_ids is None else pc.field("doc_id").isin(list(doc_ids))
+    chosen = None
+    if doc_ids is not None:  # the range alone tells which row groups there is no need to read
+        number = pc.field("doc_id")
+        chosen = (
+            (number >= min(doc_ids, default=0))
+            & (number <= max(doc_ids, default=0))
+            & number.isin(list(doc_ids))
+        )
     known = set(dataset.schema.names)
     return dataset.to_table(columns=[name for name in columns if name in known], filter=chosen)
 

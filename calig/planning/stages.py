@@ -94,7 +94,8 @@ def planned_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, s
 
 
 def _missing(run: Run) -> list[int]:
-    return [doc_id for shard in stages.missing_shards(run) for doc_id in shard]
+    found: list[int] = stages.missing_shards(run).doc_ids.tolist()
+    return found
 
 
 def _processor() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,9 +24,12 @@ def square(number: int, progress: Progress) -> int:
     return number * number
 
 
-def facts(progress: Progress) -> dict[str, Any]:
-    """What a worker has to say of itself."""
+def facts(seconds: float, progress: Progress) -> dict[str, Any]:
+    """What a worker has to say of itself, after a while."""
+    time.sleep(seconds)
+    ray = sys.modules.get("ray")
     return {
+        "node": ray.get_runtime_context().get_node_id() if ray else None,
         "pid": os.getpid(),
         "thread": threading.get_ident(),
         "threads": (os.environ["OMP_NUM_THREADS"], threads_of(RuntimeConfig())),

@@ -1,0 +1,157 @@
+"""What it costs to run shards, whatever is in them.
+
+    python -m tests.benchmarks.overhead                          1,000 shards of a trivial model, through the flow
+    python -m tests.benchmarks.overhead --simulate 1000000       a million shards in which nothing is done, no Prefect
+
+The first audits 1,000 documents in shards of one, with a random model of three blocks of 16 dimensions at four nodes a
+depth, against a Prefect server of its own, by each engine. The seconds are those of the flow's stage `attribute`. The
+same shards are attributed by plain calls, one after the other, in the same run: what the flow takes longer is overhead.
+The second takes the same way (shards of documents laid out one by one, a few ahead of the workers, handed to an engine,
+taken in as they come), but for Prefect's task run, with workers that do nothing. Both look at the memory of the parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calig.engines import Engine, Progress, open_engine
+from calig.warehouse.missing import Shards
+from tests.flows.material import audit_config, make_rows, run_manifest, save_model, write_parquet
+
+RESULTS = Path(__file__).parent / "results" / "overhead.md"
+SHARDS = 1000
+LIMIT_MS = 50
+DOCUMENTS = 1000
+"""Documents of a simulated shard."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Resident memory of this process, in MiB, at a hundredth of the shards, a tenth and all of them."""
+
+    total: int
+    taken: dict[int, float] = field(default_factory=dict)
+
+    def watch(self, items: Iterator[Any]) -> Iterator[Any]:
+        """Pass items on, and look at the memory on the way."""
+        for number, item in enumerate(items, start=1):
+            if number in (self.total // 100, self.total // 10, self.total):
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                self.taken[number] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+            yield item
+
+
+def nothing(doc_ids: Sequence[int], progress: Progress) -> int:
+    """A worker's work that costs nothing."""
+    progress(len(doc_ids))
+    return len(doc_ids)
+
+
+def simulate(count: int, engine: str, workers: int) -> dict[str, Any]:
+    """Run so many shards of 1,000 documents, but for Prefect and the work."""
+    from flows.shards import side_by_side
+
+    shards = Shards(np.arange(count * DOCUMENTS), DOCUMENTS)
+    done = 0
+
+    def progress(documents: int) -> None:
+        nonlocal done
+        done += documents
+
+    def call(engine: Engine, doc_ids: Sequence[int]) -> int:
+        return engine.run(nothing, doc_ids, progress=progress)
+
+    config = audit_config(
+        Path("none"), Path("none.csv"), Path("none"), runtime={"engine": engine, "workers": workers}
+    )
+    memory = Memory(count)
+    with open_engine(config) as opened:
+        for _ in range(workers):  # so that they are there
+            opened.run(nothing, [], progress=progress)
+        start = time.perf_counter()
+        parameters = ({"engine": opened, "doc_ids": doc_ids} for doc_ids in shards)
+        documents = sum(memory.watch(side_by_side(call, parameters, opened)))
+        seconds = time.perf_counter() - start
+    assert documents == count * DOCUMENTS
+    return {"engine": engine, "workers": workers, "shards": count, "seconds": seconds, "memory": memory.taken}
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[None]:
+    """A Prefect server for the time being."""
+    os.environ |= {"PREFECT_HOME": str(home), "PREFECT_LOGGING_LEVEL": "WARNING", "TQDM_DISABLE": "1"}
+    from prefect.testing.utilities import prefect_test_harness
+
+    import tasks  # noqa: F401 - sets Prefect's environment before its first import
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def audit(root: Path, engine: str, workers: int, shards: int) -> dict[str, Any]:
+    """Audit so many documents in shards of one, and say what it took."""
+    import flows.shards
+    from flows.audit import audit as run
+
+    memory = Memory(shards)
+    plain: Callable[..., Iterator[Any]] = flows.shards.side_by_side
+    flows.shards.side_by_side = lambda *arguments: memory.watch(plain(*arguments))  # type: ignore[assignment]
+    try:
+        warehouse = root / f"{engine}-{workers}"
+        runtime = {"engine": engine, "workers": workers, "threads": 1, "shard_documents": 1}
+        config = audit_config(
+            root / "model", root / "corpus.parquet", warehouse, runtime=runtime, method={"steps": 4}
+        )
+        run_id = run(config).run_id
+    finally:
+        flows.shards.side_by_side = plain
+    manifest = run_manifest(warehouse, run_id)
+    assert manifest["attributed"] == shards
+    return {
+        "engine": engine,
+        "workers": workers,
+        "shards": shards,
+        "seconds": manifest["timings"]["attribute"],
+        "work": manifest["own_seconds"],
+        "memory": memory.taken,
+    }
+
+
+def main() -> None:
+    """Measure, print, and write the figures down."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--simulate", type=int, metavar="SHARDS")
+    parser.add_argument("--shards", type=int, default=SHARDS)
+    parser.add_argument("--engines", nargs="+", default=["threads", "processes", "ray"])
+    asked = parser.parse_args()
+    found = []
+    if asked.simulate:
+        for engine in asked.engines:
+            found.append(simulate(asked.simulate, engine, 2))
+            print(json.dumps(found[-1]), flush=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="calig-overhead-") as folder:
+        root = Path(folder)
+        save_model(root / "model")
+        write_parquet(root / "corpus.parquet", make_rows(asked.shards))
+        with prefect_server(root / "prefect"):
+            for engine in asked.engines:
+                found.append(audit(root, engine, 1 if engine == "threads" else 2, asked.shards))
+                print(json.dumps(found[-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

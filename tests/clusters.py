@@ -1,0 +1,28 @@
+"""A Ray cluster of several nodes on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+
+
+@contextmanager
+def nodes(count: int, cpus: int) -> Iterator[Any]:
+    """Start so many nodes, each with so many CPUs as Ray counts them; nobody is connected yet."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": cpus, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=options)
+    try:
+        for _ in range(count - 1):
+            cluster.add_node(num_cpus=cpus, object_store_memory=80 * 2**20)
+        cluster.wait_for_nodes()
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
