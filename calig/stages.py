@@ -38,7 +38,7 @@ from calig.warehouse.database import records
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards, missing_documents
-from calig.warehouse.plans import close_plan, take_plan
+from calig.warehouse.plans import close_plan, peak_memory, take_plan
 from calig.warehouse.references import check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest, list_runs, read_run
 from calig.warehouse.shards import ShardManifest, completed, payments, write_shard
@@ -258,7 +258,7 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
 
     keys = read_rows(run.corpus, run.warehouse.root, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
-    start = time.perf_counter()
+    start, memory = time.perf_counter(), peak_memory()
     shards = completed(run.folder, check=False)
     own = payments(shards).get(run.run_id, (0, 0.0))
     _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings, own=own)
@@ -266,7 +266,8 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
         compact(run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
-    close_plan(run.warehouse, run.run_id, shards, {**timings, "aggregate": time.perf_counter() - start})
+    timings = {**timings, "aggregate": time.perf_counter() - start}
+    close_plan(run.warehouse, run.run_id, shards, timings, memory)
 
 
 def mark_failed(run: Run) -> None:

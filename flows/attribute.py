@@ -10,6 +10,7 @@ from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.stages import Run
 from calig.workers import ModelCard
+from flows.pool import run_ranges
 from flows.shards import run_shards
 from flows.stage import stage
 from tasks import attribute as tasks
@@ -45,6 +46,10 @@ def _attribute(run: Run, retries: int) -> int:
     total = len(shards.doc_ids)
     if not shards:
         return 0
+    if run.config.runtime.engine == "pool":
+        with tracking(run.run_id, total) as tracker:
+            run_ranges(run, shards, tracker.add)
+        return total
     task = tasks.attribute_shard.with_options(retries=retries)
     parameters = (
         {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}

@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from prefect.automations import AutomationCore, EventTrigger, Posture
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.actions import SendNotification
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
@@ -29,45 +28,10 @@ from pydantic import ValidationError
 from calig.config import AuditConfig
 from calig.errors import InputError
 from flows.audit import audit
-
-HEARTBEAT_SECONDS = 30
-"""How often a flow run shows that it lives, the shortest that Prefect takes."""
-
-TAG = "calig"
-"""Of runs of our deployments: those alone send heartbeats so often."""
-
-MISSED = 3
-"""Heartbeats that must be missing before a run counts as lost."""
+from flows.lost_runs import HEARTBEAT_SECONDS, LOST_RUNS, TAG, put
 
 SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
 BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
-
-LOST_RUNS = AutomationCore(
-    name="calig: runs without heartbeat are lost",
-    description="Marks a flow run as crashed when its process says nothing any more; its place is free then.",
-    trigger=EventTrigger(
-        posture=Posture.Proactive,
-        match={"prefect.resource.id": "prefect.flow-run.*"},
-        match_related={"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"},
-        for_each={"prefect.resource.id"},
-        after={"prefect.flow-run.heartbeat"},
-        expect={
-            "prefect.flow-run.heartbeat",
-            *(f"prefect.flow-run.{end}" for end in ("Completed", "Failed", "Crashed", "Cancelled")),
-        },
-        threshold=1,
-        within=timedelta(seconds=MISSED * HEARTBEAT_SECONDS),
-    ),
-    actions=[
-        ChangeFlowRunState(
-            state=StateType.CRASHED,
-            name="Crashed",
-            force=False,
-            message="Its process gives no sign of life: it was killed, or its machine went down. "
-            "The next run goes on from what is finished.",
-        )
-    ],
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +102,9 @@ def deploy(
             },
             tags=[TAG],
         )
-        _put(client, LOST_RUNS.name, LOST_RUNS)
+        put(client, LOST_RUNS.name, LOST_RUNS)
         title = f"calig: {name} failed"
-        _put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
+        put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
     return Deployed(f"{audit.name}/{name}", None if paused else _next_run(schedule))
 
 
@@ -223,23 +187,3 @@ def failure_notice(title: str, deployment: UUID, blocks: Sequence[UUID]) -> Auto
         ),
         actions=[SendNotification(block_document_id=block, subject=SUBJECT, body=BODY) for block in blocks],
     )
-
-
-def _put(client: SyncPrefectClient, name: str, automation: AutomationCore | None) -> None:
-    """Make the one automation of this name be this one; None: be none.
-
-    One that is the same is left alone: an update would make the server forget which heartbeats it waits for.
-    """
-    old = client.read_automations_by_name(name)
-    if automation is None:
-        for one in old:
-            client.delete_automation(one.id)
-    elif not old:
-        client.create_automation(automation)
-    elif _content(old[0]) != _content(automation):
-        client.update_automation(old[0].id, automation)
-
-
-def _content(automation: AutomationCore) -> dict[str, Any]:
-    """What an automation says, without the ids that a server gives."""
-    return AutomationCore.model_validate(automation.model_dump()).model_dump()

@@ -229,18 +229,23 @@ class RuntimeConfig(Section):
     dtype: Literal["float32", "float64", "bfloat16"] = Field(
         default="float32", title="Precision", description="Number format the model computes in."
     )
-    engine: Literal["auto", "threads", "processes", "ray"] = Field(
+    engine: Literal["auto", "threads", "processes", "ray", "pool"] = Field(
         default="auto",
         title="Engine",
         description=(
-            "What the workers are: threads of this process, processes of this machine, or actors of a Ray cluster; "
-            "auto: processes if there are several."
+            "What the workers are: threads of this process, processes of this machine, actors of a Ray cluster, or "
+            "flow runs of a Prefect work pool; auto: processes if there are several."
         ),
     )
     ray_address: Text | None = Field(
         default=None,
         title="Ray cluster",
         description="Address (host:port, or auto) of the Ray cluster; empty: one is started on this machine.",
+    )
+    work_pool: Text | None = Field(
+        default=None,
+        title="Work pool",
+        description="Name of the Prefect work pool whose workers run ranges of shards; with engine pool.",
     )
     workers: Integer | None = Field(
         default=None,
@@ -277,6 +282,10 @@ class RuntimeConfig(Section):
         if self.ray_address is not None and self.engine != "ray":
             raise ValueError(
                 f"runtime.ray_address only goes with runtime.engine ray, not {self.engine}: set that, or remove it"
+            )
+        if (self.work_pool is not None) != (self.engine == "pool"):
+            raise ValueError(
+                "runtime.engine pool and runtime.work_pool, the pool's name, go together: set both, or neither"
             )
         if self.engine == "ray" and self.device.startswith("cuda:"):
             raise ValueError(

@@ -98,6 +98,11 @@ def precheck(config: AuditConfig) -> None:
     from calig.models.loading import modality_of, read_config
 
     stages.precheck(config)
+    if config.runtime.engine == "pool":
+        raise InputError(
+            "runtime.engine: an evaluation does not run on a work pool; add --set runtime.engine=auto "
+            "--set runtime.work_pool="
+        )
     if modality_of(read_config(config.model.id, config.model.revision)) == "image":
         for field in ("corpus.rationale", "evaluation.pairs"):
             section, _, name = field.partition(".")

@@ -130,7 +130,11 @@ def read_plan(warehouse: Warehouse, run_id: str) -> Plan:
 
 
 def close_plan(
-    warehouse: Warehouse, run_id: str, shards: Sequence[ShardManifest], seconds: Mapping[str, float]
+    warehouse: Warehouse,
+    run_id: str,
+    shards: Sequence[ShardManifest],
+    seconds: Mapping[str, float],
+    memory: int,
 ) -> None:
     """Write what a run took beside what was predicted, if something was; the plan then waits for no other run.
 
@@ -142,6 +146,8 @@ def close_plan(
         The manifests of its attribution key, before small shards are merged; those that it computed count.
     seconds
         Its timings, "attribute" and "aggregate" among them.
+    memory
+        Peak memory of a worker, in bytes.
     """
     plan = _read(warehouse.run(run_id) / PLAN)
     if plan is None:
@@ -155,7 +161,7 @@ def close_plan(
         "block passes": sum(shard.paid[run_id][0] for shard in own),
         unit: rate * sum(shard.paid[run_id][1] for shard in own) / 3600,
         "attribution": seconds.get("attribute", 0.0),
-        "memory per worker": peak_memory(),
+        "memory per worker": memory,
         "tokens Parquet": _bytes(own, "tokens"),
         "documents Parquet": _bytes(own, "documents"),
         "files": sum(len(shard.files) + 1 for shard in own),

@@ -4,6 +4,7 @@
 
 Each case is `calig plan`, `calig audit` and `calig plan --run latest`, one after the other, as a user would call them,
 in an empty warehouse, on one worker with one thread. What the pilot explained is not explained again by the audit.
+Where the machine has other work too, the CPU share of each command says how far its times were stretched.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +48,14 @@ def main() -> None:
     ]
     for case in asked.case or CASES:
         with tempfile.TemporaryDirectory(prefix="calig-plan-") as folder:
-            plan = _planned(CASES[case], Path(folder))
-        lines += ["", f"## {case}", "", *_table(plan)]
+            plan, shares = _planned(CASES[case], Path(folder))
+        lines += ["", f"## {case}", "", *_table(plan, shares)]
         print("\n".join(lines), flush=True)
         RESULTS.write_text("\n".join(lines) + "\n")
 
 
-def _planned(case: dict[str, Any], folder: Path) -> Plan:
-    """Make a plan, run the audit, and return the plan with what the run took."""
+def _planned(case: dict[str, Any], folder: Path) -> tuple[Plan, tuple[float, float]]:
+    """Make a plan, run the audit; return the plan with what the run took, and the CPU shares of both commands."""
     shared = Path(os.environ["CALIG_SHARED"])
     corpus = {"label": "label", **case["corpus"]}
     config = folder / "planned.yaml"
@@ -63,9 +66,13 @@ def _planned(case: dict[str, Any], folder: Path) -> Plan:
         "runtime": {"threads": 1, "workers": 1},
     }
     config.write_text(yaml.safe_dump(audit))
-    _calig(folder, "plan", config.name)
-    _calig(folder, "audit", config.name)
-    return Plan.from_json(json.loads(_calig(folder, "plan", "--run", "latest", "--format", "json")))
+    shares = []
+    for command in ("plan", "audit"):
+        before = _clocks()
+        _calig(folder, command, config.name)
+        shares.append(_cpu_share(before))
+    plan = Plan.from_json(json.loads(_calig(folder, "plan", "--run", "latest", "--format", "json")))
+    return plan, (shares[0], shares[1])
 
 
 def _calig(folder: Path, *arguments: str) -> str:
@@ -76,13 +83,26 @@ def _calig(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _table(plan: Plan) -> list[str]:
+def _cpu_share(before: tuple[float, float]) -> float:
+    """CPU time per wall-clock time of the commands since then: about 1 for one thread on a machine of its own."""
+    wall, cpu = _clocks()
+    return (cpu - before[1]) / (wall - before[0])
+
+
+def _clocks() -> tuple[float, float]:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter(), used.ru_utime + used.ru_stime
+
+
+def _table(plan: Plan, shares: tuple[float, float]) -> list[str]:
     assert plan.actual is not None
     lines = ["| | predicted | 95 % interval | actual | actual / predicted |", "|---|---|---|---|---|"]
     for figure in plan.figures:
         if figure.name in plan.actual:
             lines.append(_row(figure, plan.actual[figure.name]))
-    return [*lines, "", f"On {plan.machine}."]
+    busy = f"CPU time per wall-clock time: the plan {shares[0]:.2f}, the audit {shares[1]:.2f}"
+    expected = f"so times were to be expected {shares[0] / shares[1]:.2f} times as long as predicted"
+    return [*lines, "", f"On {plan.machine}. {busy}, {expected}."]
 
 
 def _row(figure: Figure, actual: float) -> str:

@@ -27,7 +27,8 @@ def _yaml(name: str) -> Any:
 def test_the_automations_are_those_of_calig_deploy() -> None:
     from prefect.automations import AutomationCore
 
-    from flows.deploy import LOST_RUNS, failure_notice
+    from flows.deploy import failure_notice
+    from flows.lost_runs import LOST_RUNS
 
     lost = AutomationCore.model_validate(_yaml("automations/lost-runs.yaml"))
     assert lost.model_dump() == LOST_RUNS.model_dump()
@@ -49,7 +50,7 @@ def test_the_example_deployment_is_an_audit_and_beats_as_the_automation_counts_o
 ) -> None:
     from calig.config import load_config, parse_config
     from flows.audit import audit
-    from flows.deploy import HEARTBEAT_SECONDS, TAG
+    from flows.lost_runs import HEARTBEAT_SECONDS, TAG
 
     content = _yaml("prefect.yaml")
     [deployment] = content["deployments"]
