@@ -1,20 +1,23 @@
 """From Parquet to the tables of calig.duckdb: a run's rows are made in a copy, which is then swapped in.
 
 An open reader keeps the file it opened; a killed writer leaves a temporary file, which the next one deletes.
+
+A run is taken in portions of shards (`portions`). Each adds its documents' rows to the tables of documents, and a
+partial state, counts and sums of whole units, to the states of the run (`states`), which merge by addition alone; the
+other tables are expressions over the merged states (`sql/aggregate`, intervals in `moments`). So memory is bounded by a
+portion and by the distinct classes and words, not by the corpus, and every number is the same to the last bit however
+documents are divided among shards and portions.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from string import Template
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
-from calig.bootstrap import mean_intervals
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.comparisons import load_comparisons
@@ -23,25 +26,38 @@ from calig.warehouse.evaluation_tables import write_evaluation
 from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.gates import insert_gates
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.moments import correlation, intervals
+from calig.warehouse.portions import BITS, Units, enter, enter_items, split, units
+from calig.warehouse.profiles import document_depths
 from calig.warehouse.runs import list_runs, utc
 from calig.warehouse.shards import completed
+from calig.warehouse.states import FEW, States
+from calig.warehouse.terms import Terms
 from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
-from calig.warehouse.watched import find_watched
+from calig.warehouse.watched import find_watched, watch_terms
 
-BATCH = 4_000_000  # (word, document) pairs held at once for the bootstrap
-STEPS = (
-    *("document_depths", "settling", "layer_stats", "token_stats", "word_stats", "class_stats"),
-    *("document_maps", "region_stats", "patch_stats", "completeness", "failures", "watched", "runs"),
+PORTION_STEPS = (
+    *("document_depths", "settling", "failures"),
+    *("layer_state", "token_state", "class_state", "depth_state", "run_state"),
 )
-INTERVALS = pa.schema(
-    [
-        ("class", pa.string()),
-        ("item", pa.string()),
-        ("effect", pa.float64()),
-        ("effect_low", pa.float64()),
-        ("effect_high", pa.float64()),
-    ]
+"""Tables of documents and states, to which every portion adds."""
+IMAGE_STEPS = ("document_maps", "patch_state")
+"""The same, of images alone."""
+TABLE_STEPS = (
+    *("layer_stats", "token_stats", "word_stats", "class_stats", "region_stats", "patch_stats"),
+    *("completeness", "watched", "runs"),
 )
+"""Tables made from the merged states."""
+ITEM_SUMS = {
+    "word": "sum(occurrences)::BIGINT AS occurrences, sum(score) AS score",
+    "region": "sum(share_units(share)) AS share, count(share) AS share_known, sum(share_units(area)) AS area",
+    "watched": "sum(occurrences)::BIGINT AS occurrences, sum(gross) AS gross",
+}
+"""What is summed of words, regions and watched terms besides their effects."""
+LEAST_DOCUMENTS = {"word": 5, "region": 1, "watched": 5}
+"""Documents that must hold one for it to have an interval; a word without is left out."""
+SHARE_UNITS = 2.0**60
+"""Whole units of 1 in sums of shares, tokens and seconds: 2**40 documents of 2**26 each fit."""
 
 
 def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB", wait: float = 0.0) -> None:
@@ -104,45 +120,91 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
 
 
 def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
-    """Replace the run's rows in one transaction, on a connection of its own: temporary tables go with it."""
-    values = _values(run)
+    """Replace the run's rows, on a connection of its own: temporary tables go with it."""
     with database.cursor() as connection:
-        connection.execute("BEGIN")
         for table in TABLES:
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.manifest.run_id])
-        create_views(connection, [run])
+        portions = split(connection, run)
+        scales = units(connection, run)
+        values = _values(run, scales)
+        _execute(connection, "units", values)
+        states = States(connection)
+        terms = watch_terms(connection, run)
+        for number, portion in enumerate(portions):
+            _add_portion(connection, portion, number, terms, values)
+            states.settle()
+        states.merge()
+        for kind, least in LEAST_DOCUMENTS.items():
+            connection.register(f"{kind}_intervals", intervals(connection, kind, scales.effect, least))
         connection.register("manifest", _manifest_table(run))
-        _execute(connection, "prepare", values)
-        connection.register("word_intervals", _intervals(connection, "word"))
-        connection.register("region_intervals", _intervals(connection, "region"))
-        find_watched(connection, run)
-        _execute(connection, "watch", values)
-        connection.register("item_intervals", _intervals(connection, "item"))
-        for table in STEPS:
-            _execute(connection, table, values)
+        found = correlation(connection)
+        for table in TABLE_STEPS:
+            _execute(connection, table, {**values, "correlation": "NULL" if found is None else repr(found)})
         load_comparisons(connection, run.documents.parent)
         insert_gates(connection, run.documents.parent)
-        connection.execute("COMMIT")
+
+
+def _add_portion(
+    connection: duckdb.DuckDBPyConnection,
+    portion: RunFiles,
+    number: int,
+    terms: Terms | None,
+    values: dict[str, object],
+) -> None:
+    """Add a portion's rows to the tables of documents, and to the states."""
+    _open_portion(connection, portion, number, values)
+    of_images = portion.manifest.modality == "image"
+    for step in (*PORTION_STEPS, *(IMAGE_STEPS if of_images else ())):
+        _execute(connection, f"portion/{step}", values)
+    kinds = ["region" if of_images else "word"]
+    if terms is not None:
+        find_watched(connection, terms)
+        kinds.append("watched")
+    for kind in kinds:
+        _execute(connection, f"portion/{kind}_documents", values)
+        _execute(connection, "portion/items", {**values, "kind": kind, "sums": ITEM_SUMS[kind]})
+
+
+def _open_portion(
+    connection: duckdb.DuckDBPyConnection, portion: RunFiles, number: int, values: dict[str, object]
+) -> None:
+    """Read a portion, and measure the profiles of its documents."""
+    enter(connection, portion, number)
+    _execute(connection, "portion/open", {**values, "attributed": document_scan(portion)})
+    enter_items(connection)
+    depths = portion.manifest.depths
+    columns = ", ".join((*ig_columns(depths), *context_columns(depths)))
+    tokens = connection.sql(
+        f"SELECT doc_id, position, is_special, exact_score AS score, {columns} FROM portion_tokens"
+    ).to_arrow_table()
+    connection.register("portion_depths", document_depths(tokens, depths))
 
 
 def profile(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
     """Make the run's views, and its rows of `document_depths` and `settling`, in a connection's empty tables."""
+    portions = split(connection, run)
+    values = _values(run, units(connection, run))
+    _execute(connection, "units", values)
+    for number, portion in enumerate(portions):
+        _open_portion(connection, portion, number, values)
+        for step in ("document_depths", "settling"):
+            _execute(connection, f"portion/{step}", values)
     create_views(connection, [run])
-    for step in ("prepare", "document_depths", "settling"):
-        _execute(connection, step, _values(run))
 
 
-def _values(run: RunFiles) -> dict[str, object]:
+def _values(run: RunFiles, scales: Units) -> dict[str, object]:
     """What the steps' SQL leaves open."""
     depths = run.manifest.depths
     return {
         "run_id": quote(run.manifest.run_id),
         "depths": depths,
         "ig": ", ".join(ig_columns(depths)),
-        "ctx": ", ".join(context_columns(depths)),
         "head": quote(run.manifest.head),
         "classes": f"[{', '.join(quote(label) for label in run.manifest.classes)}]",
-        "attributed": document_scan(run),
+        "few": FEW,
+        "most": f"{2.0**BITS!r}::DOUBLE",
+        "share_units": f"{SHARE_UNITS!r}::DOUBLE",
+        **{f"{field}_units": f"{getattr(scales, field)!r}::DOUBLE" for field in ("effect", "score", "value")},
     }
 
 
@@ -177,48 +239,3 @@ def _manifest_table(run: RunFiles) -> pa.Table:
     }
     times = {"started": pa.timestamp("us"), "finished": pa.timestamp("us"), "classes": pa.list_(pa.string())}
     return pa.table({key: pa.array([value], times.get(key)) for key, value in row.items()})
-
-
-def _intervals(connection: duckdb.DuckDBPyConnection, item: str) -> pa.Table:
-    """Return class, item (a word, region or watched term), mean effect and its 95 % interval over documents.
-
-    Those of `<item>_documents` in equally many documents go through the bootstrap together, about BATCH values at a
-    time.
-    """
-    table = f"{item}_documents"
-    sizes = connection.execute(
-        f"SELECT documents, count(*) FROM {table} GROUP BY documents ORDER BY documents"
-    ).fetchall()
-    tables = [INTERVALS.empty_table()]
-    for group in _batches(sizes):
-        bounds = [group[0][0], group[-1][0]]
-        items = connection.execute(
-            f"SELECT class, {item} FROM {table} WHERE documents BETWEEN ? AND ? "
-            f"GROUP BY documents, class, {item} ORDER BY documents, class, {item}",
-            bounds,
-        ).fetchnumpy()
-        effects = connection.execute(
-            f"SELECT effect FROM {table} WHERE documents BETWEEN ? AND ? "
-            f"ORDER BY documents, class, {item}, doc_id",
-            bounds,
-        ).fetchnumpy()["effect"]
-        ends = np.cumsum([rows for _, rows in group])[:-1]
-        samples = [
-            part.reshape(-1, size) for part, (size, _) in zip(np.split(effects, ends), group, strict=True)
-        ]
-        low, high = np.concatenate([mean_intervals(sample) for sample in samples]).T
-        means = np.concatenate([sample.mean(axis=1) for sample in samples])
-        columns = [items["class"], items[item], means, low, high]
-        tables.append(pa.Table.from_arrays([pa.array(column) for column in columns], schema=INTERVALS))
-    return pa.concat_tables(tables)
-
-
-def _batches(sizes: Iterable[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Group (documents of a word, rows of such words) into runs of about BATCH rows."""
-    groups: list[list[tuple[int, int]]] = []
-    for size, rows in sizes:
-        if groups and sum(held for _, held in groups[-1]) + rows <= BATCH:
-            groups[-1].append((size, rows))
-        else:
-            groups.append([(size, rows)])
-    return groups

@@ -78,6 +78,22 @@ class RunFiles:
         return sorted({text for path in paths for text in (str(path), _pattern(path))})
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a run's views read besides its attributions, in SQL, as it stands after FROM.
+
+    Attributes
+    ----------
+    documents
+        The run's documents, with the columns of its documents.parquet.
+    contents
+        Their texts, or the references of their images, by doc_id.
+    """
+
+    documents: str
+    contents: str
+
+
 def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
     """Find a run's files.
 
@@ -179,7 +195,7 @@ def _fill(view: str, **values: object) -> str:
     return Template(read_sql(f"views/{view}.sql")).substitute(values).strip()
 
 
-def _tokens(run: RunFiles) -> str:
+def _tokens(run: RunFiles, rows: Rows) -> str:
     depths = run.manifest.depths
     ig, ctx = ig_columns(depths), context_columns(depths)
     schema = token_schema(depths, run.manifest.modality)
@@ -201,7 +217,7 @@ def _tokens(run: RunFiles) -> str:
         scales=", ".join(scales),
         tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
-        run_documents=scan([run.documents]),
+        run_documents=rows.documents,
     )
 
 
@@ -221,13 +237,21 @@ def _scales(run: RunFiles, block: int) -> tuple[str, str]:
     )
 
 
-def document_scan(run: RunFiles) -> str:
-    """Return the SELECT of all rows of the documents files of the run's attributions, less the thumbnails."""
-    columns = "* EXCLUDE (thumbnail)" if run.manifest.modality == "image" else "*"
+def file_rows(run: RunFiles) -> Rows:
+    """Return the run's documents and their contents as they lie in files."""
+    return Rows(scan([run.documents]), scan(run.corpus))
+
+
+def document_scan(run: RunFiles, columns: str | None = None) -> str:
+    """Return the SELECT of all rows of the documents files of the run's attributions, less the thumbnails.
+
+    `columns`, in SQL, may name fewer, and ``filename``, the file that holds the row.
+    """
+    columns = columns or ("* EXCLUDE (thumbnail)" if run.manifest.modality == "image" else "*")
     return _shard_scan(run, 0, document_schema(run.manifest.modality), columns)
 
 
-def _documents(run: RunFiles) -> str:
+def _documents(run: RunFiles, rows: Rows) -> str:
     taken = set(DOCUMENT_VIEW)
     extra = []
     image = run.manifest.modality == "image"
@@ -252,9 +276,9 @@ def _documents(run: RunFiles) -> str:
         ),
         head=quote(run.manifest.head),
         labels=LABELS[run.manifest.head],
-        run_documents=scan([run.documents]),
+        run_documents=rows.documents,
         documents=document_scan(run),
-        corpus=scan(run.corpus),
+        corpus=rows.contents,
     )
 
 
@@ -282,19 +306,28 @@ def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:
     depths = max(run.manifest.depths for run in runs)
     united = "\nUNION ALL BY NAME\n"
     queries = {
-        "tokens": united.join(_tokens(run) for run in runs),
-        "words": _fill("words"),
-        "documents": united.join(_documents(run) for run in runs),
+        "tokens": united.join(_tokens(run, file_rows(run)) for run in runs),
+        "documents": united.join(_documents(run, file_rows(run)) for run in runs),
         "relevance_long": _fill(
             "relevance_long",
             depths=depths,
             ig=", ".join(ig_columns(depths)),
             ctx=", ".join(context_columns(depths)),
         ),
-        "patches": _fill("patches"),
+        **item_queries(),
         "thumbnails": united.join(_thumbnails(run) for run in runs),
     }
     return {view: queries[view] for view in ("tokens", "documents", *VIEWS)}
+
+
+def item_queries() -> dict[str, str]:
+    """Return the SELECT behind `words` and `patches`, which speak of `tokens` and `documents` alone."""
+    return {view: _fill(view) for view in ("words", "patches")}
+
+
+def portion_queries(run: RunFiles, rows: Rows) -> dict[str, str]:
+    """Return the SELECT behind `tokens` and `documents`, of the run's documents that are in `rows` alone."""
+    return {"tokens": _tokens(run, rows), "documents": _documents(run, rows)}
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:

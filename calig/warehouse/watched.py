@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from calig.warehouse.terms import Terms
-from calig.warehouse.views import RunFiles, paired
+from calig.warehouse.views import RunFiles
 
 DOCUMENTS = 1024
-"""Documents whose texts are held at once."""
+"""Documents whose places are held as Python objects at once."""
 PLACES = pa.schema(
     [
         ("number", pa.int32()),
@@ -24,40 +23,44 @@ PLACES = pa.schema(
 )
 
 
-def find_watched(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
-    """Make the temporary tables `watch_terms` and `watch_places` of the run's watch lists.
-
-    Each text is read once, whatever the number of terms.
-    """
+def watch_terms(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> Terms | None:
+    """Make the temporary table `watch_terms` of the run's watch lists; return them, None where there are none."""
     lists: dict[str, list[str]] = run.manifest.config.get("watch") or {}
     terms = [(name, term) for name, held in lists.items() for term in dict.fromkeys(held)]
-    connection.execute("CREATE TEMP TABLE watch_terms (number INTEGER, list VARCHAR, term VARCHAR)")
     connection.execute(
-        "CREATE TEMP TABLE watch_places "
-        "(number INTEGER, doc_id BIGINT, segment TINYINT, char_start INTEGER, char_end INTEGER)"
+        "CREATE OR REPLACE TEMP TABLE watch_terms (number INTEGER, list VARCHAR, term VARCHAR)"
     )
     if not terms or run.manifest.modality != "text":
-        return
+        return None
     connection.executemany(
         "INSERT INTO watch_terms VALUES (?, ?, ?)", [[n, *term] for n, term in enumerate(terms)]
     )
-    for places in _places(run, Terms([term for _, term in terms])):
+    return Terms([term for _, term in terms])
+
+
+def find_watched(connection: duckdb.DuckDBPyConnection, terms: Terms) -> None:
+    """Make the temporary table `watch_places` of where the terms stand in the documents of the view `explained`.
+
+    Each text is read once, whatever the number of terms.
+    """
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE watch_places "
+        "(number INTEGER, doc_id BIGINT, segment TINYINT, char_start INTEGER, char_end INTEGER)"
+    )
+    texts = connection.sql("SELECT doc_id, text, text_pair FROM explained").to_arrow_table()
+    for places in _places(texts, terms):
         connection.register("found", places)
         connection.execute("INSERT INTO watch_places SELECT * FROM found")
         connection.unregister("found")
 
 
-def _places(run: RunFiles, terms: Terms) -> Iterator[pa.Table]:
+def _places(texts: pa.Table, terms: Terms) -> Iterator[pa.Table]:
     """The places of all terms, some documents at a time; segment 0 is the first text, 1 the second."""
-    columns = ["text", "text_pair"] if paired(run) else ["text"]
-    dataset = ds.dataset([str(path) for path in run.corpus], format="parquet")
-    for batch in dataset.to_batches(
-        columns=["doc_id", *columns], batch_size=DOCUMENTS, batch_readahead=1, fragment_readahead=1
-    ):
+    for batch in texts.to_batches(max_chunksize=DOCUMENTS):
         documents = batch.column("doc_id").to_pylist()
         found = [
             (number, doc_id, segment, start, end)
-            for segment, column in enumerate(columns)
+            for segment, column in enumerate(("text", "text_pair"))
             for doc_id, text in zip(documents, batch.column(column).to_pylist(), strict=True)
             if text
             for number, start, end in terms.find(text)

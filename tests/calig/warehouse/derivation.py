@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
+from calig.bootstrap import mean_intervals
 from calig.records import Attribution, Failure, document_key
 from tests.calig.warehouse.factory import CLASSES, labels, make_items, make_texts
 
@@ -39,6 +42,22 @@ def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
     if len(set(one)) < 2 or len(set(two)) < 2:
         return None
     return statistics.correlation(mean_ranks(one), mean_ranks(two))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The interval of a mean: of up to 50 values by resampling them in rising order, else by Cornish and Fisher."""
+    n = len(values)
+    if n <= 50:
+        low, high = mean_intervals(np.array([sorted(values)]))[0].tolist()
+        return low, high
+    centre = statistics.fmean(values)
+    deviation = statistics.pstdev(values)
+    g = statistics.fmean(((value - centre) / deviation) ** 3 for value in values) / math.sqrt(n)
+    ends = []
+    for z in (-1.959964, 1.959964):
+        bent = z + g * (z**2 - 1) / 6 + g**2 * ((z**3 - 3 * z) / 24 - (2 * z**3 - 5 * z) / 36)
+        ends.append(min(max(values), max(min(values), centre + bent * deviation / math.sqrt(n))))
+    return ends[0], ends[1]
 
 
 @dataclass(frozen=True)

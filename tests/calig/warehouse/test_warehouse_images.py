@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calig.bootstrap import mean_intervals
 from calig.files import write_json
 from calig.records import Attribution, Failure
 from calig.warehouse.aggregate import aggregate, rebuild
@@ -22,6 +21,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.questions import question, questions
 from calig.warehouse.shards import write_shard
+from tests.calig.warehouse.derivation import interval
 from tests.calig.warehouse.factory import make_warehouse
 
 CLASSES = ("cat", "dog", "fox")
@@ -262,9 +262,7 @@ def test_region_stats(warehouse: Warehouse) -> None:
         row = rows[key]
         assert row["documents"] == len(found)
         assert row["effect"] == pytest.approx(values.mean(), abs=1e-7)
-        assert (row["effect_low"], row["effect_high"]) == pytest.approx(
-            mean_intervals(values[None])[0], abs=1e-6
-        )
+        assert (row["effect_low"], row["effect_high"]) == pytest.approx(interval(values.tolist()), abs=1e-6)
         assert row["share"] == pytest.approx(np.mean(shares))
         assert row["area"] == pytest.approx(np.mean([area for _, _, area in found]))
         assert row["lift"] == pytest.approx(row["share"] / row["area"])

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from calig.bootstrap import mean_intervals
 from calig.files import write_json
 from calig.records import Attribution, Failure, document_key
 from calig.warehouse import watched
@@ -24,7 +23,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.questions import question
 from calig.warehouse.shards import write_shard
-from tests.calig.warehouse.derivation import Expected, Explained
+from tests.calig.warehouse.derivation import Expected, Explained, interval
 from tests.calig.warehouse.factory import CLASSES, make_attribution, make_warehouse
 
 
@@ -215,7 +214,7 @@ def derived(expected: Expected) -> dict[tuple[str, str, str], dict[str, Any]]:
                     occurrences += len(spans)
                     gross += sum(map(abs, held))
                     effects += [sum(held)] if spans else []
-                low, high = mean_intervals(np.array([effects]))[0] if len(effects) > 4 else (None, None)
+                low, high = interval(effects) if len(effects) > 4 else (None, None)
                 found[name, term, label] = {
                     "documents": len(effects),
                     "occurrences": occurrences,

@@ -1,17 +1,15 @@
 INSERT INTO layer_stats BY NAME
 SELECT
     $run_id AS run_id,
-    coalesce(d.target, '*') AS class,
-    s.depth,
-    count(*) AS documents,
-    sum(s.gross) / nullif(sum(abs(s.net)), 0) AS cancellation,
-    avg(s.effective_tokens) AS effective_tokens,
-    avg(s.special_share) AS special_share,
-    avg(s.rank_agreement) AS rank_agreement,
-    avg(s.sign_agreement) AS sign_agreement,
-    avg(s.context_ratio) AS context_ratio
-FROM document_depths AS s
-JOIN explained AS d ON d.doc_id = s.doc_id
-WHERE s.run_id = $run_id
-GROUP BY GROUPING SETS ((s.depth), (s.depth, d.target))
+    coalesce(class, '*') AS class,
+    depth,
+    sum(documents)::BIGINT AS documents,
+    sum(gross)::DOUBLE / nullif(sum(net)::DOUBLE, 0) AS cancellation,
+    sum(effective_tokens)::DOUBLE / $share_units / nullif(sum(effective_tokens_known), 0) AS effective_tokens,
+    sum(special_share)::DOUBLE / $share_units / nullif(sum(special_share_known), 0) AS special_share,
+    sum(rank_agreement)::DOUBLE / $share_units / nullif(sum(rank_agreement_known), 0) AS rank_agreement,
+    sum(sign_agreement)::DOUBLE / $share_units / nullif(sum(sign_agreement_known), 0) AS sign_agreement,
+    sum(context_ratio)::DOUBLE / $share_units / nullif(sum(context_ratio_known), 0) AS context_ratio
+FROM layer_state
+GROUP BY GROUPING SETS ((depth), (depth, class))
 ORDER BY class, depth

@@ -1,15 +1,12 @@
 INSERT INTO region_stats BY NAME
 SELECT
-    $run_id AS run_id, r.class, r.region,
-    any_value(r.documents) AS documents,
-    any_value(i.effect) AS effect,
-    any_value(i.effect_low) AS effect_low,
-    any_value(i.effect_high) AS effect_high,
-    avg(r.share) AS share,
-    avg(r.area) AS area,
-    avg(r.share) / avg(r.area) AS lift,
-    avg((sign(r.effect) = sign(i.effect))::INTEGER) AS same_sign_share
-FROM region_documents AS r
-JOIN region_intervals AS i ON i.class = r.class AND i.item = r.region
-GROUP BY r.class, r.region
-ORDER BY r.class, r.region
+    $run_id AS run_id, s.class, s.item AS region, s.documents,
+    s.effect::DOUBLE / $effect_units / s.documents AS effect,
+    i.effect_low, i.effect_high,
+    s.share::DOUBLE / $share_units / nullif(s.share_known, 0) AS share,
+    s.area::DOUBLE / $share_units / s.documents AS area,
+    (s.share::DOUBLE / nullif(s.share_known, 0)) / (s.area::DOUBLE / s.documents) AS lift,
+    same_sign(s.effect, s.documents, s.positive, s.negative) AS same_sign_share
+FROM region_state AS s
+JOIN region_intervals AS i ON i.class = s.class AND i.item = s.item
+ORDER BY s.class, s.item

@@ -1,23 +1,16 @@
 INSERT INTO runs BY NAME
 SELECT
-    m.*,
-    (SELECT count(*) FROM documents) AS documents,
-    (SELECT count(*) FROM documents WHERE failure IS NOT NULL) AS failures,
-    (SELECT count(*) FROM explained WHERE truncated) AS truncated,
-    (SELECT avg(correct::INTEGER) FROM explained) AS accuracy,
-    (SELECT avg(abs(logit - label_value)) FROM explained) AS mean_absolute_error,
+    m.*, s.documents, s.failures, s.truncated,
+    s.correct / nullif(s.correct_known, 0) AS accuracy,
+    s.missed_by::DOUBLE / $value_units / nullif(s.pairs, 0) AS mean_absolute_error,
+    $correlation::DOUBLE AS correlation,
+    d.converged_share, d.worst_completeness_error, d.worst_error_estimate,
+    s.block_passes, s.seconds::DOUBLE / $share_units AS attribution_seconds
+FROM manifest AS m, run_state AS s,
     (
-        SELECT CASE WHEN min(logit) < max(logit) AND min(label_value) < max(label_value)
-            THEN corr(logit, label_value) END
-        FROM explained WHERE label_value IS NOT NULL
-    ) AS correlation,
-    (SELECT avg(converged::INTEGER) FROM quadrature) AS converged_share,
-    (SELECT max(completeness_error) FROM quadrature) AS worst_completeness_error,
-    (SELECT max(error_estimate) FROM quadrature) AS worst_error_estimate,
-    c.block_passes, c.attribution_seconds
-FROM manifest AS m,
-    (
-        SELECT sum(block_passes)::BIGINT AS block_passes, sum(seconds::DOUBLE) AS attribution_seconds
-        FROM attributed
-        WHERE doc_key IN (SELECT doc_key FROM documents)
-    ) AS c
+        SELECT
+            sum(converged) / nullif(sum(converged_known), 0) AS converged_share,
+            max(greatest_completeness_error) AS worst_completeness_error,
+            max(greatest_error_estimate) AS worst_error_estimate
+        FROM depth_state
+    ) AS d

@@ -1,13 +1,7 @@
 INSERT INTO token_stats BY NAME
 SELECT
-    $run_id AS run_id,
-    d.target AS class,
-    t.token,
-    count(DISTINCT t.doc_id) AS documents,
-    count(*) AS occurrences,
-    avg(t.logit_effect) AS effect,
-    avg(t.score) AS score
-FROM tokens AS t
-JOIN explained AS d ON d.doc_id = t.doc_id
-GROUP BY d.target, t.token
+    $run_id AS run_id, class, token, documents, occurrences,
+    effect::DOUBLE / $effect_units / occurrences AS effect,
+    score::DOUBLE / $score_units / occurrences AS score
+FROM token_state
 ORDER BY class, token

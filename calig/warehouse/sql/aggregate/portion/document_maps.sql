@@ -7,7 +7,9 @@ WITH long AS (
         (t.patch_row + 0.5) / d.grid_rows AS height,
         (t.patch_column + 0.5) / d.grid_columns AS width,
         unnest(list_append(range($depths - 1), NULL))::INTEGER AS depth,
-        abs(unnest(list_append(([$ig]::DOUBLE[])[:$depths - 1], t.score))) AS mass
+        unnest(list_append(
+            list_transform(([$ig]::DOUBLE[])[:$depths - 1], lambda ig: effect_units(abs(ig))), abs(t.score)
+        )) AS mass
     FROM tokens AS t
     JOIN explained AS d ON d.doc_id = t.doc_id
     WHERE t.patch_row IS NOT NULL
@@ -15,11 +17,11 @@ WITH long AS (
 sums AS (
     SELECT
         doc_id, depth,
-        nullif(sum(mass), 0) AS total,
-        coalesce(sum(mass) FILTER (border), 0) AS at_border,
+        nullif(sum(mass)::DOUBLE, 0) AS total,
+        coalesce(sum(mass) FILTER (border), 0)::DOUBLE AS at_border,
         count(*) FILTER (border) / count(*) AS border_area,
-        sum(mass * height) AS height,
-        sum(mass * width) AS width
+        sum(round(mass::DOUBLE * height)::HUGEINT)::DOUBLE AS height,
+        sum(round(mass::DOUBLE * width)::HUGEINT)::DOUBLE AS width
     FROM long
     GROUP BY doc_id, depth
 )

@@ -1,15 +1,15 @@
 -- The tokens that each place of a watched term overlaps; a place that the model did not read has none.
-CREATE TEMP TABLE watched_tokens AS
+CREATE OR REPLACE TEMP TABLE watched_tokens AS
 SELECT w.list, w.term, p.doc_id, p.segment, p.char_start, p.char_end, t.position, t.logit_effect
 FROM watch_places AS p
 JOIN watch_terms AS w ON w.number = p.number
-JOIN run_tokens AS t
+JOIN tokens AS t
     ON t.doc_id = p.doc_id AND coalesce(t.segment, 0) = p.segment
     AND t.char_start < p.char_end AND t.char_end > p.char_start
 WHERE NOT t.is_special;
 
 -- A term, or list (*), once per document that holds it, under its explained class and under all (*): a token counts once.
-CREATE TEMP TABLE watched_documents AS
+CREATE OR REPLACE TEMP TABLE watched_documents AS
 WITH named AS (
     SELECT * EXCLUDE (term), unnest([term, '*']) AS term FROM watched_tokens
 ),
@@ -24,13 +24,19 @@ sums AS (
     GROUP BY list, term, doc_id
 )
 SELECT
-    list, term, list || '/' || term AS item, doc_id, occurrences, effect, gross,
-    unnest([d.target, '*']) AS class
+    unnest([d.target, '*']) AS class, list || chr(31) || term AS item, doc_id, occurrences, effect, gross
 FROM places
 JOIN sums USING (list, term, doc_id)
 JOIN explained AS d USING (doc_id);
 
-CREATE TEMP TABLE item_documents AS
-SELECT class, item, doc_id, effect, count(*) OVER (PARTITION BY class, item) AS documents
-FROM watched_documents
-QUALIFY documents >= 5;
+-- Of each class, and of all (*): explained documents, and all the relevance of their content.
+INSERT INTO total_state BY NAME
+SELECT class, count(*) AS documents, sum(gross) AS gross
+FROM (
+    SELECT unnest([d.target, '*']) AS class, d.doc_id, t.gross
+    FROM explained AS d
+    LEFT JOIN (
+        SELECT doc_id, sum(abs(logit_effect)) AS gross FROM tokens WHERE NOT is_special GROUP BY doc_id
+    ) AS t ON t.doc_id = d.doc_id
+)
+GROUP BY class

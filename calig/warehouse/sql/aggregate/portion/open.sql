@@ -1,0 +1,12 @@
+-- What several of the states are made from, read once: a portion's tokens and documents. The effect and score of a token are in whole units.
+CREATE OR REPLACE TEMP TABLE portion_documents AS SELECT * FROM documents;
+CREATE OR REPLACE TEMP VIEW documents AS SELECT * FROM portion_documents;
+CREATE OR REPLACE TEMP VIEW explained AS SELECT * FROM portion_documents WHERE failure IS NULL;
+
+CREATE OR REPLACE TEMP TABLE portion_attributed AS
+SELECT * FROM ($attributed) WHERE doc_key IN (SELECT doc_key FROM portion_documents);
+
+CREATE OR REPLACE TEMP TABLE portion_tokens AS
+SELECT * REPLACE (effect_units(logit_effect) AS logit_effect, score_units(score) AS score), score AS exact_score
+FROM tokens;
+CREATE OR REPLACE TEMP VIEW tokens AS SELECT * EXCLUDE (exact_score) FROM portion_tokens;
