@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from calig.engines.work import Message, Settings, perform
+from calig.engines.work import Message, Settings, failure, perform
 
 
 def main() -> None:
@@ -27,16 +28,20 @@ def main() -> None:
     settings: Settings = connection.recv()
     settings.apply(tell)
     waiting: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, waiting), daemon=True).start()
+    threading.Thread(target=_listen, args=(connection, waiting, tell), daemon=True).start()
     while True:
         work, arguments = waiting.get()
         perform(work, arguments, tell)
 
 
-def _listen(connection: Connection[Any, Any], waiting: SimpleQueue[Any]) -> None:
+def _listen(
+    connection: Connection[Any, Any], waiting: SimpleQueue[Any], tell: Callable[[Message], None]
+) -> None:
     """Take in what is sent; at the end of the socket, end this process, whatever it is at."""
-    try:
-        while True:
+    while True:
+        try:
             waiting.put(connection.recv())
-    except (EOFError, OSError):
-        os._exit(0)
+        except (EOFError, OSError):
+            os._exit(0)
+        except Exception as error:  # it cannot be read here
+            tell(failure(error))

@@ -6,7 +6,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging.handlers import QueueHandler
 from typing import Any
 
@@ -68,24 +68,23 @@ class _Mouth:
 
 def perform(work: Callable[..., Any], arguments: tuple[Any, ...], tell: Callable[[Message], None]) -> None:
     """Do a piece of work in this worker; the last thing told is its outcome."""
-    result, error = None, None
     try:
-        result = work(*arguments, tell)
-    except BaseException as raised:
-        error = _fit_to_travel(raised)
-    tell(Outcome(workers.loaded(), result, error))
+        outcome = Outcome(0, work(*arguments, tell))
+    except BaseException as error:
+        outcome = failure(error)
+    tell(replace(outcome, loads=workers.loaded()))
 
 
-def _fit_to_travel(error: BaseException) -> BaseException:
-    """The exception with its traceback as a note; one that cannot be pickled becomes a RuntimeError that says it."""
+def failure(error: BaseException) -> Outcome:
+    """The outcome that is an exception, its traceback as a note; one that cannot be pickled becomes a RuntimeError."""
     error.add_note("in the worker:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
         stand_in = RuntimeError(f"{type(error).__name__}: {error}")
         stand_in.__notes__ = error.__notes__
-        return stand_in
-    return error
+        error = stand_in
+    return Outcome(workers.loaded(), error=error)
 
 
 def receive(message: Message, progress: Progress) -> Outcome | None:

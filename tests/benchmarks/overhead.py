@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from calig import stages
 from calig.engines import Engine, Progress, open_engine
 from calig.warehouse.missing import Shards
 from tests.flows.material import audit_config, make_rows, run_manifest, save_model, write_parquet
@@ -32,24 +33,27 @@ from tests.flows.material import audit_config, make_rows, run_manifest, save_mod
 RESULTS = Path(__file__).parent / "results" / "overhead.md"
 SHARDS = 1000
 LIMIT_MS = 50
-DOCUMENTS = 1000
+DOCUMENTS = 10
 """Documents of a simulated shard."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """Resident memory of this process, in MiB, at a hundredth of the shards, a tenth and all of them."""
+    """Resident memory of this process, in MiB, at a hundredth of the shards, a tenth and all; its CPU seconds."""
 
     total: int
     taken: dict[int, float] = field(default_factory=dict)
+    processor: float = 0.0
 
     def watch(self, items: Iterator[Any]) -> Iterator[Any]:
         """Pass items on, and look at the memory on the way."""
+        start = time.process_time()
         for number, item in enumerate(items, start=1):
             if number in (self.total // 100, self.total // 10, self.total):
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 self.taken[number] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
             yield item
+        self.processor = time.process_time() - start
 
 
 def nothing(doc_ids: Sequence[int], progress: Progress) -> int:
@@ -59,8 +63,9 @@ def nothing(doc_ids: Sequence[int], progress: Progress) -> int:
 
 
 def simulate(count: int, engine: str, workers: int) -> dict[str, Any]:
-    """Run so many shards of 1,000 documents, but for Prefect and the work."""
+    """Run so many shards, but for Prefect and the work."""
     from flows.shards import side_by_side
+    from tests.benchmarks.overhead import nothing as work  # by its name, where this module is __main__
 
     shards = Shards(np.arange(count * DOCUMENTS), DOCUMENTS)
     done = 0
@@ -70,7 +75,7 @@ def simulate(count: int, engine: str, workers: int) -> dict[str, Any]:
         done += documents
 
     def call(engine: Engine, doc_ids: Sequence[int]) -> int:
-        return engine.run(nothing, doc_ids, progress=progress)
+        return engine.run(work, doc_ids, progress=progress)
 
     config = audit_config(
         Path("none"), Path("none.csv"), Path("none"), runtime={"engine": engine, "workers": workers}
@@ -78,13 +83,20 @@ def simulate(count: int, engine: str, workers: int) -> dict[str, Any]:
     memory = Memory(count)
     with open_engine(config) as opened:
         for _ in range(workers):  # so that they are there
-            opened.run(nothing, [], progress=progress)
+            opened.run(work, [], progress=progress)
         start = time.perf_counter()
         parameters = ({"engine": opened, "doc_ids": doc_ids} for doc_ids in shards)
         documents = sum(memory.watch(side_by_side(call, parameters, opened)))
         seconds = time.perf_counter() - start
     assert documents == count * DOCUMENTS
-    return {"engine": engine, "workers": workers, "shards": count, "seconds": seconds, "memory": memory.taken}
+    return {
+        "engine": engine,
+        "workers": workers,
+        "shards": count,
+        "seconds": seconds,
+        "processor": memory.processor,
+        "memory": memory.taken,
+    }
 
 
 @contextmanager
@@ -105,8 +117,8 @@ def audit(root: Path, engine: str, workers: int, shards: int) -> dict[str, Any]:
     from flows.audit import audit as run
 
     memory = Memory(shards)
-    plain: Callable[..., Iterator[Any]] = flows.shards.side_by_side
-    flows.shards.side_by_side = lambda *arguments: memory.watch(plain(*arguments))  # type: ignore[assignment]
+    before: Callable[..., Iterator[Any]] = flows.shards.side_by_side
+    flows.shards.side_by_side = lambda *arguments: memory.watch(before(*arguments))  # type: ignore[assignment]
     try:
         warehouse = root / f"{engine}-{workers}"
         runtime = {"engine": engine, "workers": workers, "threads": 1, "shard_documents": 1}
@@ -115,7 +127,7 @@ def audit(root: Path, engine: str, workers: int, shards: int) -> dict[str, Any]:
         )
         run_id = run(config).run_id
     finally:
-        flows.shards.side_by_side = plain
+        flows.shards.side_by_side = before
     manifest = run_manifest(warehouse, run_id)
     assert manifest["attributed"] == shards
     return {
@@ -123,9 +135,63 @@ def audit(root: Path, engine: str, workers: int, shards: int) -> dict[str, Any]:
         "workers": workers,
         "shards": shards,
         "seconds": manifest["timings"]["attribute"],
-        "work": manifest["own_seconds"],
+        "processor": memory.processor,
         "memory": memory.taken,
     }
+
+
+def plain(root: Path, shards: int) -> dict[str, Any]:
+    """Attribute the same shards by calls of the stage alone, in this process."""
+    runtime = {"threads": 1, "shard_documents": 1}
+    config = audit_config(
+        root / "model", root / "corpus.parquet", root / "plain", runtime=runtime, method={"steps": 4}
+    )
+    model = stages.describe_model(config)
+    corpus = stages.bring_in(config, model)
+    run = stages.start_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    memory = Memory(shards)
+    start = time.perf_counter()
+    for doc_ids in memory.watch(iter(stages.missing_shards(run))):
+        stages.attribute_shard(run, doc_ids)
+    seconds = time.perf_counter() - start
+    return {
+        "engine": "calls alone",
+        "workers": 1,
+        "shards": shards,
+        "seconds": seconds,
+        "processor": memory.processor,
+        "memory": memory.taken,
+    }
+
+
+def table(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Lay the figures out."""
+    shards = found[0]["shards"]
+    head = ["", "workers", "ms per shard", "shards/s", "CPU ms of the parent"]
+    lines = [*head, *(f"MiB at {number:,}" for number in found[0]["memory"])]
+    rows = [f"| {' | '.join(lines)} |", "|---" * len(lines) + "|"]
+    for one in found:
+        seconds = one["seconds"]
+        cells = [
+            one["engine"],
+            str(one["workers"]),
+            f"{1000 * seconds / shards:.3g}",
+            f"{shards / seconds:,.0f}",
+        ]
+        cells += [
+            f"{1000 * one['processor'] / shards:.3g}",
+            *(f"{mib:.0f}" for mib in one["memory"].values()),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def note(heading: str, lines: Sequence[str]) -> None:
+    """Put a section in its place in the file of results."""
+    parts = RESULTS.read_text().split("\n## ") if RESULTS.exists() else ["# What shards cost\n"]
+    others = [part.rstrip() + "\n" for part in parts[1:] if not part.startswith(heading)]
+    RESULTS.write_text("\n## ".join([parts[0], *others, "\n".join([heading, "", *lines]) + "\n"]))
+    print("\n".join(lines))
 
 
 def main() -> None:
@@ -135,22 +201,28 @@ def main() -> None:
     )
     parser.add_argument("--simulate", type=int, metavar="SHARDS")
     parser.add_argument("--shards", type=int, default=SHARDS)
-    parser.add_argument("--engines", nargs="+", default=["threads", "processes", "ray"])
+    parser.add_argument("--engines", nargs="+", default=["threads", "processes"])
     asked = parser.parse_args()
-    found = []
     if asked.simulate:
-        for engine in asked.engines:
-            found.append(simulate(asked.simulate, engine, 2))
-            print(json.dumps(found[-1]), flush=True)
+        simulated = [simulate(asked.simulate, engine, 2) for engine in asked.engines]
+        command = f"`python -m tests.benchmarks.overhead --simulate {asked.simulate}`: no Prefect, no work."
+        note("Simulated", [command, "", *table(simulated)])
         return
     with tempfile.TemporaryDirectory(prefix="calig-overhead-") as folder:
         root = Path(folder)
         save_model(root / "model")
         write_parquet(root / "corpus.parquet", make_rows(asked.shards))
+        found = [plain(root, asked.shards)]
         with prefect_server(root / "prefect"):
             for engine in asked.engines:
                 found.append(audit(root, engine, 1 if engine == "threads" else 2, asked.shards))
                 print(json.dumps(found[-1]), flush=True)
+    command = (
+        f"`python -m tests.benchmarks.overhead`: {asked.shards:,} shards of one document, a Prefect task run each; "
+        f"{LIMIT_MS} ms per shard at most are wanted. Server, parent and workers share {os.cpu_count()} CPU cores, "
+        f"which were asked for {os.getloadavg()[2]:.0f} times over."
+    )
+    note("Through the flow", [command, "", *table(found)])
 
 
 if __name__ == "__main__":

@@ -76,3 +76,10 @@ def dawdle(seconds: float, mark: Path, progress: Progress) -> None:
     """Say that it has begun, and take its time."""
     mark.write_text(str(os.getpid()))
     time.sleep(seconds)
+
+
+class Unreadable:
+    """An argument that a worker cannot read."""
+
+    def __reduce__(self) -> Any:
+        return refuse, (print,)

@@ -21,6 +21,7 @@ from calig.engines.processes import Processes
 from calig.errors import InputError
 from calig.models.families import Family, declare_family
 from tests.calig.engines.jobs import (
+    Unreadable,
     dawdle,
     die_once,
     exit_now,
@@ -96,6 +97,12 @@ def test_an_exception_comes_back_as_it_is_with_its_traceback(engine: Processes) 
 def test_an_exception_that_cannot_be_pickled_comes_back_as_what_it_says(engine: Processes) -> None:
     with pytest.raises(RuntimeError, match="OddError: 1 and 2"):
         engine.run(fail_oddly, progress=ignore)
+
+
+def test_an_argument_that_a_worker_cannot_read_fails_the_call_alone(engine: Processes) -> None:
+    with pytest.raises(InputError, match=r"^corpus\.path: wrong"):
+        engine.run(square, Unreadable(), progress=ignore)
+    assert engine.run(square, 3, progress=ignore) == 9
 
 
 def test_what_a_worker_logs_is_logged_here(engine: Processes, caplog: pytest.LogCaptureFixture) -> None:
