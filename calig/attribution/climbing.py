@@ -74,29 +74,36 @@ class Samples:
 
 
 def judge(kind: Rule, nodes: Sequence[Float64], samples: Sequence[Samples], factor: float) -> list[Verdict]:
-    """Integrate documents by the rule on nodes of their own, and estimate the errors; alike documents in one go."""
+    """Integrate documents by the rule on nodes of their own, and estimate the errors."""
     verdicts: list[Verdict | None] = [None] * len(samples)
-    alike: dict[tuple[int, int], list[int]] = {}
-    for i, (x, s) in enumerate(zip(nodes, samples, strict=True)):
-        alike.setdefault((len(x), s.values.shape[1]), []).append(i)
+    alike: dict[int, list[int]] = {}
+    for i, x in enumerate(nodes):
+        alike.setdefault(len(x), []).append(i)
     for members in alike.values():
-        x = np.stack([nodes[i] for i in members])
-        found = [(samples[i].rows(nodes[i]), samples[i].rows(breaks(nodes[i]))) for i in members]
-        values = np.stack([samples[i].values[r] for i, (r, _) in zip(members, found, strict=True)])
-        outputs = np.stack([samples[i].outputs[r] for i, (_, r) in zip(members, found, strict=True)])
-        areas = kind.panels(x) @ values  # (documents, p, T)
-        integrals = areas.sum(axis=1)
-        changes = np.diff(outputs)
-        sizes = np.linalg.norm(areas, axis=2)
+        meshes, mesh = np.unique(np.stack([nodes[i] for i in members]), axis=0, return_inverse=True)
+        panels = kind.panels(meshes)
+        weights = panels.sum(axis=1)
+        found = [_measure(panels[m], nodes[i], samples[i]) for m, i in zip(mesh, members, strict=True)]
+        integrals = [integral for integral, *_ in found]
+        sums, sizes, changes = (np.stack(column) for column in zip(*(own for _, *own in found), strict=True))
         scales = np.maximum(np.abs(changes), sizes)
-        defects = changes - areas.sum(axis=2)
+        defects = changes - sums
         beside = np.pad(defects, ((0, 0), (1, 1)))
         smooth = defects / 2 + (beside[:, :-2] + beside[:, 2:]) / 4
         parts = (np.abs(smooth) + np.abs(defects) / 4) * _ratio(sizes, scales)
-        parts = factor * _ratio(parts, np.linalg.norm(integrals, axis=1)[:, None])
-        for i, integral, part in zip(members, integrals, parts, strict=True):
-            verdicts[i] = Verdict(integral, part)
+        norms = np.array([np.linalg.norm(integral) for integral in integrals])
+        parts = factor * _ratio(parts, norms[:, None])
+        for i, m, integral, part in zip(members, mesh, integrals, parts, strict=True):
+            verdicts[i] = Verdict(integral, part, weights[m])
     return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _measure(panels: Float64, nodes: Float64, samples: Samples) -> tuple[Float64, Float64, Float64, Float64]:
+    """One document's integral (T,); and per panel the sum and the norm of its area (T,), and the change of f."""
+    values, _ = samples.at(nodes)
+    _, outputs = samples.at(breaks(nodes))
+    areas = panels @ values
+    return areas.sum(axis=0), areas.sum(axis=1), np.linalg.norm(areas, axis=1), np.diff(outputs)
 
 
 def _ratio(part: Float64, whole: Float64) -> Float64:

@@ -223,7 +223,7 @@ class Engine:
             ig = end.verdict.integral
             results[i] = DepthResult(
                 ig=ig,
-                context=self.rule.panels(end.nodes).sum(axis=0) @ mine.context[mine.rows(end.nodes)],
+                context=end.verdict.weights @ mine.context[mine.rows(end.nodes)],
                 error_estimate=end.verdict.estimate,
                 completeness_error=abs(float(ig.sum()) - float(outputs[i] - baselines[i])),
                 converged=end.converged,

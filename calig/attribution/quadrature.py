@@ -26,10 +26,14 @@ _LEFT = 0.8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdict:
-    """What one document's samples amount to: the integral (T,), and each panel's part of the error estimate (p,)."""
+    """What one document's samples amount to: the integral (T,), and each panel's part of the error estimate (p,).
+
+    `weights` (n,) are those of the nodes in the integral.
+    """
 
     integral: Float64
     parts: Float64
+    weights: Float64
 
     @property
     def estimate(self) -> float:

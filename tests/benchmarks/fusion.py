@@ -1,12 +1,13 @@
 """How should depths and attention gradients be fused? Candidates on development data, before any test split is read.
 
-    python -m tests.benchmarks.fusion [sst2 hausa toxic cifar10]
+    python -m tests.benchmarks.fusion [sst2 hausa toxic movies cifar10] [--documents N] [--device D]
 
-Needs models and corpora under $CALIG_SHARED: sst2-dev, afrisenti-hau-dev, toxic_spans-train (comments rightly flagged)
-and cifar10-train. Documents are drawn by a seed. A candidate is a formula over what one explanation gives: LIG at every
-depth, attention gradients at the input and along the path (of H heads, summed: in logits), A ⊙ ∇A or ∇A alone; or an
-explanation with another baseline or output. AOPC comprehensiveness by deletion and by mask for texts, perturbation AUC
-for images, patches set to zero; with the paired difference to `agreement`, λ = 0.5, and its 95 % interval.
+Needs models and corpora under $CALIG_SHARED: sst2-dev, afrisenti-hau-dev, toxic_spans-train (comments rightly flagged),
+movie_reviews-train (512 tokens) and cifar10-train. Documents are drawn by a seed. A candidate is a formula over what
+one explanation gives: LIG at every depth, attention gradients at the input and along the path (of H heads, summed: in
+logits), A ⊙ ∇A or ∇A alone; or an explanation with another baseline or output. AOPC comprehensiveness by deletion and
+by mask for texts, perturbation AUC for images, patches set to zero; with the paired difference to `agreement`, λ = 0.5,
+and its 95 % interval.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from calig.attribution.explainer import Explainer
 from calig.attribution.fusion import agreement, column, depth_weights, rollout, trace
 from calig.attribution.method import Method
+from calig.attribution.passes import numbers
 from calig.evaluation.faithfulness import faithfulness, perturbation
 from calig.evaluation.own import attention_maps
 from calig.evaluation.subject import Case, Subject
@@ -39,6 +41,7 @@ CORPORA = {
     "sst2": ("minilm-sst2", "sst2-dev"),
     "hausa": ("xlmr-afrisenti", "afrisenti-hau-dev"),
     "toxic": ("minilm-toxic", "toxic_spans-train"),
+    "movies": ("minilm-sst2", "movie_reviews-train"),
     "cifar10": ("vit-mae-cifar10", "cifar10-train"),
 }
 SEED = 1
@@ -96,8 +99,57 @@ def candidates(parts: Parts) -> dict[str, Float64]:
     found["trace, λ 0.5"] = trace(a.layer_ig, parts.maps, 0.5)
     found["trace, λ 0.25"] = trace(a.layer_ig, parts.maps, 0.25)
     found["rollout, λ 0.25"] = rollout(a.layer_ig, parts.maps, parts.read_out, 0.25)
+    for name, weights in judged(parts).items():
+        for weight in (0.25, 0.5):
+            found[f"{name}, λ {weight}"] = (weights[:, None] * ((1 - weight) * ig + weight * path)).sum(
+                axis=0
+            )
     found |= {f"LIG at depth {depth}": ig[depth] for depth in range(blocks)}
     return {name: np.asarray(scores, dtype=np.float64) for name, scores in found.items()}
+
+
+def judged(parts: Parts) -> dict[str, Float64]:
+    """Weights of depths (L,) that the document itself gives, depth 0 not being the judge; of sum 1."""
+    a = parts.item
+    content = ~a.is_special
+    ig = a.layer_ig[:-1].astype(np.float64)
+    path = a.heads * a.context.astype(np.float64)
+    unit = _unit(ig[:, content])
+    consensus = np.linalg.svd(unit)[2][0]
+    consensus = consensus * np.sign((unit @ consensus).sum() or 1.0)
+    gross = np.abs(ig).sum(axis=1)
+    net = _ratio(np.abs(ig.sum(axis=1)), gross)
+    other = unit @ unit.T - np.eye(len(unit))
+    first = np.maximum(unit @ unit[0], 0)
+    found = {
+        "judge: mean of depths": np.maximum(unit @ _unit(unit.sum(axis=0)), 0) ** 2,
+        "judge: mean of depths, ^4": np.maximum(unit @ _unit(unit.sum(axis=0)), 0) ** 4,
+        "judge: first singular vector, ^4": np.maximum(unit @ consensus, 0) ** 4,
+        "judge: the best friend": np.maximum(other.max(axis=1), 0) ** 2,
+        "judge: attention gradients": np.maximum(unit @ _unit(path[:, content].sum(axis=0)), 0) ** 2,
+        "judge: depth 0 and attention gradients": np.maximum(
+            unit @ _unit(unit[0] + _unit(path[:, content].sum(axis=0))), 0
+        )
+        ** 2,
+        "net over gross": net,
+        "net over gross, ^2": net**2,
+        "agreement × net over gross": first**2 * net,
+        "agreement × (net over gross)^2": first**2 * net**2,
+        "agreement ÷ gross": _ratio(first**2, gross),
+        "mean of depths ÷ gross": _ratio(np.maximum(unit @ _unit(unit.sum(axis=0)), 0) ** 2, gross),
+        "1 ÷ gross": _ratio(np.ones(len(gross)), gross),
+        "1 ÷ gross^2": _ratio(np.ones(len(gross)), gross**2),
+    }
+    return {name: w / w.sum() if w.sum() > 0 else np.full(len(w), 1 / len(w)) for name, w in found.items()}
+
+
+def _unit(rows: Float64) -> Float64:
+    """Rows of norm 1."""
+    return _ratio(rows, np.linalg.norm(rows, axis=-1, keepdims=True))
+
+
+def _ratio(part: Float64, whole: Float64) -> Float64:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _column(a: Attribution, context: Any, norm: Any, weight: float) -> Float64:
@@ -109,7 +161,7 @@ def slopes(subject: Subject, case: Case) -> Float64:
     clean = subject.classifier.run(subject.batch([case.encoded]), attention=True)
     output = subject.explained(clean.logits, subject.targets([case])).sum()
     gradients = torch.autograd.grad(output, clean.probabilities)
-    return torch.stack([g[0].mean(dim=0) for g in gradients]).double().numpy()
+    return numbers(torch.stack([g[0].mean(dim=0) for g in gradients]))
 
 
 def drawn(name: str, count: int, subject: Subject) -> list[Case]:
@@ -137,10 +189,10 @@ def explained(subject: Subject, cases: list[Case], method: Method) -> list[Attri
     return [item for item in found if isinstance(item, Attribution)]
 
 
-def measured(name: str, count: int) -> dict[tuple[str, str], dict[str, Float64]]:
+def measured(name: str, count: int, device: str) -> dict[tuple[str, str], dict[str, Float64]]:
     """Per metric and removal, each candidate's values over the documents."""
     shared = Path(os.environ.get("CALIG_SHARED", "../shared"))
-    subject = Subject(Explainer(load_pretrained(str(shared / "models" / CORPORA[name][0]))))
+    subject = Subject(Explainer(load_pretrained(str(shared / "models" / CORPORA[name][0]), device=device)))
     cases = drawn(name, count, subject)
     items = explained(subject, cases, Method())
     maps = attention_maps(subject, cases)
@@ -201,6 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("corpora", nargs="*", default=list(CORPORA))
     parser.add_argument("--documents", type=int, default=100)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=RESULTS / "fusion.md")
     asked = parser.parse_args()
     lines = [
@@ -210,7 +263,7 @@ def main() -> None:
         f"paired difference to “{REFERENCE}” with its 95 % interval over documents.",
     ]
     for name in asked.corpora:
-        lines += table(name, measured(name, asked.documents))
+        lines += table(name, measured(name, asked.documents, asked.device))
         asked.out.write_text("\n".join(lines) + "\n")
         print("\n".join(lines), flush=True)
 

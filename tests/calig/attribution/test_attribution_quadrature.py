@@ -132,7 +132,7 @@ def test_a_spline_on_equal_panels_resolves_a_bump_as_the_trapezoid_rule_does_and
 
 
 def verdict(*parts: float) -> Verdict:
-    return Verdict(np.ones(1), np.array(parts))
+    return Verdict(np.ones(1), np.array(parts), np.ones(len(parts) + 1))
 
 
 class TestMesh:
