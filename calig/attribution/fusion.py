@@ -37,33 +37,41 @@ def column(layer_ig: Float, context: Float, context_norm: Float, weight: float) 
     return fused
 
 
-def depth_weights(layer_ig: Float, is_special: Bool) -> Float64:
+def depth_weights(layer_ig: Float, context: Float, is_special: Bool) -> Float64:
     """How much each depth 0..L−1 counts in the `agreement` fusion: (L,), of sum 1.
 
-    w[l] ∝ max(0, cos(LIG[l], LIG[0]))², over the content. The deeper a state, the more of other tokens is in it; a
-    depth speaks of the document's own tokens as far as it agrees with depth 0, where each is still itself.
+    w[l] ∝ max(0, cos(LIG[l], J))², over the content, with J = LIG[0] / ‖LIG[0]‖ + C / ‖C‖ and C = Σ_l ctx[l]. The
+    deeper a state, the more of other tokens is in it: a depth speaks of the document's own tokens as far as it agrees
+    with depth 0, where each is still itself. But of a long document the path at depth 0 leads far from anything that
+    the model knows; what tokens give to others as sources of attention speaks of them as well, and needs no such path.
 
     Parameters
     ----------
     layer_ig
         (L+1, T) LIG per depth.
+    context
+        (L, T) attention gradient that each token gives as a source, per block.
     is_special
         (T,) tokens that are no content.
     """
-    content = layer_ig[:-1, ~is_special].astype(np.float64)
-    sizes = np.linalg.norm(content, axis=1)
-    products = sizes * sizes[0]
-    cosines = np.divide(content @ content[0], products, out=np.zeros(len(content)), where=products > 0)
-    squares = np.maximum(cosines, 0) ** 2
+    units = _units(layer_ig[:-1, ~is_special].astype(np.float64))
+    given = _units(context[:, ~is_special].astype(np.float64).sum(axis=0))
+    squares = np.maximum(units @ _units(units[0] + given), 0) ** 2
     total = squares.sum()
-    return squares / total if total > 0 else np.full(len(content), 1 / len(content))
+    return squares / total if total > 0 else np.full(len(units), 1 / len(units))
+
+
+def _units(rows: Float64) -> Float64:
+    """Rows of norm 1; those of zeros as they are."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
 
 def agreement(layer_ig: Float, context: Float, heads: int, is_special: Bool, weight: float) -> Float:
     """Relevance (L, T) of the `agreement` fusion, in logits; the scores are its sum over blocks.
 
     r[l] = w[l]·((1 − λ)·LIG[l−1] + λ·H·ctx[l]) for block l = 1..L of H heads: what block l makes of a token by way of
-    its state, and what the token gives to others there, both in logits, as depths agree with depth 0 (`depth_weights`).
+    its state, and what the token gives to others there, both in logits, as depths are trusted (`depth_weights`).
     λ = 0 keeps completeness: the scores then sum to Δy.
 
     Parameters
@@ -79,7 +87,7 @@ def agreement(layer_ig: Float, context: Float, heads: int, is_special: Bool, wei
     weight
         λ in [0, 1].
     """
-    shares = depth_weights(layer_ig, is_special)[:, None]
+    shares = depth_weights(layer_ig, context, is_special)[:, None]
     terms = (1 - weight) * layer_ig[:-1].astype(np.float64) + weight * heads * context.astype(np.float64)
     fused: Float = (shares * terms).astype(np.float32)
     return fused

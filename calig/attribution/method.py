@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from calig.attribution.quadrature import RULES, Rule, rule
 from calig.errors import InputError
 
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 """Part of every attribution key: bumped only when the numbers change."""
 
 

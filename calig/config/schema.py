@@ -210,7 +210,7 @@ class MethodConfig(Section):
         title="Fusion",
         description=(
             "How the depths and the attention gradients make one score: in logits, depths weighted by their agreement "
-            "with depth 0; or column, each of norm 1."
+            "with depth 0 and the attention gradients; or column, each of norm 1."
         ),
     )
     weight: Number = Field(

@@ -146,7 +146,7 @@ def _document_row(item: Attribution | Failure) -> dict[str, object]:
         "nodes": item.nodes.tolist(),
         "ig_norm": np.abs(item.layer_ig).sum(axis=1, dtype=np.float64).tolist(),
         "context_norm": item.context_norm.tolist(),
-        "depth_weight": depth_weights(item.layer_ig, item.is_special).tolist(),
+        "depth_weight": depth_weights(item.layer_ig, item.context, item.is_special).tolist(),
         "heads": item.heads,
         "block_passes": item.block_passes,
         "tokens": len(item.tokens),

@@ -73,13 +73,17 @@ def test_a_weight_of_zero_is_ig_alone_and_of_one_context_alone() -> None:
     np.testing.assert_allclose(column(ig * 3, context, norms, 1.0), context / norms[:, None], rtol=1e-6)
 
 
-def weights_by_hand(ig: Float, special: list[bool]) -> list[float]:
-    content = [[float(v) for v, s in zip(row, special, strict=True) if not s] for row in ig[:-1]]
-    first, squares = content[0], []
-    for row in content:
-        sizes = math.sqrt(sum(v * v for v in row)) * math.sqrt(sum(v * v for v in first))
-        product = sum(v * w for v, w in zip(row, first, strict=True))
-        squares.append(max(0.0, product / sizes) ** 2 if sizes else 0.0)
+def unit(row: list[float]) -> list[float]:
+    size = math.sqrt(sum(v * v for v in row))
+    return [v / size for v in row] if size else row
+
+
+def weights_by_hand(ig: Float, context: Float, special: list[bool]) -> list[float]:
+    content = [t for t, s in enumerate(special) if not s]
+    rows = [unit([float(row[t]) for t in content]) for row in ig[:-1]]
+    given = unit([sum(float(row[t]) for row in context) for t in content])
+    judge = unit([a + b for a, b in zip(rows[0], given, strict=True)])
+    squares = [max(0.0, sum(v * w for v, w in zip(row, judge, strict=True))) ** 2 for row in rows]
     return [s / sum(squares) for s in squares] if sum(squares) else [1 / len(squares)] * len(squares)
 
 
@@ -91,7 +95,7 @@ def agreed_by_hand(
             share * ((1 - weight) * float(i) + weight * heads * float(c))
             for i, c in zip(ig[block], context[block], strict=True)
         ]
-        for block, share in enumerate(weights_by_hand(ig, special))
+        for block, share in enumerate(weights_by_hand(ig, context, special))
     ]
 
 
@@ -103,17 +107,30 @@ def test_agreement_is_what_the_definition_says(seed: int, blocks: int, tokens: i
     found = agreement(ig, context, 12, np.array(special), weight)
     assert (found.shape, found.dtype) == ((blocks, tokens), np.float32)
     np.testing.assert_allclose(found, agreed_by_hand(ig, context, 12, special, weight), rtol=1e-5, atol=1e-6)
-    assert depth_weights(ig, np.array(special)).sum() == pytest.approx(1)
+    assert depth_weights(ig, context, np.array(special)).sum() == pytest.approx(1)
 
 
-def test_a_depth_that_disagrees_with_the_first_counts_for_nothing() -> None:
+def test_a_depth_that_disagrees_with_its_judge_counts_for_nothing() -> None:
     ig = np.array([[9, 1, 2], [9, -1, -2], [-9, 2, 4], [0, 0, 0]], dtype=np.float32)
-    shares = depth_weights(ig, np.array([True, False, False]))
+    nothing = np.zeros((3, 3), np.float32)
+    shares = depth_weights(ig, nothing, np.array([True, False, False]))
     np.testing.assert_allclose(shares, [0.5, 0, 0.5], atol=1e-12)
 
 
+def test_attention_gradients_are_half_of_the_judge_whatever_their_size() -> None:
+    """Where depth 0 alone says another thing than all else does, it no longer decides alone."""
+    ig = np.array([[1, 0], [0, 1], [0, 2], [0, 0]], dtype=np.float32)
+    for size in (1e-3, 1, 1e3):
+        context = np.array([[0, 3], [0, 2], [1, -1]], dtype=np.float32) * size  # in all (1, 4), nearly (0, 1)
+        judge = np.array([1, 0]) + np.array([1, 4]) / 17**0.5
+        squares = (judge / np.linalg.norm(judge))[[0, 1, 1]] ** 2
+        shares = depth_weights(ig, context, np.zeros(2, bool))
+        np.testing.assert_allclose(shares, squares / squares.sum(), rtol=1e-6)
+
+
 def test_depths_without_any_relevance_count_alike() -> None:
-    np.testing.assert_allclose(depth_weights(np.zeros((5, 3), np.float32), np.zeros(3, bool)), [0.25] * 4)
+    nothing = np.zeros((5, 3), np.float32)
+    np.testing.assert_allclose(depth_weights(nothing, nothing[1:], np.zeros(3, bool)), [0.25] * 4)
 
 
 def test_without_context_agreement_keeps_completeness() -> None:

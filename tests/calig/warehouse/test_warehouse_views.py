@@ -117,20 +117,30 @@ def test_the_weight_of_the_score_is_the_manifests(tmp_path: Path) -> None:
     assert difference < 1e-6
 
 
-def test_the_agreement_fusion_weighs_depths_by_how_they_agree_with_the_first(tmp_path: Path) -> None:
-    """score = Σ_l w_l·(0.75·ig_{l−1} + 0.25·H·ctx_l), w_l ∝ max(0, cosine of depths l−1 and 0 over the content)²."""
+def test_the_agreement_fusion_weighs_depths_by_how_they_agree_with_their_judge(tmp_path: Path) -> None:
+    """score = Σ_l w_l·(0.75·ig_{l−1} + 0.25·H·ctx_l), w_l ∝ max(0, cosine of depth l−1 and the judge)².
+
+    The judge is the direction of depth 0 plus that of Σ_l ctx_l, over the content.
+    """
     run_id = make_warehouse(tmp_path, weight=0.25, fusion="agreement")
     warehouse = Warehouse.open(tmp_path)
     aggregate(warehouse, run_id)
     (difference, count) = select(
         warehouse,
         f"""
-        WITH c AS (SELECT * FROM tokens WHERE NOT is_special),
+        WITH sizes AS (
+            SELECT doc_id, sqrt(sum(ig_00 ** 2)) AS n, sqrt(sum((ctx_01 + ctx_02 + ctx_03) ** 2)) AS m
+            FROM tokens WHERE NOT is_special GROUP BY doc_id
+        ),
+        c AS (
+            SELECT *, ig_00 / n + (ctx_01 + ctx_02 + ctx_03) / m AS judge
+            FROM tokens JOIN sizes USING (doc_id) WHERE NOT is_special
+        ),
         s AS (
             SELECT doc_id,
-                1.0 AS a,
-                greatest(0, sum(ig_00 * ig_01) / sqrt(sum(ig_00 ** 2) * sum(ig_01 ** 2))) ** 2 AS b,
-                greatest(0, sum(ig_00 * ig_02) / sqrt(sum(ig_00 ** 2) * sum(ig_02 ** 2))) ** 2 AS d
+                greatest(0, sum(judge * ig_00) / sqrt(sum(ig_00 ** 2) * sum(judge ** 2))) ** 2 AS a,
+                greatest(0, sum(judge * ig_01) / sqrt(sum(ig_01 ** 2) * sum(judge ** 2))) ** 2 AS b,
+                greatest(0, sum(judge * ig_02) / sqrt(sum(ig_02 ** 2) * sum(judge ** 2))) ** 2 AS d
             FROM c GROUP BY doc_id
         )
         SELECT max(abs(t.score - (
