@@ -72,7 +72,7 @@ def candidates(parts: Parts) -> dict[str, Float64]:
     path = heads * a.context.astype(np.float64)
     at_input, slope = heads * parts.maps.sum(axis=1), parts.slopes.sum(axis=1)
     map_norms = np.abs(parts.maps).sum(axis=(1, 2))
-    agreed = depth_weights(a.layer_ig, special)[:, None]
+    agreed = depth_weights(a.layer_ig, a.context, special)[:, None]
     falling = (1 - np.arange(blocks) / blocks)[:, None]
     found = {
         f"agreement, λ {weight}": agreement(a.layer_ig, a.context, heads, special, weight).sum(axis=0)
@@ -109,36 +109,31 @@ def candidates(parts: Parts) -> dict[str, Float64]:
 
 
 def judged(parts: Parts) -> dict[str, Float64]:
-    """Weights of depths (L,) that the document itself gives, depth 0 not being the judge; of sum 1."""
+    """Other weights of depths (L,), of sum 1, that the document itself gives: by another judge, or by cancellation."""
     a = parts.item
     content = ~a.is_special
     ig = a.layer_ig[:-1].astype(np.float64)
-    path = a.heads * a.context.astype(np.float64)
     unit = _unit(ig[:, content])
     consensus = np.linalg.svd(unit)[2][0]
     consensus = consensus * np.sign((unit @ consensus).sum() or 1.0)
     gross = np.abs(ig).sum(axis=1)
     net = _ratio(np.abs(ig.sum(axis=1)), gross)
-    other = unit @ unit.T - np.eye(len(unit))
-    first = np.maximum(unit @ unit[0], 0)
+    zeroth = np.maximum(unit @ unit[0], 0)
+    mean = np.maximum(unit @ _unit(unit.sum(axis=0)), 0)
+    given = np.maximum(unit @ _unit(a.context[:, content].astype(np.float64).sum(axis=0)), 0)
+    others = unit @ unit.T - np.eye(len(unit))
     found = {
-        "judge: mean of depths": np.maximum(unit @ _unit(unit.sum(axis=0)), 0) ** 2,
-        "judge: mean of depths, ^4": np.maximum(unit @ _unit(unit.sum(axis=0)), 0) ** 4,
+        "judge: depth 0": zeroth**2,
+        "judge: mean of depths": mean**2,
+        "judge: mean of depths, ^4": mean**4,
         "judge: first singular vector, ^4": np.maximum(unit @ consensus, 0) ** 4,
-        "judge: the best friend": np.maximum(other.max(axis=1), 0) ** 2,
-        "judge: attention gradients": np.maximum(unit @ _unit(path[:, content].sum(axis=0)), 0) ** 2,
-        "judge: depth 0 and attention gradients": np.maximum(
-            unit @ _unit(unit[0] + _unit(path[:, content].sum(axis=0))), 0
-        )
-        ** 2,
+        "judge: the best friend": np.maximum(others.max(axis=1), 0) ** 2,
+        "judge: attention gradients": given**2,
         "net over gross": net,
         "net over gross, ^2": net**2,
-        "agreement × net over gross": first**2 * net,
-        "agreement × (net over gross)^2": first**2 * net**2,
-        "agreement ÷ gross": _ratio(first**2, gross),
-        "mean of depths ÷ gross": _ratio(np.maximum(unit @ _unit(unit.sum(axis=0)), 0) ** 2, gross),
-        "1 ÷ gross": _ratio(np.ones(len(gross)), gross),
-        "1 ÷ gross^2": _ratio(np.ones(len(gross)), gross**2),
+        "judge: depth 0, × net over gross": zeroth**2 * net,
+        "judge: depth 0, × (net over gross)^2": zeroth**2 * net**2,
+        "judge: mean of depths, × net over gross": mean**2 * net,
     }
     return {name: w / w.sum() if w.sum() > 0 else np.full(len(w), 1 / len(w)) for name, w in found.items()}
 
