@@ -64,7 +64,8 @@ def depth_weights(layer_ig: Float, context: Float, is_special: Bool) -> Float64:
 def _units(rows: Float64) -> Float64:
     """Rows of norm 1; those of zeros as they are."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    units: Float64 = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return units
 
 
 def agreement(layer_ig: Float, context: Float, heads: int, is_special: Bool, weight: float) -> Float:
