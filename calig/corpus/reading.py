@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from calig.corpus.manifest import CorpusManifest
+from calig.files import fetch
 from calig.records import Document, Modality
 
 
@@ -32,7 +33,10 @@ def read_rows(
     -------
     The rows in the order of the corpus.
     """
-    dataset = ds.dataset(corpus.parts(root), format="parquet")
+    parts = corpus.parts(root)
+    if not all(part.is_file() for part in parts):  # another machine brought it in
+        fetch(corpus.folder(root))
+    dataset = ds.dataset(parts, format="parquet")
     chosen = None
     if doc_ids is not None:  # the range alone tells which row groups there is no need to read
         number = pc.field("doc_id")

@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 _ATTEMPTS = 3
 """How often an actor is started before it is given up."""
+_REACH_SECONDS = 10.0
+"""How long the head node may take to answer."""
 _SAY_EVERY = 60.0
 """Seconds between two lines that say that no worker is free."""
 _STORE_BYTES = 128 * 2**20
@@ -214,11 +216,8 @@ def _connect(ray: Any, address: str | None) -> bool:
     """Connect to the cluster; whether it is our own. A process that is connected already stays where it is."""
     if ray.is_initialized():
         return False
-    if address is not None and address.startswith("ray://"):
-        raise InputError(
-            f"runtime.ray_address: {address} is Ray Client's; give host:port, and start the audit on a node of the "
-            "cluster"
-        )
+    if address is not None and address != "auto":
+        _reach(address)
     options: dict[str, Any] = {
         "log_to_driver": False,
         "configure_logging": False,
@@ -241,6 +240,20 @@ def _connect(ray: Any, address: str | None) -> bool:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
     return True
+
+
+def _reach(address: str) -> None:
+    """See that something answers at the address: Ray itself would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "://" in address or not port.isdigit():
+        raise InputError(
+            f"runtime.ray_address: {address} is not host:port; give the head node's, and start the audit on a node "
+            "of the cluster (Ray Client, ray://, is not enough)"
+        )
+    try:
+        socket.create_connection((host, int(port)), _REACH_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"runtime.ray_address: no Ray cluster at {address} ({error})") from None
 
 
 def _versions() -> tuple[str, int]:

@@ -11,6 +11,7 @@ The mirror lies under `$CALIG_CACHE` (default: `~/.cache/calig`) and may be dele
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -50,6 +51,7 @@ class Mirror:
     files: Any
     base: str
     known: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     guard: Any = field(default_factory=threading.RLock)
 
     @classmethod
@@ -67,8 +69,7 @@ class Mirror:
             root = cache_folder(url, "warehouses").resolve()
             root.mkdir(parents=True, exist_ok=True)
             mirror = cls(url, root, files, base.rstrip("/"))
-            with suppress(FileNotFoundError, ValueError):
-                mirror.known = json.loads((root / INDEX).read_text())
+            mirror._adopt()
             with reachable(url):
                 mirror.fetch(*LIGHT)
                 mirror.fetch_database()
@@ -80,6 +81,7 @@ class Mirror:
     def fetch(self, *prefixes: str) -> None:
         """Make the mirror hold what the store has under these prefixes, and nothing that was deleted there."""
         with self.guard:
+            self._adopt()  # before the store is listed: it has all that the others know
             for prefix in prefixes:
                 self._fetch(prefix)
             self._remember()
@@ -106,7 +108,7 @@ class Mirror:
             for part in parts.values():
                 part.unlink(missing_ok=True)
         for name in [n for n in self.known if n.startswith(f"{prefix}/") and n not in there]:
-            del self.known[name]
+            self._forget(name)
             (self.root / name).unlink(missing_ok=True)
 
     def publish(self, path: Path) -> None:
@@ -142,7 +144,7 @@ class Mirror:
             self.files.rm(f"{self.base}/{name}", recursive=True)
         with self.guard:
             for gone in [n for n in self.known if n == name or n.startswith(f"{name}/")]:
-                del self.known[gone]
+                self._forget(gone)
             self._remember()
 
     def fetch_database(self) -> None:
@@ -271,10 +273,31 @@ class Mirror:
         info: Mapping[str, Any] = self.files.info(path)
         return info
 
+    def _forget(self, name: str) -> None:
+        del self.known[name]
+        self.gone.add(name)
+
+    def _adopt(self) -> None:
+        """Know what other processes of this machine, which work on the same mirror, have put there."""
+        for name, of_store in self._index().items():
+            if name not in self.known and (self.root / name).is_file():
+                self.known[name] = of_store
+
+    def _index(self) -> dict[str, str]:
+        with suppress(FileNotFoundError, ValueError):
+            index: dict[str, str] = json.loads((self.root / INDEX).read_text())
+            return index
+        return {}
+
     def _remember(self) -> None:
-        part = part_path(self.root / INDEX)
-        part.write_text(json.dumps(self.known))
-        part.replace(self.root / INDEX)
+        """Write down what is known here, beside what other processes wrote down."""
+        with (self.root / f"{INDEX}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            others = {name: of_store for name, of_store in self._index().items() if name not in self.gone}
+            self.gone.clear()
+            part = part_path(self.root / INDEX)
+            part.write_text(json.dumps(others | self.known))
+            part.replace(self.root / INDEX)
 
 
 _mirrors: dict[str, Mirror] = {}

@@ -16,7 +16,7 @@ import pytest
 from calig.config import AuditConfig, parse_config
 from calig.config.schema import RuntimeConfig
 from calig.engines import Engine, WorkerLostError, open_engine
-from calig.engines.cluster import _Share
+from calig.engines.cluster import _reach, _Share
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
 from tests.calig.engines.jobs import dawdle, die_once, facts, fail_oddly, refuse, square, warn
@@ -160,3 +160,16 @@ def test_without_ray_one_line_says_how_to_install_it(tmp_path: Path, monkeypatch
         open_engine(config(tmp_path)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", r"^runtime\.ray_address: no Ray cluster at 127\.0\.0\.1:1 \("),
+        ("ray://head:10001", r"^runtime\.ray_address: ray://head:10001 is not host:port;"),
+        ("head", r"^runtime\.ray_address: head is not host:port;"),
+    ],
+)
+def test_an_address_at_which_there_is_no_cluster(address: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _reach(address)
