@@ -1,10 +1,15 @@
 -- Which documents are driven most by a single token?
-SELECT
-    t.run_id, t.doc_id, d.target AS class, arg_max(t.token, abs(t.logit_effect)) AS token,
-    max(abs(t.logit_effect)) / sum(abs(t.logit_effect)) AS share, left(d.text, 80) AS text
-FROM tokens AS t
+WITH driven AS (
+    SELECT
+        run_id, doc_id, arg_max(token, abs(logit_effect)) AS token,
+        max(abs(logit_effect)) / sum(abs(logit_effect)) AS share
+    FROM tokens
+    WHERE NOT is_special
+    GROUP BY run_id, doc_id
+    ORDER BY share DESC, run_id, doc_id
+    LIMIT 20
+)
+SELECT t.run_id, t.doc_id, d.target AS class, t.token, t.share, left(d.text, 80) AS text
+FROM driven AS t
 JOIN documents AS d ON d.run_id = t.run_id AND d.doc_id = t.doc_id
-WHERE NOT t.is_special
-GROUP BY t.run_id, t.doc_id, d.target, d.text
-ORDER BY share DESC, t.run_id, t.doc_id
-LIMIT 20
+ORDER BY t.share DESC, t.run_id, t.doc_id

@@ -1,10 +1,27 @@
 -- Which documents are misclassified, and which words misled?
+WITH wrong AS (
+    SELECT run_id, doc_id, label, predicted, probability, text, text_pair
+    FROM documents
+    WHERE NOT correct AND target = predicted
+    ORDER BY probability DESC, run_id, doc_id
+    LIMIT 20
+),
+words AS (  -- of these documents alone: the view would make those of all
+    SELECT
+        t.run_id, t.doc_id, t.word_id, sum(t.logit_effect) AS logit_effect,
+        lower(trim(substr(
+            any_value(if(t.segment = 1, d.text_pair, d.text)), min(t.char_start) + 1, max(t.char_end) - min(t.char_start)
+        ), E' \t\r\n')) AS word
+    FROM wrong AS d
+    JOIN tokens AS t ON t.run_id = d.run_id AND t.doc_id = d.doc_id
+    WHERE NOT t.is_special AND t.word_id >= 0
+    GROUP BY t.run_id, t.doc_id, t.word_id
+)
 SELECT
     d.run_id, d.doc_id, d.label, d.predicted, d.probability,
-    list(w.word ORDER BY w.logit_effect DESC)[:3] AS misleading_words, left(d.text, 80) AS text
-FROM documents AS d
+    list(w.word ORDER BY w.logit_effect DESC)[:3] AS misleading_words, left(any_value(d.text), 80) AS text
+FROM wrong AS d
 JOIN words AS w ON w.run_id = d.run_id AND w.doc_id = d.doc_id
-WHERE NOT d.correct AND d.target = d.predicted AND w.logit_effect > 0
-GROUP BY d.run_id, d.doc_id, d.label, d.predicted, d.probability, d.text
+WHERE w.logit_effect > 0
+GROUP BY d.run_id, d.doc_id, d.label, d.predicted, d.probability
 ORDER BY d.probability DESC, d.run_id, d.doc_id
-LIMIT 20
