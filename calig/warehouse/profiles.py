@@ -23,6 +23,8 @@ MEASURES = (
     *("gross", "net", "cancellation", "effective_tokens", "special_share"),
     *("rank_agreement", "sign_agreement", "context_ratio"),
 )
+CHUNK = 2**15
+"""Tokens measured together, about: what a core's cache holds."""
 WORKERS = min(4, os.cpu_count() or 1)
 
 
@@ -91,49 +93,51 @@ def document_depths(tokens: pa.Table, depths: int) -> pa.Table:
 
     Returns
     -------
-    doc_id, depth, and `MEASURES`, depth by depth; what is undefined is null. `rank_agreement` is Spearman's
+    doc_id, depth, and `MEASURES`; what is undefined is null. `rank_agreement` is Spearman's
     correlation, equal values sharing their mean rank.
     """
-    place = np.lexsort((tokens["position"].to_numpy(), tokens["doc_id"].to_numpy()))
-    if (np.diff(place) == 1).all():
-        place = np.arange(0)
+    values = {name: tokens[name].to_numpy() for name in tokens.column_names}
+    order = np.lexsort((values["position"], values["doc_id"]))
+    starts = np.flatnonzero(np.diff(values["doc_id"][order], prepend=-1))
+    ends = [*starts[np.flatnonzero(np.diff(starts // CHUNK))].tolist(), len(order)]
+    chunks = [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True) if end > start]
 
-    def column(name: str) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = tokens[name].to_numpy()
-        return values[place] if len(place) else values
+    def measure(rows: npt.NDArray[np.intp]) -> pa.Table:
+        return _measured({name: column[rows] for name, column in values.items()}, depths)
 
-    ordered = column("doc_id")
-    changes = np.diff(ordered, prepend=-1) != 0
-    doc_ids, rows = ordered[changes], Segments.of(changes.cumsum() - 1)
-    special = column("is_special").astype(bool)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return pa.concat_tables(pool.map(measure, chunks or [order]))
+
+
+def _measured(tokens: dict[str, npt.NDArray[Any]], depths: int) -> pa.Table:
+    """The rows of some documents, whose tokens are given in order."""
+    changes = np.diff(tokens["doc_id"], prepend=-1) != 0
+    doc_ids, rows = tokens["doc_id"][changes], Segments.of(changes.cumsum() - 1)
+    special = tokens["is_special"].astype(bool)
     content = Segments.of(rows.document[~special])
-    score = column("score")[~special].astype(np.float64)
+    score = tokens["score"][~special].astype(np.float64)
     signs = np.sign(score)
     ranks = content.mean_ranks(np.unique(score, return_inverse=True)[1].astype(np.uint32))
     spread = content.sums(ranks * ranks)
-    ig, ctx = ig_columns(depths), [None, *context_columns(depths)]
-
-    def measure(depth: int) -> dict[str, Doubles]:
-        values = column(ig[depth])
-        found = _shape(rows, values.astype(np.float64), special)
-        own = np.full((2, len(doc_ids)), np.nan)
-        own[:, content.present] = _agreement(content, values[~special], signs, ranks, spread)
-        context = ctx[depth]
+    found: dict[str, list[Doubles]] = {name: [] for name in MEASURES}
+    for ig, ctx in zip(ig_columns(depths), [None, *context_columns(depths)], strict=True):
+        for name, numbers in _shape(rows, tokens[ig].astype(np.float64), special).items():
+            found[name].append(numbers)
+        agreement = np.full((2, len(doc_ids)), np.nan)
+        agreement[:, content.present] = _agreement(content, tokens[ig][~special], signs, ranks, spread)
         ratio = np.full(len(doc_ids), np.nan)
-        if context is not None:
-            gives = column(context).astype(np.float64)
-            ratio = _ratio(np.abs(rows.sums(gives)), rows.sums(np.abs(gives)))
-        return {**found, "rank_agreement": own[0], "sign_agreement": own[1], "context_ratio": ratio}
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        measured = list(pool.map(measure, range(depths)))
+        if ctx is not None:
+            context = tokens[ctx].astype(np.float64)
+            ratio = _ratio(np.abs(rows.sums(context)), rows.sums(np.abs(context)))
+        for name, numbers in zip(MEASURES[-3:], (*agreement, ratio), strict=True):
+            found[name].append(numbers)
     columns: dict[str, pa.Array] = {
         "doc_id": pa.array(np.tile(doc_ids, depths), pa.int64()),
         "depth": pa.array(np.repeat(np.arange(depths, dtype=np.int32), len(doc_ids))),
     }
-    for name in MEASURES:
-        values = np.concatenate([found[name] for found in measured])
-        columns[name] = pa.array(values, pa.float64(), mask=np.isnan(values))
+    for name, parts in found.items():
+        numbers = np.concatenate(parts)
+        columns[name] = pa.array(numbers, pa.float64(), mask=np.isnan(numbers))
     return pa.table(columns)
 
 

@@ -2,5 +2,5 @@
 SELECT
     doc_id, token, is_special, patch_row, patch_column, score, list_value(*COLUMNS('^ig_[0-9]+$')) AS layer_ig
 FROM tokens
-WHERE run_id = $run AND doc_id IN (SELECT unnest($docs))
+WHERE run_id = $run AND list_contains($docs, doc_id)
 ORDER BY doc_id, is_special DESC, patch_row, patch_column, position;

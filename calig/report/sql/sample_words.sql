@@ -1,7 +1,7 @@
--- Where the listed words stand in the sampled documents.
+-- Where the listed words stand in the sampled documents. (list_contains, unlike a join, reaches below the view's sums.)
 SELECT DISTINCT word, doc_id, word_id
 FROM words
 WHERE run_id = $run
-    AND doc_id IN (SELECT unnest($docs))
+    AND list_contains($docs, doc_id)
     AND word IN (SELECT unnest($words))
 ORDER BY word, doc_id, word_id;
