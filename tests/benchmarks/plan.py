@@ -27,9 +27,9 @@ from calig.warehouse.plans import Figure, Plan
 
 RESULTS = Path(__file__).parent / "results" / "plan.md"
 CASES: dict[str, dict[str, Any]] = {
-    "sst2-dev, 400 sentences": {"corpus": {"path": "sst2-dev.parquet", "limit": 400}},
-    "movie_reviews-test, 120 reviews of at most 128 tokens": {
-        "corpus": {"path": "movie_reviews-test.parquet", "limit": 120},
+    "sst2-dev, 200 sentences": {"corpus": {"path": "sst2-dev.parquet", "limit": 200}},
+    "movie_reviews-test, 100 reviews of at most 128 tokens": {
+        "corpus": {"path": "movie_reviews-test.parquet", "limit": 100},
         "method": {"max_length": 128, "tolerance": 0.05},
     },
 }
