@@ -87,7 +87,7 @@ def _compute(pilot: Pilot, mean: Means, documents: int) -> Figure:
         mean.seconds.times(rate),
         "core-hours" if cpu else "GPU-hours",
         f"regression on passes and tokens, {len(pilot.costs.tokens)} documents {noise}"
-        + (f"; {pilot.threads} threads" if cpu else ""),
+        + (f"; threads: {pilot.threads}" if cpu else ""),
     )
 
 
