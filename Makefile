@@ -33,7 +33,7 @@ check: lint types test  ## All of what CI runs
 bench: $(VENV)/.installed  ## Benchmarks against peers, in one run
 	$(RUN) tests.benchmarks.captum
 
-crash: $(VENV)/.installed  ## Kill 210 audits at every stage and at random, and look at what is left
+crash: $(VENV)/.installed  ## Kill 220 audits and workers at every stage and at random, and look at what is left
 	$(RUN) tests.crash
 
 wheel: $(VENV)/.installed  ## Build the wheel into dist/

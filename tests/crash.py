@@ -14,6 +14,9 @@ Then the audit is run again, and `calig doctor --fix` after it. What must hold:
 - no temporary file is left;
 - of audits that brought a Prefect server of their own, no process is left.
 
+Of audits whose workers are processes, one worker is killed, as it starts or at its work: the audit itself goes on, and
+ends as one that nobody disturbed.
+
 Processes are forked from one that has imported everything and done nothing, so that a kill costs a second or two.
 """
 
@@ -248,7 +251,7 @@ class Crashes:
             assert status == 0
         return crashes
 
-    def config(self, warehouse: Path) -> dict[str, Any]:
+    def config(self, warehouse: Path, engine: str = "threads") -> dict[str, Any]:
         """The audit, as plain JSON."""
         from tests.flows.material import audit_dict
 
@@ -258,7 +261,7 @@ class Crashes:
             self.corpus,
             warehouse,
             method={"tolerance": 0.1},
-            runtime={"shard_documents": SHARD, "threads": 1, "workers": WORKERS},
+            runtime={"shard_documents": SHARD, "threads": 1, "workers": WORKERS, "engine": engine},
             watch={"people": ["cast", "story"]},
             gates={"min_converged_share": 0.5},
         )
@@ -324,13 +327,44 @@ class Crashes:
         if (manifest["attributed"], manifest["reused"]) != (expected, DOCUMENTS - expected):
             raise BrokenPromiseError(f"{at}: {manifest['attributed']} computed again, not {expected}")
         self.mended(warehouse, at)
-        for table, rows in self.tables(warehouse, answer["run_id"]).items():
-            if problem := difference(rows, undisturbed[table]):
-                raise BrokenPromiseError(f"{at}: in {table}, {problem} as undisturbed")
-        shutil.rmtree(warehouse)
+        self.compare(warehouse, answer["run_id"], undisturbed, at)
         return scene.stage if died else "not reached", f"{done} of {DOCUMENTS // SHARD} shards, {run}"
 
-    def mended(self, warehouse: Path, at: Kill) -> None:
+    def lose_a_worker(self, seconds: float, name: str, undisturbed: Any) -> str:
+        """Kill a worker process so many seconds after it was started, and check that the audit makes up for it."""
+        from calig.config import parse_config
+        from tests.flows.material import run_manifest, shard_times
+
+        warehouse = self.fresh(name)
+        earlier = len(shard_times(warehouse))
+        config = self.config(warehouse, "processes")
+
+        def run() -> dict[str, Any]:
+            from flows.audit import audit
+
+            lost: list[int] = []
+            threading.Thread(target=kill_a_worker, args=(seconds, lost), daemon=True).start()
+            return {"run_id": audit(parse_config(config)).run_id, "lost": lost, "left": children()}
+
+        status, answer = forked(run)
+        where = f"a worker killed after {seconds:.2f} s"
+        if status != 0 or answer is None or answer["left"]:
+            raise BrokenPromiseError(f"{where}: the audit failed, or left workers behind")
+        manifest, shards = run_manifest(warehouse, answer["run_id"]), len(shard_times(warehouse)) - earlier
+        if (manifest["attributed"], shards) != (DOCUMENTS, DOCUMENTS // SHARD):
+            raise BrokenPromiseError(f"{where}: {manifest['attributed']} documents in {shards} shards")
+        self.mended(warehouse, where)
+        self.compare(warehouse, answer["run_id"], undisturbed, where)
+        return "killed" if answer["lost"] else "ended before"
+
+    def compare(self, warehouse: Path, run_id: str, undisturbed: Any, where: object) -> None:
+        """Check that a run's tables are those of the run that nobody disturbed."""
+        for table, rows in self.tables(warehouse, run_id).items():
+            if problem := difference(rows, undisturbed[table]):
+                raise BrokenPromiseError(f"{where}: in {table}, {problem} as undisturbed")
+        shutil.rmtree(warehouse)
+
+    def mended(self, warehouse: Path, where: object) -> None:
         """Run the doctor, and look for what is left behind."""
 
         def mend() -> list[str]:
@@ -341,7 +375,30 @@ class Crashes:
 
         status, left = forked(mend)
         if status != 0 or left:
-            raise BrokenPromiseError(f"{at}: left behind: {left}")
+            raise BrokenPromiseError(f"{where}: left behind: {left}")
+
+
+def children() -> list[int]:
+    """Worker processes of this process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"calig.engines.child" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def kill_a_worker(seconds: float, lost: list[int]) -> None:
+    """Wait for a worker to be started, and so many seconds more; kill it, and say so."""
+    while not (found := children()):
+        time.sleep(0.02)
+    time.sleep(seconds)
+    if found[0] in children():
+        os.kill(found[0], signal.SIGKILL)
+        lost.append(found[0])
 
 
 def difference(rows: list[Any], wanted: list[Any]) -> str | None:
@@ -463,6 +520,7 @@ def main() -> None:
     parser.add_argument(
         "--own-servers", type=int, default=10, help="kills of audits with a server of their own"
     )
+    parser.add_argument("--workers", type=int, default=10, help="kills of worker processes")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
@@ -498,6 +556,14 @@ def main() -> None:
                 kinds[at.kind] += 1
                 died[stage] += 1
                 print(f"{number} {at}: {stage}, {how}", flush=True)
+            for number in range(1, asked.workers + 1):
+                try:
+                    how = crashes.lose_a_worker(rng.uniform(0, seconds), f"lost-{number}", undisturbed)
+                except BrokenPromiseError as error:
+                    how = f"BROKEN: {error}"
+                    broken.append(str(error))
+                kinds[f"a worker: {how}"] += 1
+                print(f"worker {number}: {how}", flush=True)
         del os.environ["PREFECT_API_URL"]
         for number in range(1, asked.own_servers + 1):
             try:
@@ -507,7 +573,12 @@ def main() -> None:
                 broken.append(str(error))
             kinds[f"own server: {how}"] += 1
             print(f"own server {number}: {how}", flush=True)
-    summary = {"kills": asked.kills + asked.own_servers, "broken": broken, "kinds": kinds, "died_in": died}
+    summary = {
+        "kills": asked.kills + asked.workers + asked.own_servers,
+        "broken": broken,
+        "kinds": kinds,
+        "died_in": died,
+    }
     print(json.dumps(summary))
     sys.exit(1 if broken else 0)
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-KILLS, OWN_SERVERS, SEED = 15, 1, 7
+KILLS, WORKERS, OWN_SERVERS, SEED = 15, 1, 1, 7
 
 
 def test_killed_audits_keep_their_promises() -> None:
-    asked = ["--kills", str(KILLS), "--own-servers", str(OWN_SERVERS), "--seed", str(SEED)]
+    numbers = {"--kills": KILLS, "--workers": WORKERS, "--own-servers": OWN_SERVERS, "--seed": SEED}
+    asked = [word for name, number in numbers.items() for word in (name, str(number))]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash", *asked],
@@ -25,6 +26,7 @@ def test_killed_audits_keep_their_promises() -> None:
     assert done.stdout, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["broken"] == []
-    assert sum(summary["reached"].values()) == KILLS + OWN_SERVERS
-    assert summary["reached"].get("not reached", 0) < KILLS / 3, done.stdout
+    assert sum(summary["kinds"].values()) == KILLS + WORKERS + OWN_SERVERS
+    assert sum(summary["died_in"].values()) == KILLS
+    assert summary["died_in"].get("not reached", 0) < KILLS / 3, done.stdout
     assert done.returncode == 0
