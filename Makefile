@@ -2,16 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
+# infra/requirements.lock is for CI's machines; others take what the constraints allow
+LOCKED := $(shell $(PYTHON) -c 'import sys, sysconfig; print(sys.version_info[:2] == (3, 11) and sysconfig.get_platform() == "linux-x86_64")')
 
-.PHONY: help demo test check lint types bench crash wheel wheel-demo clean
+.PHONY: help demo test check lint types lock audit-dependencies bench crash wheel wheel-demo clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.installed: pyproject.toml infra/constraints.txt
+$(VENV)/.installed: pyproject.toml infra/constraints.txt infra/requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet "$$(grep ^torch== infra/constraints.txt)"
+ifeq ($(LOCKED),True)
+	$(VENV)/bin/pip install --quiet --require-hashes --no-deps -r infra/requirements.lock
+	$(VENV)/bin/pip install --quiet --no-deps -e .
+	$(VENV)/bin/pip check
+else
 	$(VENV)/bin/pip install --quiet -c infra/constraints.txt -e ".[dev]"
+endif
 	touch $@
 
 demo: $(VENV)/.installed  ## Train a model with a planted shortcut, audit it, print the report and the SQL
@@ -27,6 +35,14 @@ lint: $(VENV)/.installed  ## ruff and the import contracts
 
 types: $(VENV)/.installed  ## mypy, strict
 	$(RUN) mypy
+
+lock: $(VENV)/.installed  ## Write infra/requirements.lock anew: versions and hashes of all but torch
+	$(VENV)/bin/uv pip compile pyproject.toml --extra dev -c infra/constraints.txt --upgrade --generate-hashes \
+		--no-emit-package torch --no-emit-package pip --no-header --no-annotate \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --quiet -o infra/requirements.lock
+
+audit-dependencies: $(VENV)/.installed  ## Fail on a known vulnerability of what CI installs, if a service of advisories can be asked
+	$(VENV)/bin/python infra/audit_dependencies.py
 
 check: lint types test  ## All of what CI runs
 
