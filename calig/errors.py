@@ -4,8 +4,16 @@
 class InputError(Exception):
     """The user's input is wrong: one line that names the field, file, row or column and what to do.
 
-    The command line prints it without a traceback and exits with 2; tasks never retry it.
+    The command line prints it without a traceback and exits with 2; tasks never retry it. What the input has in it of
+    line breaks and control characters, which names of files and columns may be made of, is shown as an escape.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_shown, message)))
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 class DocumentError(Exception):

@@ -129,7 +129,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen and isinstance(key, yaml.ScalarNode) and key.value != "<<":
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
                 line = key.start_mark.line + 1
                 raise yaml.constructor.ConstructorError(
                     None, None, f"line {line}: the key {key.value!r} is there twice: keep one", key.start_mark
