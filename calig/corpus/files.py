@@ -95,6 +95,8 @@ def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
         return np.zeros(len(column), np.int64)
     sizes = pc.fill_null(pc.binary_length(column.dictionary), 0).to_numpy(zero_copy_only=False)
     places = pc.fill_null(column.indices, -1).to_numpy(zero_copy_only=False)
+    if len(places) and not (places.min() >= -1 and places.max() < len(sizes)):
+        raise pa.ArrowInvalid("text that is not in its dictionary")  # damage, which Arrow would follow
     lengths: npt.NDArray[np.int64] = np.append(sizes, 0).astype(np.int64)[places]
     return lengths
 

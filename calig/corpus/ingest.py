@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 import uuid
@@ -26,6 +27,8 @@ from calig.corpus.source import Source, first_rows
 from calig.errors import InputError
 from calig.files import publish, sync
 from calig.records import Head, Modality
+
+log = logging.getLogger(__name__)
 
 ABANDONED_SECONDS = 24 * 3600
 UNDER_WAY = ".ingest-"
@@ -210,7 +213,8 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
     if final.exists():
         try:
             return _held(manifest, root)
-        except InputError:
+        except InputError as error:
+            log.warning("%s; it is brought in again", str(error).partition(":")[0])
             shutil.rmtree(final, ignore_errors=True)
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
     for path in (*folder.iterdir(), folder):

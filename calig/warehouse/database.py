@@ -17,7 +17,7 @@ import duckdb
 from calig.errors import InputError
 from calig.files import PART_SUFFIX, part_path, swap_in
 from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, comment_statements, name, quote, read_sql
-from calig.warehouse.layout import Warehouse
+from calig.warehouse.layout import DATABASE, Warehouse
 
 SPILL = ".spill-"
 FULL = os.strerror(errno.ENOSPC)
@@ -55,14 +55,29 @@ def expected_columns() -> list[tuple[str, str, str]]:
 
 
 @contextmanager
-def _reporting_a_full_disk(path: Path) -> Iterator[None]:
-    """Turn what DuckDB raises where there is no room left into the OSError that it is."""
+def reporting_disk(path: Path) -> Iterator[None]:
+    """Turn what DuckDB raises into the OSError that it is where there is no room left, and say it of damage."""
     try:
         yield
     except duckdb.Error as error:
         if FULL in str(error):
             raise OSError(errno.ENOSPC, FULL, str(path)) from error
+        if is_damage(error):
+            raise damaged(path, error) from error
         raise
+
+
+def is_damage(error: duckdb.Error) -> bool:
+    """Whether DuckDB met a block of its file that is not what it wrote, which it may do at any statement."""
+    text = str(error)
+    return "Corrupt database file" in text or ("Could not read enough bytes" in text and DATABASE in text)
+
+
+def damaged(path: Path, error: duckdb.Error) -> InputError:
+    """What to say of a file of aggregates that cannot be read."""
+    return InputError(
+        f"{path} cannot be read ({str(error).splitlines()[0]}): run `calig rebuild` to make it anew"
+    )
 
 
 @contextmanager
@@ -70,11 +85,11 @@ def reporting_damage(path: Path) -> Iterator[None]:
     """Turn what DuckDB raises on a damaged or foreign file into an InputError that says how to mend it."""
     try:
         yield
-    except (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException) as error:
-        reason = str(error).splitlines()[0]
-        if FULL in reason:
+    except duckdb.Error as error:
+        foreign = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException)
+        if FULL in str(error) or not (isinstance(error, foreign) or is_damage(error)):
             raise
-        raise InputError(f"{path} cannot be read ({reason}): run `calig rebuild` to make it anew") from error
+        raise damaged(path, error) from error
 
 
 def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -124,7 +139,7 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
         if not fresh:
             shutil.copyfile(path, part)
         spill = tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root)
-        with _reporting_a_full_disk(path), spill as folder:
+        with reporting_disk(path), spill as folder:
             with reporting_damage(path):
                 connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": folder})
             with connection:

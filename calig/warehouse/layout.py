@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from calig.warehouse.mirror import Mirror
 
 
+DATABASE = "calig.duckdb"
+
+
 @dataclass(frozen=True, slots=True)
 class Warehouse:
     """A warehouse's root folder (absolute), and the paths of what lies in it.
@@ -108,7 +111,7 @@ class Warehouse:
     @property
     def database(self) -> Path:
         """The DuckDB file of aggregates."""
-        return self.root / "calig.duckdb"
+        return self.root / DATABASE
 
     def corpus(self, key: str) -> Path:
         """Return the folder of the corpus with this key."""

@@ -13,7 +13,7 @@ import duckdb
 
 from calig.errors import InputError
 from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, VIEWS, about, name, quote
-from calig.warehouse.database import attach
+from calig.warehouse.database import attach, is_damage, reporting_disk
 from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.guard import check_select, sql_error
 from calig.warehouse.layout import Warehouse
@@ -79,7 +79,7 @@ def query(
         config["threads"] = threads
     with tempfile.TemporaryDirectory(prefix="calig-query-") as spill:
         config |= {"temp_directory": spill, "max_temp_directory_size": "8GB"}
-        with _connect(config) as connection:
+        with _connect(config) as connection, reporting_disk(warehouse.database):
             _prepare(connection, warehouse, runs)
             files = ", ".join(quote(path) for item in runs for path in item.allowed)
             connection.execute(f"SET allowed_paths = [{files}]")
@@ -210,6 +210,8 @@ def _answer(
             f"SQL: needs more than {memory} of memory; filter, aggregate, or allow more"
         ) from error
     except duckdb.Error as error:
+        if is_damage(error):
+            raise
         raise sql_error(error) from error
     finally:
         timer.cancel()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from calig.config import parse_config
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs
 from tests.flows.material import (
@@ -66,6 +67,14 @@ def _run_of(warehouse: Path, name: str) -> str:
     return run
 
 
+def _check(warehouse: Path, config: dict[str, Any], alone: Path) -> None:
+    """Compare an audit's tables with those that it has in a warehouse of its own."""
+    from flows.audit import audit
+
+    run_id = audit(parse_config(config | {"warehouse": str(alone)})).run_id
+    assert_same_tables(warehouse, _run_of(warehouse, config["name"]), alone, run_id, 5e-4)
+
+
 @pytest.mark.parametrize("second", ["same", "other"])
 def test_a_second_audit_of_the_same_model_is_told_who_is_at_work(
     second: str, tmp_path: Path, tiny_model: Path, prefect_server: str, processes: list[subprocess.Popen[str]]
@@ -92,11 +101,8 @@ def test_a_second_audit_of_the_same_model_is_told_who_is_at_work(
     assert _ended(_start(configs["two"], tmp_path / "two.yaml", prefect_server, processes))[0] == 0
     manifest = run_manifest(warehouse, _run_of(warehouse, "two"))
     assert (manifest["attributed"], manifest["reused"]) == ((0, 24) if second == "same" else (12, 12))
-    for name, corpus in (("one", "same"), ("two", second)):
-        alone = tmp_path / f"alone-{name}"
-        config = audit_dict(tiny_model, tmp_path / f"{corpus}.parquet", alone, **SMALL) | {"name": name}
-        assert _ended(_start(config, tmp_path / "alone.yaml", prefect_server, processes))[0] == 0
-        assert_same_tables(warehouse, _run_of(warehouse, name), alone, _run_of(alone, name), 5e-4)
+    for name in configs:
+        _check(warehouse, configs[name], tmp_path / f"alone-{name}")
 
 
 def test_audits_of_two_models_side_by_side(
@@ -105,21 +111,14 @@ def test_audits_of_two_models_side_by_side(
     """Each has shards of its own, and they take turns at the tables."""
     models = {"one": tiny_model, "two": save_model(tmp_path / "model", seed=7)}
     corpus = _corpus(tmp_path, "same")
-    shared, ids = tmp_path / "w", {}
-    for place in (shared, tmp_path / "alone"):
-        started = [
-            _start(
-                audit_dict(model, corpus, place if place == shared else place / name, **SMALL)
-                | {"name": name},
-                tmp_path / f"{place.name}-{name}.yaml",
-                prefect_server,
-                processes,
-            )
-            for name, model in models.items()
-        ]
-        assert [_ended(process)[0] for process in started] == [0, 0]
-    for name in models:
-        alone = tmp_path / "alone" / name
-        ids[name] = _run_of(shared, name)
-        assert_same_tables(shared, ids[name], alone, _run_of(alone, name), 5e-4)
-    assert len(set(ids.values())) == 2
+    configs = {
+        name: audit_dict(model, corpus, tmp_path / "w", **SMALL) | {"name": name}
+        for name, model in models.items()
+    }
+    started = [
+        _start(config, tmp_path / f"{name}.yaml", prefect_server, processes)
+        for name, config in configs.items()
+    ]
+    assert [_ended(process)[0] for process in started] == [0, 0]
+    for name, config in configs.items():
+        _check(tmp_path / "w", config, tmp_path / f"alone-{name}")
