@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from calig import Explainer, stages
@@ -242,6 +242,41 @@ def test_words_are_where_they_are_written(explainer: Explainer, text: str) -> No
     assert (words[1:] - words[:-1] >= 0).all()
     joined = "".join(text[a:b] for a, b in zip(starts, ends, strict=True))
     assert set(joined) <= set(text)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    texts=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), min_size=3, max_size=12
+    )
+)
+@example(texts=[text for name, text in ODD.items() if name != "long"])
+def test_words_are_sums_of_tokens_and_do_not_overlap(
+    texts: list[str], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of any texts: words lie in them one after the other, and what a word gets is what its tokens get."""
+    root = tmp_path_factory.mktemp("words")
+    rows = [{"id": str(number), "text": text, "label": 0} for number, text in enumerate(texts)]
+    config = audit_config(tiny_model, write_parquet(root / "c.parquet", rows), root / "w")
+    run_id, _ = audit_night(config, report=False)
+    warehouse = Warehouse.open(root / "w")
+    found = query(warehouse, "SELECT doc_id, failure FROM documents ORDER BY doc_id", run_id).rows
+    assert [row[0] for row in found] == list(range(len(texts)))
+    failures = query(warehouse, "SELECT count(*) FROM failures", run_id).rows[0][0]
+    assert failures == sum(failure is not None for _, failure in found)
+    sums = "SELECT doc_id, sum(score), sum(logit_effect) FROM {} GROUP BY ALL ORDER BY ALL"
+    content = "(FROM tokens WHERE NOT is_special AND word_id >= 0)"
+    words, tokens = (query(warehouse, sums.format(table), run_id).rows for table in ("words", content))
+    assert [row[0] for row in words] == [row[0] for row in tokens]
+    for word, token in zip(words, tokens, strict=True):
+        assert word[1:] == pytest.approx(token[1:], rel=1e-5, abs=1e-6)
+    before = (-1, 0)
+    sql = "SELECT doc_id, char_start, char_end, text FROM words ORDER BY doc_id, word_id"
+    for doc_id, start, end, text in query(warehouse, sql, run_id).rows:
+        earliest = before[1] if doc_id == before[0] else 0
+        assert earliest <= start <= end <= len(texts[doc_id])
+        assert text == texts[doc_id][start:end].strip(" \t\r\n")
+        before = (doc_id, end)
 
 
 STARVED = """
