@@ -17,16 +17,16 @@ class Parts:
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder, self.schema = folder, schema
         self._pending: list[pa.Table] = []
+        self._pending_rows = self._pending_bytes = 0
         self._writer: pq.ParquetWriter | None = None
         self._count = self._rows = self._bytes = 0
 
     def write(self, rows: pa.Table) -> None:
         """Take the next rows; they reach the disk with the row group they fill, or on `close`."""
         self._pending.append(rows)
-        if (
-            sum(table.num_rows for table in self._pending) >= GROUP_ROWS
-            or sum(table.nbytes for table in self._pending) >= GROUP_BYTES
-        ):
+        self._pending_rows += rows.num_rows
+        self._pending_bytes += rows.nbytes
+        if self._pending_rows >= GROUP_ROWS or self._pending_bytes >= GROUP_BYTES:
             self._write_group()
 
     def close(self) -> None:
@@ -38,7 +38,7 @@ class Parts:
         if not self._pending:
             return
         group = pa.concat_tables(self._pending)
-        self._pending = []
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
         if self._writer is None:
             path = self.folder / f"part-{self._count:05d}.parquet"
             self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
