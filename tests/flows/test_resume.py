@@ -19,6 +19,7 @@ from calig.errors import GateError
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.lost import is_lost
 from calig.warehouse.runs import list_runs
+from tests.crash import processes_of
 from tests.flows.material import (
     BROKEN,
     Audited,
@@ -34,6 +35,7 @@ from tests.flows.material import (
     write_parquet,
 )
 from tests.flows.processes import start, wait_for_shards
+from tests.flows.services import wait_for
 
 SLOW = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "threads": 1}}
 """Fifteen shards of 60 documents, each of many nodes: some seconds of work."""
@@ -84,11 +86,15 @@ def test_after_kill_9_only_the_missing_shards_are_done(
     assert_same_tables(warehouse, resumed["run_id"], tmp_path / "undisturbed", undisturbed["run_id"])
 
 
+@pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_ctrl_c_stops_with_one_line(
-    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
+    engine: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(400, seed=3))
-    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **SLOW)
+    runtime = {**SLOW["runtime"], "engine": engine, "workers": 2}
+    config = _write_audit(
+        tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **{**SLOW, "runtime": runtime}
+    )
     process = start("audit", config, tmp_path, processes)
     wait_for_shards(tmp_path / "w", 1, process)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of the command's processes
@@ -96,10 +102,12 @@ def test_ctrl_c_stops_with_one_line(
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.splitlines()[0] == "starting Prefect …"
-    assert [line for line in errors.splitlines()[1:] if line.strip()] == [
+    slow = ("learning steps: ", "attributing: ")  # said every half a minute
+    assert [line for line in errors.splitlines()[1:] if line.strip() and not line.startswith(slow)] == [
         "calig: stopped; what was finished is kept, and the same command goes on from there"
     ]
     assert len(shard_times(tmp_path / "w")) < 100
+    wait_for(lambda: not processes_of(tmp_path / "prefect"), 60, "the end of all processes")
     [manifest] = (tmp_path / "w" / "runs").glob("*/manifest.json")
     assert run_manifest(tmp_path / "w", manifest.parent.name)["status"] == "failed"
 
