@@ -65,7 +65,8 @@ def expanded_intervals(count: Doubles, mean: Doubles, deviation: Doubles, skewne
     excess kurtosis, at least about g², counts as that. The quantiles follow by the expansion of Cornish and Fisher.
     Against 20,000 resamples of 30 values and more they are off by 0.02 to 0.05 standard errors, and by 0.10 to 0.18
     of values most of which are equal; a thousand resamples are by 0.07 to 0.17. Only where one value outweighs all
-    others together, so that a resample's mean tells how often it was drawn, are they worse, up to 0.35.
+    others together, so that a resample's mean tells how often it was drawn, are they worse, up to 0.35. They hold the
+    true mean as often: of 51 and 200 exponential values in 0.931 and 0.944 of 3,000 samples, against 0.931 and 0.940.
 
     Parameters
     ----------
