@@ -430,14 +430,15 @@ def plan(kills: int, steps: int, stages: dict[str, int], seconds: float, seed: i
         for after in (False, True)
     ]
     every = [Kill(step, after) for step in range(1, steps + 1) for after in (False, True)]
-    found = _some(bounds, kills // 2 if kills < 2 * len(bounds) else len(bounds), rng)
-    found += _some(every, min((kills - len(found) + 1) // 2, len(every)), rng)
-    for number in range(kills - len(found)):
+    first = _some(bounds, kills // 2 if kills < 2 * len(bounds) else len(bounds), rng)
+    found = _some(every, min((kills - len(first) + 1) // 2, len(every)), rng)
+    for number in range(kills - len(first) - len(found)):
         if number % 2:
             found.append(Kill(stage=AFTERWARDS[number // 2 % 4], seconds=rng.uniform(0, seconds / 8)))
         else:
             found.append(Kill(seconds=rng.uniform(0, seconds)))
-    return found
+    rng.shuffle(found)  # so that a matrix that is stopped has some of all
+    return [*first, *found]
 
 
 def _some(kills: Sequence[Kill], count: int, rng: random.Random) -> list[Kill]:
