@@ -240,7 +240,7 @@ def test_an_alias_to_itself(audit):
         ("runtime.workers=0", "runtime.workers is 0, but"),
         (
             "runtime.engine=spark",
-            "runtime.engine is 'spark', but should be 'auto', 'threads', 'processes' or 'ray'",
+            "runtime.engine is 'spark', but should be 'auto', 'threads', 'processes', 'ray' or 'pool'",
         ),
         (
             "runtime.ray_address=head:6379",
