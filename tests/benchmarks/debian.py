@@ -390,7 +390,8 @@ def markdown(found: dict[str, Any]) -> str:
     ]
     if found["part"]:
         lines += [
-            f"Processes that share the device, {found['part'][0]['documents']:,} of the documents:",
+            f"Processes that share the device, {found['part'][0]['documents']:,} of the documents in "
+            f"{found['part'][0]['shards']} shards:",
             "",
             "| processes | documents/s | busy |",
             "|---|---|---|",
