@@ -51,6 +51,12 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 _WAREHOUSE = Annotated[str, typer.Option(help="The warehouse's folder, or its URL (s3://…).")]
+_OVERRIDES = Annotated[
+    list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
+]
+_OTHER_WAREHOUSE = Annotated[
+    str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
+]
 _RUN = Annotated[str, typer.Option(help="Run id, unique prefix, tag, latest, previous, or all.")]
 
 
@@ -109,12 +115,8 @@ def demo(
 @app.command()
 def audit(
     config: Annotated[Path, typer.Argument(help="The audit's YAML.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
-    ] = None,
-    warehouse: Annotated[
-        str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
-    ] = None,
+    overrides: _OVERRIDES = None,
+    warehouse: _OTHER_WAREHOUSE = None,
     date: Annotated[
         str | None,
         typer.Option(metavar="YYYY-MM-DD", help="What {{ today }} is in the corpus's path, for a rerun."),
@@ -140,12 +142,8 @@ def plan(
         int | None, typer.Option(min=1, help="Plan for so many documents like those of the corpus.")
     ] = None,
     output: Annotated[PlanFormat, typer.Option("--format", help="How it is printed.")] = PlanFormat.table,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
-    ] = None,
-    warehouse: Annotated[
-        str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
-    ] = None,
+    overrides: _OVERRIDES = None,
+    warehouse: _OTHER_WAREHOUSE = None,
 ) -> None:
     """Predict what an audit takes, from a pilot of a few documents: hours, memory, bytes; or compare with a run."""
     if (config is None) == (run is None):
@@ -203,9 +201,7 @@ def deploy(
         typer.Option(metavar="TYPE/NAME", help="Prefect block told of failed runs; may be repeated."),
     ] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Do not run it by the schedule.")] = False,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
-    ] = None,
+    overrides: _OVERRIDES = None,
 ) -> None:
     """Put an audit on a schedule, on the Prefect server of PREFECT_API_URL; again: bring it up to date."""
     from calig.config import load_template
@@ -227,12 +223,8 @@ def deploy(
 @app.command()
 def evaluate(
     config: Annotated[Path, typer.Argument(help="The YAML, the same as an audit's.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="a.b=c", help="Override one value; may be repeated.")
-    ] = None,
-    warehouse: Annotated[
-        str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
-    ] = None,
+    overrides: _OVERRIDES = None,
+    warehouse: _OTHER_WAREHOUSE = None,
 ) -> None:
     """Measure CA-LIG and its peers, for faithfulness, plausibility and sanity, on the same documents."""
     from calig.config import load_config

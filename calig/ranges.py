@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +24,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards
 from calig.warehouse.runs import read_run
 from calig.warehouse.shards import completed, shard_name
-from calig.workers import ModelCard, method_of, read_schedule, schedule_path
-
-if TYPE_CHECKING:
-    from calig.attribution.schedule import Schedule
+from calig.workers import ModelCard, key_of, read_schedule, schedule_path
 
 SHARDS = "shards.parquet"
 
@@ -112,27 +108,13 @@ def find_run(config: AuditConfig, run_id: str) -> Run:
     manifest = read_run(warehouse, run_id)
     if manifest.status != "running":
         raise InputError(f"run {run_id} is {manifest.status}: nothing of it is left to do")
-    model = ModelCard(
-        manifest.model["id"],
-        manifest.model["revision"],
-        manifest.model["hash"],
-        tuple(manifest.classes),
-        manifest.depths - 1,
-        manifest.head,
-        manifest.modality,
-    )
+    model = ModelCard.of_run(manifest)
     path = schedule_path(config, model)
     schedule = read_schedule(path)
-    if schedule is None or _key(config, model, schedule) != manifest.attribution_key:
+    if schedule is None or key_of(config, model, schedule) != manifest.attribution_key:
         raise InputError(
             f"run {run_id}: with the configuration and the calig of this worker, its results would lie under another "
             "key; install the same version here, and leave method and model as they are while the run is under way"
         )
     corpus = load_corpus(warehouse.root, manifest.corpus["key"])
     return Run(run_id, config, model, corpus, path.stem, manifest.attribution_key, manifest.started)
-
-
-def _key(config: AuditConfig, model: ModelCard, schedule: Schedule) -> str:
-    from calig.attribution.explainer import attribution_key
-
-    return attribution_key(model.hash, method_of(config, model), schedule)

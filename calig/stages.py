@@ -45,6 +45,7 @@ from calig.warehouse.shards import ShardManifest, completed, payments, write_sha
 from calig.workers import (
     ModelCard,
     head_of,
+    key_of,
     load_explainer,
     method_of,
     pretrained_of,
@@ -196,12 +197,11 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     InputError
         The gates or watch lists make no sense; no folder is made.
     """
-    from calig.attribution.explainer import attribution_key
     from calig.attribution.schedule import Schedule
 
     gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
     warehouse = Warehouse.open(config.warehouse)
-    key = attribution_key(model.hash, method_of(config, model), Schedule.from_json(schedule.read_text()))
+    key = key_of(config, model, Schedule.from_json(schedule.read_text()))
     with warehouse.writer_lock(warehouse.runs, wait=LOCK_SECONDS):  # no corpus is pruned meanwhile
         now = _after_all_others(warehouse)
         stem = f"{now:%Y%m%d-%H%M%S}-{config.name or 'audit'}"
@@ -238,7 +238,7 @@ def missing_shards(run: Run) -> Shards:
     """
     held = [path for shard in completed(run.folder) for path in shard.paths(run.folder, "documents")]
     missing = missing_documents(run.corpus.parts(run.warehouse.root), held)
-    return Shards(missing, run.config.runtime.shard_documents or shard_size(_schedule(run)))
+    return Shards(missing, run.config.runtime.shard_documents or shard_size(schedule_of(run)))
 
 
 def attribute_shard(
@@ -247,7 +247,7 @@ def attribute_shard(
     """Explain some of the corpus's documents and write them as one shard, its manifest last."""
     start = time.perf_counter()
     documents = read_documents(run.config, run.model, run.corpus, doc_ids)
-    items = workers_explainer(run.config, run.model, _schedule(run)).attribute(documents, progress=progress)
+    items = workers_explainer(run.config, run.model, schedule_of(run)).attribute(documents, progress=progress)
     return write_shard(run.folder, items, time.perf_counter() - start, run.model.modality, run.run_id)
 
 
@@ -325,7 +325,8 @@ def enforce_gates(run: Run, outcomes: Sequence[GateOutcome]) -> None:
     gates.enforce(run.run_id, outcomes)
 
 
-def _schedule(run: Run) -> Schedule:
+def schedule_of(run: Run) -> Schedule:
+    """The step schedule that the run goes by."""
     from calig.attribution.schedule import Schedule
 
     return Schedule.from_json((run.warehouse.schedules / f"{run.schedule_key}.json").read_text())

@@ -18,6 +18,7 @@ from calig.config.schema import RuntimeConfig
 from calig.errors import InputError
 from calig.records import Head, Modality
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.runs import RunManifest
 
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
@@ -50,6 +51,19 @@ class ModelCard:
     head: Head = "single_label"
     modality: Modality = "text"
 
+    @classmethod
+    def of_run(cls, run: RunManifest) -> ModelCard:
+        """The model of a run that is in the warehouse."""
+        return cls(
+            run.model["id"],
+            run.model["revision"],
+            run.model["hash"],
+            tuple(run.classes),
+            run.depths - 1,
+            run.head,
+            run.modality,
+        )
+
 
 def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
     """The engine's method as the configuration states it; as computed for a model's head, where one is given."""
@@ -58,6 +72,13 @@ def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
 
     method = Method(**config.method.model_dump())
     return method if model is None else fit(method, model.head, model.classes, model.modality)
+
+
+def key_of(config: AuditConfig, model: ModelCard, schedule: Schedule) -> str:
+    """The key that attributions lie under which are made so."""
+    from calig.attribution.explainer import attribution_key
+
+    return attribution_key(model.hash, method_of(config, model), schedule)
 
 
 def schedule_path(config: AuditConfig, model: ModelCard) -> Path:

@@ -11,7 +11,7 @@ from calig.corpus import CorpusManifest
 from calig.stages import Run
 from calig.workers import ModelCard
 from flows.pool import run_ranges
-from flows.shards import run_shards
+from flows.shards import attribute_shards
 from flows.stage import stage
 from tasks import attribute as tasks
 from tasks.progress import tracking
@@ -33,14 +33,14 @@ def attribute(
     start = time.perf_counter()
     try:
         with run.warehouse.writer_lock(run.folder):
-            attributed = _attribute(run, retries)
+            attributed = _attribute(run)
     except BaseException:
         stages.mark_failed(run)
         raise
     return run, attributed, {"pilot": pilot, "attribute": time.perf_counter() - start}
 
 
-def _attribute(run: Run, retries: int) -> int:
+def _attribute(run: Run) -> int:
     """Run the missing shards; return how many documents they hold."""
     shards = stages.missing_shards(run)
     total = len(shards.doc_ids)
@@ -50,11 +50,6 @@ def _attribute(run: Run, retries: int) -> int:
         with tracking(run.run_id, total) as tracker:
             run_ranges(run, shards, tracker.add)
         return total
-    task = tasks.attribute_shard.with_options(retries=retries)
-    parameters = (
-        {"run": run, "doc_ids": doc_ids, "number": number, "total": len(shards)}
-        for number, doc_ids in enumerate(shards, start=1)
-    )
     with tracking(run.run_id, total):
-        run_shards(task, parameters, run.config)
+        attribute_shards(run, enumerate(shards, start=1), len(shards))
     return total

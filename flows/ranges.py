@@ -11,8 +11,7 @@ from prefect.states import Failed
 from calig import ranges
 from calig.config import AuditConfig, expand_config
 from calig.errors import InputError
-from flows.shards import run_shards
-from tasks import attribute as tasks
+from flows.shards import attribute_shards
 from tasks.progress import tracking
 
 WRONG_INPUT = "WrongInput"
@@ -54,11 +53,7 @@ def _attribute(config: AuditConfig, run_id: str, numbers: list[int]) -> int:
     run = ranges.find_run(config, run_id)
     shards = ranges.read_shards(run, numbers)
     documents = sum(map(len, shards.values()))
-    task = tasks.attribute_shard.with_options(retries=config.runtime.retries)
-    parameters = (
-        {"run": run, "doc_ids": doc_ids, "number": number, "total": max(shards)}
-        for number, doc_ids in shards.items()
-    )
+    numbered = ((number + 1, doc_ids) for number, doc_ids in shards.items())  # from 1, as elsewhere
     with run.warehouse.at_work(), tracking(run_id, documents):
-        run_shards(task, parameters, config)
+        attribute_shards(run, numbered, max(shards) + 1)
     return documents

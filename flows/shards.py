@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
@@ -14,6 +14,8 @@ from prefect.logging import get_run_logger
 
 from calig.config import AuditConfig
 from calig.engines import Engine, open_engine
+from calig.stages import Run
+from tasks import attribute as tasks
 
 Item = TypeVar("Item")
 R = TypeVar("R")
@@ -38,6 +40,15 @@ def run_shards(task: Task[..., None], shards: Iterable[dict[str, Any]], config: 
         get_run_logger().info("workers: %d, models loaded: %d", engine.workers, loads)
     if failures:
         raise failures[0]
+
+
+def attribute_shards(run: Run, shards: Iterable[tuple[int, Sequence[int]]], total: int) -> None:
+    """Have shards of a run attributed: documents (row numbers) by the shard's number, from 1, of `total`."""
+    task = tasks.attribute_shard.with_options(retries=run.config.runtime.retries)
+    parameters = (
+        {"run": run, "doc_ids": doc_ids, "number": number, "total": total} for number, doc_ids in shards
+    )
+    run_shards(task, parameters, run.config)
 
 
 def side_by_side(call: Callable[..., R], shards: Iterable[dict[str, Any]], engine: Engine) -> Iterator[R]:

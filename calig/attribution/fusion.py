@@ -54,18 +54,18 @@ def depth_weights(layer_ig: Float, context: Float, is_special: Bool) -> Float64:
     is_special
         (T,) tokens that are no content.
     """
-    units = _units(layer_ig[:-1, ~is_special].astype(np.float64))
-    given = _units(context[:, ~is_special].astype(np.float64).sum(axis=0))
-    squares = np.maximum(units @ _units(units[0] + given), 0) ** 2
+    units = directions(layer_ig[:-1, ~is_special].astype(np.float64))
+    given = directions(context[:, ~is_special].astype(np.float64).sum(axis=0))
+    squares = np.maximum(units @ directions(units[0] + given), 0) ** 2
     total = squares.sum()
     return squares / total if total > 0 else np.full(len(units), 1 / len(units))
 
 
-def _units(rows: Float64) -> Float64:
-    """Rows of norm 1; those of zeros as they are."""
+def directions(rows: Float64) -> Float64:
+    """Rows (…, n) scaled to norm 1; those of zeros as they are."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    units: Float64 = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    return units
+    scaled: Float64 = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+    return scaled
 
 
 def agreement(layer_ig: Float, context: Float, heads: int, is_special: Bool, weight: float) -> Float:

@@ -28,7 +28,7 @@ from calig.warehouse.pairing import Pairing
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.shards import held, write_shard
 from calig.warehouse.views import RUN_COLUMNS, RunFiles, attributed
-from calig.workers import ModelCard, method_of, read_schedule, schedule_path, workers_explainer
+from calig.workers import ModelCard, key_of, method_of, read_schedule, schedule_path, workers_explainer
 
 if TYPE_CHECKING:
     from calig.attribution.schedule import Schedule
@@ -59,25 +59,15 @@ def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> tuple[int
 
 def _labelled(warehouse: Warehouse, run: RunManifest) -> tuple[AuditConfig, ModelCard, Schedule | None, str]:
     """The run's configuration with the label as target, its model, its schedule, and the key of such attributions."""
-    from calig.attribution.explainer import attribution_key
     from calig.attribution.schedule import Schedule as Steps
 
     config = parse_config({**run.config, "warehouse": str(warehouse.root)})
-    model = ModelCard(
-        id=run.model["id"],
-        revision=run.model["revision"],
-        hash=run.model["hash"],
-        classes=tuple(run.classes),
-        depth=run.depths - 1,
-        head=run.head,
-        modality=run.modality,
-    )
+    model = ModelCard.of_run(run)
     schedule = read_schedule(schedule_path(config, model))
     method = config.method.model_copy(update={"target": "label"})
     config = config.model_copy(update={"method": method})
-    fitted = method_of(config, model)
-    steps = schedule or Steps.default(fitted.quadrature, model.depth)
-    return config, model, schedule, attribution_key(model.hash, fitted, steps)
+    steps = schedule or Steps.default(method_of(config, model).quadrature, model.depth)
+    return config, model, schedule, key_of(config, model, steps)
 
 
 def _explain(

@@ -8,8 +8,9 @@ import numpy as np
 
 from calig.planning.pilot import Pilot
 from calig.planning.predict import Means, Range, makespan, means
+from calig.planning.rehearsal import ROWS
 from calig.warehouse.compact import TARGET_BYTES
-from calig.warehouse.plans import Figure, Unit
+from calig.warehouse.plans import Figure, Unit, compute_of
 
 
 def figures(pilot: Pilot, documents: int, counted: str, size: int, workers: int) -> list[Figure]:
@@ -32,6 +33,7 @@ def figures(pilot: Pilot, documents: int, counted: str, size: int, workers: int)
     mean = means(pilot.costs, pilot.lengths, known)
     shards = math.ceil(documents / size)
     tokens = mean.tokens.times(documents)
+    rehearsed = " and ".join(f"{rows:,}" for rows in ROWS)
     return [
         Figure("documents", documents, documents, documents, "documents", counted),
         _figure("tokens", tokens, "tokens", _of_lengths(pilot)),
@@ -56,12 +58,9 @@ def figures(pilot: Pilot, documents: int, counted: str, size: int, workers: int)
             "aggregate",
             _line(pilot.aggregate, 1, tokens),
             "seconds",
-            f"the pilot's results repeated to {_REHEARSED} token rows and aggregated, in proportion beyond",
+            f"the pilot's results repeated to {rehearsed} token rows and aggregated, in proportion beyond",
         ),
     ]
-
-
-_REHEARSED = "10,000 and 100,000"
 
 
 def _figure(name: str, found: Range, unit: Unit, basis: str) -> Figure:
@@ -76,18 +75,17 @@ def _of_lengths(pilot: Pilot) -> str:
 
 def _compute(pilot: Pilot, mean: Means, documents: int) -> Figure:
     """What attribution alone takes, whatever the number of workers."""
-    cpu = pilot.device == "cpu"
-    rate = (pilot.threads if cpu else 1) * documents / 3600
+    unit, rate = compute_of(pilot.device, pilot.threads)
     pieces = len(np.unique(pilot.costs.pieces))
     noise = (
         f"and {pieces} pieces" if pieces > 1 else "in one piece, so that the machine's own noise is not known"
     )
     return _figure(
-        "core-hours" if cpu else "GPU-hours",
-        mean.seconds.times(rate),
-        "core-hours" if cpu else "GPU-hours",
+        unit,
+        mean.seconds.times(rate * documents / 3600),
+        unit,
         f"regression on passes and tokens, {len(pilot.costs.tokens)} documents {noise}"
-        + (f"; threads: {pilot.threads}" if cpu else ""),
+        + (f"; threads: {pilot.threads}" if pilot.device == "cpu" else ""),
     )
 
 

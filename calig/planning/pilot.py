@@ -20,16 +20,15 @@ import numpy.typing as npt
 import torch
 
 from calig.attribution.explainer import Explainer
-from calig.attribution.schedule import Schedule
 from calig.corpus.reading import read_rows
 from calig.errors import InputError
 from calig.planning.predict import Costs, line
 from calig.planning.rehearsal import rehearse
 from calig.records import Attribution, Failure
-from calig.stages import Run, read_documents
+from calig.stages import Run, read_documents, schedule_of
 from calig.warehouse.plans import peak_memory
 from calig.warehouse.shards import ShardManifest, write_shard
-from calig.workers import load_explainer, read_schedule
+from calig.workers import load_explainer
 
 PIECE = 8
 PIECES = 3
@@ -140,11 +139,6 @@ def run_pilot(run: Run, missing: Sequence[int], progress: Callable[[str], None])
     )
 
 
-def schedule_of(run: Run) -> Schedule | None:
-    """Return the step schedule that the run goes by."""
-    return read_schedule(run.warehouse.schedules / f"{run.schedule_key}.json")
-
-
 def _lengths(
     run: Run, explainer: Explainer, missing: Sequence[int]
 ) -> tuple[list[int], npt.NDArray[np.int64]]:
@@ -231,8 +225,7 @@ def _size(shard: ShardManifest | None, kind: Literal["tokens", "documents"]) -> 
     """Rows and bytes of a shard's file of a kind."""
     if shard is None:
         return 0.0, 0.0
-    (size,) = [state.bytes for name, state in shard.files.items() if name.startswith(f"{kind}-")]
-    return float(getattr(shard, kind)), float(size)
+    return float(getattr(shard, kind)), float(shard.size(kind))
 
 
 def _held_bytes(explained: Sequence[Attribution]) -> float:

@@ -35,7 +35,7 @@ def print_plan(plan: Plan, out: Console) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("based on", overflow="fold")
     for figure in plan.figures:
-        table.add_row(*map(Text, (figure.name, *_numbers(figure, plan), figure.basis)))
+        table.add_row(*map(Text, (figure.name, *numbers(figure, plan), figure.basis)))
     out.print(table)
 
 
@@ -44,13 +44,14 @@ def to_json(plan: Plan) -> str:
     return json.dumps(plan.to_json(), indent=1, ensure_ascii=False)
 
 
-def _numbers(figure: Figure, plan: Plan) -> tuple[str, ...]:
-    interval = (
+def numbers(figure: Figure, plan: Plan) -> tuple[str, ...]:
+    """Write a figure's prediction and interval and, once the plan's run is complete, the actual number and ratio."""
+    ends = (
         ""
         if figure.low == figure.high
-        else f"{written(figure.low, figure.unit)} – {written(figure.high, figure.unit)}"
+        else " – ".join(written(end, figure.unit) for end in (figure.low, figure.high))
     )
-    predicted = (written(figure.value, figure.unit), interval)
+    predicted = (written(figure.value, figure.unit), ends)
     if plan.actual is None:
         return predicted
     found = plan.actual.get(figure.name)

@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from calig import stages
-from calig.attribution.explainer import attribution_key
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.engines.placement import place
 from calig.errors import InputError
 from calig.planning.figures import figures
-from calig.planning.pilot import run_pilot, schedule_of
+from calig.planning.pilot import run_pilot
 from calig.stages import Run
 from calig.warehouse.plans import Plan, store_plan
-from calig.workers import ModelCard, method_of, read_schedule
+from calig.workers import ModelCard, key_of, read_schedule
 
 
 def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[str], None]) -> Plan | None:
@@ -59,7 +58,7 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
     pilot = run_pilot(run, missing, progress)
     left = len(_missing(run))
     counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there"
-    size = config.runtime.shard_documents or stages.shard_size(schedule_of(run))
+    size = config.runtime.shard_documents or stages.shard_size(stages.schedule_of(run))
     workers = place(config.runtime).workers
     plan = Plan(
         audit=config.name or "audit",
@@ -89,8 +88,7 @@ def planned_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, s
     """Return the run that an audit would start, without its folder."""
     learnt = read_schedule(schedule)
     assert learnt is not None  # it was just learnt
-    key = attribution_key(model.hash, method_of(config, model), learnt)
-    return Run("", config, model, corpus, schedule.stem, key, "")
+    return Run("", config, model, corpus, schedule.stem, key_of(config, model, learnt), "")
 
 
 def _missing(run: Run) -> list[int]:

@@ -29,6 +29,7 @@ from typing import Any
 from calig.errors import InputError
 from calig.files import keep_in, part_path
 from calig.stores import cache_folder, changed, download, filesystem, mark, reachable
+from calig.warehouse.layout import DATABASE
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class Mirror:
     def publish(self, path: Path) -> None:
         """Upload a finished file of the mirror."""
         name = path.relative_to(self.root).as_posix()
-        if name == "calig.duckdb":
+        if name == DATABASE:
             self._publish_database(path)
             return
         self.files.put_file(str(path), f"{self.base}/{name}")
@@ -151,14 +152,14 @@ class Mirror:
         """Make the mirror's DuckDB file the newest one of the store."""
         with self.guard:
             newest = max(self._listing(DATABASES), default=None)
-            if newest is not None and self.known.get("calig.duckdb") != newest:
-                download(self.files, f"{self.base}/{newest}", self.root / "calig.duckdb")
-                self.known["calig.duckdb"] = newest
+            if newest is not None and self.known.get(DATABASE) != newest:
+                download(self.files, f"{self.base}/{newest}", self.root / DATABASE)
+                self.known[DATABASE] = newest
                 self._remember()
 
     def _publish_database(self, path: Path) -> None:
         with self.guard:
-            base = self.known.get("calig.duckdb", f"{DATABASES}/{0:09d}.duckdb")
+            base = self.known.get(DATABASE, f"{DATABASES}/{0:09d}.duckdb")
             number = int(Path(base).stem) + 1
             name = f"{DATABASES}/{number:09d}.duckdb"
             try:
@@ -170,7 +171,7 @@ class Mirror:
                     raise InputError(
                         f"warehouse {self.url}: another writer was faster; run the same command again"
                     ) from error
-            self.known["calig.duckdb"] = name
+            self.known[DATABASE] = name
             self._remember()
             for old in sorted(self._listing(DATABASES))[:-2]:
                 self.files.rm_file(f"{self.base}/{old}")

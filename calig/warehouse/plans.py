@@ -81,11 +81,6 @@ class Plan:
     figures: tuple[Figure, ...]
     actual: Mapping[str, float] | None = None
 
-    @property
-    def compute(self) -> tuple[Unit, float]:
-        """What attribution is paid in, and how much of it an hour of one worker is."""
-        return ("core-hours", float(self.threads)) if self.device == "cpu" else ("GPU-hours", 1.0)
-
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values."""
         return asdict(self)
@@ -94,6 +89,11 @@ class Plan:
     def from_json(cls, value: dict[str, Any]) -> Plan:
         """Read what `to_json` made; raises KeyError or TypeError on anything else."""
         return cls(**{**value, "figures": tuple(Figure(**figure) for figure in value["figures"])})
+
+
+def compute_of(device: str, threads: int) -> tuple[Unit, float]:
+    """What attribution is paid in, and how much of it an hour of one worker is."""
+    return ("core-hours", float(threads)) if device == "cpu" else ("GPU-hours", 1.0)
 
 
 def plan_path(warehouse: Warehouse, attribution_key: str, corpus_key: str) -> Path:
@@ -153,7 +153,7 @@ def close_plan(
     if plan is None:
         return
     own = [shard for shard in shards if run_id in shard.paid]
-    unit, rate = plan.compute
+    unit, rate = compute_of(plan.device, plan.threads)
     actual = {
         "documents": sum(shard.documents for shard in own),
         "tokens": sum(shard.tokens for shard in own),
@@ -162,8 +162,8 @@ def close_plan(
         unit: rate * sum(shard.paid[run_id][1] for shard in own) / 3600,
         "attribution": seconds.get("attribute", 0.0),
         "memory per worker": memory,
-        "tokens Parquet": _bytes(own, "tokens"),
-        "documents Parquet": _bytes(own, "documents"),
+        "tokens Parquet": sum(shard.size("tokens") for shard in own),
+        "documents Parquet": sum(shard.size("documents") for shard in own),
         "files": sum(len(shard.files) + 1 for shard in own),
         "aggregate": seconds.get("aggregate", 0.0),
     }
@@ -176,12 +176,6 @@ def peak_memory() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * max(
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-
-
-def _bytes(shards: Sequence[ShardManifest], kind: str) -> int:
-    return sum(
-        state.bytes for shard in shards for name, state in shard.files.items() if name.startswith(f"{kind}-")
     )
 
 

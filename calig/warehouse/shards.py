@@ -83,7 +83,14 @@ class ShardManifest:
 
     def paths(self, folder: Path, kind: str) -> list[Path]:
         """Return the paths of its files of a `kind`, such as "documents": one, or none."""
-        return [folder / name for name in self.files if name.startswith(f"{kind}-")]
+        return [folder / name for name in self._names(kind)]
+
+    def size(self, kind: str) -> int:
+        """Return the size of its files of a `kind`, in bytes."""
+        return sum(self.files[name].bytes for name in self._names(kind))
+
+    def _names(self, kind: str) -> list[str]:
+        return [name for name in self.files if name.startswith(f"{kind}-")]
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as JSON-ready values."""

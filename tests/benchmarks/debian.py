@@ -43,22 +43,12 @@ from calig.warehouse.shards import write_shard
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared"))
 RESULTS = Path(__file__).parent / "results"
-CLASSES = [
-    "devel",
-    "doc",
-    "golang",
-    "haskell",
-    "javascript",
-    "libdevel",
-    "libs",
-    "net",
-    "perl",
-    "python",
-    "rust",
-    "utils",
-]
+CLASSES = (
+    *("devel", "doc", "golang", "haskell", "javascript", "libdevel"),
+    *("libs", "net", "perl", "python", "rust", "utils"),
+)
 SEED, EPOCHS, BATCH, RATE, LONGEST = 7, 3, 64, 5e-5, 256
-SHARD = 2048
+SHARD = 1024
 """Documents of a shard; the first shards hold the longest documents, so that the last ones end together."""
 
 THERMOSTAT = 180
@@ -139,55 +129,33 @@ def accuracy(folder: Path, device: str) -> float:
     return right / len(texts)
 
 
-class Busy:
-    """How much of the time a GPU had a kernel running, as its driver samples it five times a second."""
-
-    def __init__(self, device: str) -> None:
-        self.samples: list[tuple[float, int]] = []
-        self._process = None
-        if device.startswith("cuda"):
-            command = [
-                "nvidia-smi",
-                "--query-gpu=utilization.gpu",
-                "--format=csv,noheader,nounits",
-                "-lms",
-                "200",
-            ]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.strip().isdigit():
-                self.samples.append((time.perf_counter(), int(line)))
-
-    def share(self, start: float, end: float) -> float | None:
-        """The mean over a span of time; None without samples of it."""
-        own = [value for moment, value in self.samples if start <= moment <= end]
-        return sum(own) / len(own) / 100 if own else None
-
-    def close(self) -> None:
-        """Stop sampling."""
-        if self._process is not None:
-            self._process.kill()
-
-
 @contextmanager
-def busy(device: str) -> Iterator[Busy]:
-    """Sample for the time of a block."""
-    watch = Busy(device)
-    try:
-        yield watch
-    finally:
-        watch.close()
+def busy(device: str) -> Iterator[list[tuple[float, int]]]:
+    """Give, for the time of a block, how busy a GPU was (moment, percent) as its driver samples it every 0.2 s."""
+    samples: list[tuple[float, int]] = []
+    if not device.startswith("cuda"):
+        yield samples
+        return
+    query = ("--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200")
+    with subprocess.Popen(["nvidia-smi", *query], stdout=subprocess.PIPE, text=True) as process:
+
+        def read() -> None:
+            assert process.stdout is not None
+            samples.extend(
+                (time.perf_counter(), int(line)) for line in process.stdout if line.strip().isdigit()
+            )
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            yield samples
+        finally:
+            process.kill()
 
 
-def shards_of(documents: list[Document]) -> list[list[Document]]:
+def shards_of(documents: list[Document], size: int) -> list[list[Document]]:
     """Shards of documents of similar length, the longest first."""
     ordered = sorted(documents, key=lambda d: (-len(d.text or ""), d.key))
-    return [ordered[i : i + SHARD] for i in range(0, len(ordered), SHARD)]
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
 
 def work(
@@ -226,10 +194,10 @@ def explained(
     dtype: str,
     schedule: Schedule,
     folder: Path,
-    documents: list[Document],
+    shards: list[list[Document]],
     processes: int,
 ) -> dict[str, Any]:
-    """Explain and write documents with so many processes on one device; the figures."""
+    """Explain and write shards with so many processes on one device; the figures."""
     context = multiprocessing.get_context("spawn")
     tasks, answers = context.Queue(), context.Queue()
     workers = [
@@ -241,7 +209,6 @@ def explained(
             worker.start()
         for _ in workers:
             assert answers.get() == ("ready", None)
-        shards = shards_of(documents)
         start = time.perf_counter()
         for shard in shards:
             tasks.put(shard)
@@ -249,7 +216,7 @@ def explained(
             tasks.put(None)
         found = [answers.get()[1] for _ in shards]
         end = time.perf_counter()
-        share = gpu.share(start, end)
+        used = [percent for moment, percent in gpu if start <= moment <= end]
     for worker in workers:
         worker.join()
     seconds = end - start
@@ -262,13 +229,14 @@ def explained(
         "documents_per_second": totals["documents"] / seconds,
         "device_seconds_per_document": seconds / totals["documents"],
         "writing_share": totals["writing"] / (totals["writing"] + totals["attribution"]),
-        "busy": share,
+        "busy": sum(used) / len(used) / 100 if used else None,
     }
 
 
-def attribute(model: str, out: Path, device: str, processes: list[int], limit: int | None, name: str) -> None:
+def attribute(asked: argparse.Namespace) -> None:
     """Learn the schedule, then explain the corpus; several counts of processes: the others on a part, to compare."""
-    texts = rows("train")[0][:limit]
+    model, out, device = asked.model, asked.out, asked.device
+    texts = rows("train")[0][: asked.limit]
     documents = [Document(document_key(text), text) for text in texts]
     pretrained = load_pretrained(model, device=device)
     own = fingerprint(pretrained)
@@ -284,18 +252,19 @@ def attribute(model: str, out: Path, device: str, processes: list[int], limit: i
     del explainer, pretrained
     some = documents[:: max(1, len(documents) // 4096)]
     found: dict[str, Any] = {
-        "machine": name,
+        "machine": asked.machine,
         "versions": {"torch": torch.__version__},
         "schedule": asdict(schedule),
         "pilot_seconds": pilot,
         "part": [],
     }
-    for count in processes[1:]:
-        found["part"].append(
-            explained(model, device, "float32", schedule, out / f"part-{count}", some, count)
-        )
+    first, *others = asked.processes
+    for count in others:
+        place, shards = out / f"part-{count}", shards_of(some, asked.shard)
+        found["part"].append(explained(model, device, "float32", schedule, place, shards, count))
         print(found["part"][-1], flush=True)
-    found["whole"] = explained(model, device, "float32", schedule, folder, documents, processes[0])
+    shards = shards_of(documents, asked.shard)
+    found["whole"] = explained(model, device, "float32", schedule, folder, shards, first)
     print(found["whole"], flush=True)
     (out / "attribution.json").write_text(json.dumps(found, indent=1))
 
@@ -425,6 +394,7 @@ def main() -> None:
     two.add_argument("--device", default="cpu")
     two.add_argument("--processes", type=int, nargs="+", default=[1], help="the first: for the whole corpus")
     two.add_argument("--limit", type=int)
+    two.add_argument("--shard", type=int, default=SHARD, help="documents of a shard")
     two.add_argument("--machine", default=f"{os.cpu_count()} CPU cores")
     three = steps.add_parser("finish")
     three.add_argument("--model", type=Path, required=True)
@@ -435,7 +405,7 @@ def main() -> None:
     elif asked.step == "finish":
         finish(asked.model, asked.warehouse)
     else:
-        attribute(asked.model, asked.out, asked.device, asked.processes, asked.limit, asked.machine)
+        attribute(asked)
 
 
 if __name__ == "__main__":

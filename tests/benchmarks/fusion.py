@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 
 from calig.attribution.explainer import Explainer
-from calig.attribution.fusion import agreement, column, depth_weights, rollout, trace
+from calig.attribution.fusion import agreement, column, depth_weights, directions, rollout, trace
 from calig.attribution.method import Method
 from calig.attribution.passes import numbers
 from calig.evaluation.faithfulness import faithfulness, perturbation
@@ -113,14 +113,14 @@ def judged(parts: Parts) -> dict[str, Float64]:
     a = parts.item
     content = ~a.is_special
     ig = a.layer_ig[:-1].astype(np.float64)
-    unit = _unit(ig[:, content])
+    unit = directions(ig[:, content])
     consensus = np.linalg.svd(unit)[2][0]
     consensus = consensus * np.sign((unit @ consensus).sum() or 1.0)
     gross = np.abs(ig).sum(axis=1)
-    net = _ratio(np.abs(ig.sum(axis=1)), gross)
+    net = np.divide(np.abs(ig.sum(axis=1)), gross, out=np.zeros_like(gross), where=gross > 0)
     zeroth = np.maximum(unit @ unit[0], 0)
-    mean = np.maximum(unit @ _unit(unit.sum(axis=0)), 0)
-    given = np.maximum(unit @ _unit(a.context[:, content].astype(np.float64).sum(axis=0)), 0)
+    mean = np.maximum(unit @ directions(unit.sum(axis=0)), 0)
+    given = np.maximum(unit @ directions(a.context[:, content].astype(np.float64).sum(axis=0)), 0)
     others = unit @ unit.T - np.eye(len(unit))
     found = {
         "judge: depth 0": zeroth**2,
@@ -136,15 +136,6 @@ def judged(parts: Parts) -> dict[str, Float64]:
         "judge: mean of depths, × net over gross": mean**2 * net,
     }
     return {name: w / w.sum() if w.sum() > 0 else np.full(len(w), 1 / len(w)) for name, w in found.items()}
-
-
-def _unit(rows: Float64) -> Float64:
-    """Rows of norm 1."""
-    return _ratio(rows, np.linalg.norm(rows, axis=-1, keepdims=True))
-
-
-def _ratio(part: Float64, whole: Float64) -> Float64:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _column(a: Attribution, context: Any, norm: Any, weight: float) -> Float64:

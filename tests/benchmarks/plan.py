@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from calig.planning.show import written
-from calig.warehouse.plans import Figure, Plan
+from calig.planning.show import numbers
+from calig.warehouse.plans import Plan
 
 RESULTS = Path(__file__).parent / "results" / "plan.md"
 CASES: dict[str, dict[str, Any]] = {
@@ -99,19 +99,10 @@ def _table(plan: Plan, shares: tuple[float, float]) -> list[str]:
     lines = ["| | predicted | 95 % interval | actual | actual / predicted |", "|---|---|---|---|---|"]
     for figure in plan.figures:
         if figure.name in plan.actual:
-            lines.append(_row(figure, plan.actual[figure.name]))
+            lines.append(f"| {' | '.join((figure.name, *numbers(figure, plan)))} |")
     busy = f"CPU time per wall-clock time: the plan {shares[0]:.2f}, the audit {shares[1]:.2f}"
     expected = f"so times were to be expected {shares[0] / shares[1]:.2f} times as long as predicted"
     return [*lines, "", f"On {plan.machine}. {busy}, {expected}."]
-
-
-def _row(figure: Figure, actual: float) -> str:
-    interval = " – ".join(written(end, figure.unit) for end in (figure.low, figure.high))
-    if figure.low == figure.high:
-        interval = ""
-    numbers = (written(figure.value, figure.unit), interval, written(actual, figure.unit))
-    ratio = f"{actual / figure.value:.2f}" if figure.value else ""
-    return f"| {figure.name} | {' | '.join(numbers)} | {ratio} |"
 
 
 if __name__ == "__main__":

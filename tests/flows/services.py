@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
@@ -34,6 +36,14 @@ def postgres_programs() -> Path | None:
     return max(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None
     )
+
+
+PROGRAMS = postgres_programs()
+NEEDS_POSTGRES = [
+    pytest.mark.postgres,
+    pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt install postgresql"),
+]
+"""Marks of tests that start it."""
 
 
 def free_port() -> int:

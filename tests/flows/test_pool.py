@@ -24,13 +24,9 @@ from tests.flows.material import (
     shard_times,
     write_parquet,
 )
-from tests.flows.services import Server, ended, postgres_programs, prefect_on_postgres, wait_for
+from tests.flows.services import NEEDS_POSTGRES, PROGRAMS, Server, ended, prefect_on_postgres, wait_for
 
-PROGRAMS = postgres_programs()
-pytestmark = [
-    pytest.mark.postgres,
-    pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt install postgresql"),
-]
+pytestmark = NEEDS_POSTGRES
 SECRET = "k3Vw-never-to-be-stored"
 DOCUMENTS, SHARD = 60, 10
 SLOW = {"tolerance": 1e-7, "max_nodes": 150}

@@ -23,21 +23,18 @@ from tests.flows.material import (
     write_parquet,
 )
 from tests.flows.services import (
+    NEEDS_POSTGRES,
+    PROGRAMS,
     ROOT,
     Server,
     ended,
     mailbox,
-    postgres_programs,
     prefect_on_postgres,
     wait_for,
     webhook,
 )
 
-PROGRAMS = postgres_programs()
-pytestmark = [
-    pytest.mark.postgres,
-    pytest.mark.skipif(PROGRAMS is None, reason="PostgreSQL is not installed: apt install postgresql"),
-]
+pytestmark = NEEDS_POSTGRES
 SECRET = "x7Qz-never-to-be-stored"
 EVERY_MINUTE = "* * * * *"
 
