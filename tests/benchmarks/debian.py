@@ -225,6 +225,7 @@ def explained(
         "processes": processes,
         "dtype": dtype,
         "shards": len(shards),
+        "shard_documents": max(map(len, shards)),
         "seconds": seconds,
         "documents_per_second": totals["documents"] / seconds,
         "device_seconds_per_document": seconds / totals["documents"],
@@ -360,7 +361,7 @@ def markdown(found: dict[str, Any]) -> str:
     if found["part"]:
         lines += [
             f"Processes that share the device, {found['part'][0]['documents']:,} of the documents in "
-            f"{found['part'][0]['shards']} shards:",
+            f"{found['part'][0]['shards']} shards (`--shard {found['part'][0]['shard_documents']}`):",
             "",
             "| processes | documents/s | busy |",
             "|---|---|---|",
