@@ -106,8 +106,12 @@ def independent(run: Run, shards: Sequence[list[int]], count: int) -> float:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
     start = time.perf_counter()
+    for process in started:  # all of them, before any is waited for
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
     for process in started:
-        process.communicate(b"go\n")
+        process.wait()
     assert all(process.returncode == 0 for process in started)
     return time.perf_counter() - start
 
