@@ -77,13 +77,18 @@ def run_ranges(run: Run, shards: Shards, progress: Callable[[int], None]) -> Non
         deployment = _deploy(client, run)
         waiting = deque(_Range(tuple(r)) for r in ranges.guided(len(shards), run.config.runtime.workers or 1))
         failed: list[_Range] = []
+        stalled = False
         with _under_way(client) as under_way:
             while waiting or under_way:
                 while waiting and len(under_way) < (run.config.runtime.workers or 1):
                     one = waiting.popleft()
                     under_way[_start(deployment, parent, run, one)] = one
                 time.sleep(POLL_SECONDS)
-                for flow_run in _ended(client, list(under_way)):
+                flow_runs = _look_at(client, list(under_way))
+                stalled = _stalled(flow_runs, run.config.runtime.work_pool, stalled)
+                for flow_run in flow_runs:
+                    if flow_run.state is None or not flow_run.state.is_final():
+                        continue
                     done = under_way.pop(flow_run.id)
                     left = _left(run, done, flow_run, shards)
                     progress(
@@ -151,9 +156,20 @@ def _under_way(client: SyncPrefectClient) -> Iterator[dict[UUID, _Range]]:
                 client.set_flow_run_state(flow_run, Cancelling(message="the audit was stopped"))
 
 
-def _ended(client: SyncPrefectClient, flow_runs: list[UUID]) -> list[FlowRun]:
-    found = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=flow_runs)))
-    return [one for one in found if one.state is not None and one.state.is_final()]
+def _look_at(client: SyncPrefectClient, flow_runs: list[UUID]) -> list[FlowRun]:
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=flow_runs)))
+
+
+def _stalled(flow_runs: Sequence[FlowRun], pool: str | None, before: bool) -> bool:
+    """Return whether the server calls all of them late, and warn of it where they were not before."""
+    late = all(one.state_name == "Late" for one in flow_runs)
+    if late and not before:
+        get_run_logger().warning(
+            "work pool %s: no worker has taken any of the %d ranges that are due; start one (`prefect worker start "
+            "--pool %s`), or see whether the pool is paused or at its limit of runs",
+            *(pool, len(flow_runs), pool),
+        )
+    return late
 
 
 def _left(run: Run, done: _Range, flow_run: FlowRun, shards: Shards) -> _Range | None:

@@ -47,8 +47,9 @@ class Pilot:
 
     Attributes
     ----------
-    lengths, whole
-        Tokens of a random sample of the missing documents, 0 of one that cannot be explained; whether it is all.
+    lengths, left, whole
+        Tokens of a random sample of the missing documents, 0 of one that cannot be explained; of those among them that
+        the pilot left; whether the sample is all.
     costs
         Of the pilot's documents; the first piece, in which all is cold, is left out where there are others.
     documents
@@ -70,6 +71,7 @@ class Pilot:
     """
 
     lengths: npt.NDArray[np.int64]
+    left: npt.NDArray[np.int64]
     whole: bool
     costs: Costs
     documents: int
@@ -123,6 +125,7 @@ def run_pilot(run: Run, missing: Sequence[int], progress: Callable[[str], None])
     idle = max(0.0, sum(tried.walls) - sum(item.seconds for item in explained))
     return Pilot(
         lengths=lengths,
+        left=lengths[~np.isin(doc_ids, tried.doc_ids)],
         whole=len(lengths) == len(missing),
         costs=_costs(tried),
         documents=len(tried.items),

@@ -2,7 +2,8 @@
 
 A document of T tokens takes p block passes, which depend on the nodes that its paths need, and a pass takes
 a₀ + a₁·T + a₂·T² seconds. Both are fitted to the pilot's documents (p on 1 and T; seconds on p, p·T and p·T², all
-coefficients at least 0), relative errors weighing alike, and scaled so that the pilot's own sums come out.
+coefficients at least 0), relative errors weighing alike, and scaled so that the pilot's own sums come out: those of its
+last two pieces, of seconds, since the fewer documents there are at a time, the less they fill the batches.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ class Costs:
     passes: Floats
     seconds: Floats
     pieces: npt.NDArray[np.int64]
+
+    @property
+    def late(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether a document was in one of the last two pieces, which hold half of all or more."""
+        late: npt.NDArray[np.bool_] = self.pieces >= self.pieces.max() - 1
+        return late
 
     def chosen(self, rows: npt.NDArray[np.int64]) -> Costs:
         """Return the documents of these rows."""
@@ -140,6 +147,7 @@ def _passes(costs: Costs, lengths: Floats) -> Floats:
         np.stack([np.ones_like(costs.tokens), costs.tokens], axis=1),
         costs.passes,
         np.stack([np.ones_like(lengths), lengths], axis=1),
+        np.ones_like(costs.late),
     )
 
 
@@ -150,16 +158,17 @@ def _seconds(costs: Costs, passes: Floats, lengths: Floats) -> Floats:
         costs.passes[:, None] * costs.tokens[:, None] ** powers,
         costs.seconds,
         passes[:, None] * lengths[:, None] ** powers,
+        costs.late,
     )
 
 
-def _fitted(design: Floats, observed: Floats, wanted: Floats) -> Floats:
-    """Fit coefficients ≥ 0 to observed values by relative least squares, scaled to their sum; apply them."""
+def _fitted(design: Floats, observed: Floats, wanted: Floats, scaled_on: npt.NDArray[np.bool_]) -> Floats:
+    """Fit coefficients ≥ 0 to observed values by relative least squares, scaled to the sum of some; apply them."""
     size = np.maximum(design, 1e-12).max(axis=0)
     weights = 1 / np.maximum(observed, 1e-12)
     coefficients, _ = nnls(design / size * weights[:, None], observed * weights)
-    total = (design / size @ coefficients).sum()
-    scale = observed.sum() / total if total > 0 else 1.0
+    total = (design / size @ coefficients)[scaled_on].sum()
+    scale = observed[scaled_on].sum() / total if total > 0 else 1.0
     fitted: Floats = scale * (wanted / size @ coefficients)
     return fitted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
         return None
     pilot = run_pilot(run, missing, progress)
     left = len(_missing(run))
+    if documents is None:
+        pilot = replace(pilot, lengths=pilot.left)
     counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there"
     size = config.runtime.shard_documents or stages.shard_size(stages.schedule_of(run))
     workers = place(config.runtime).workers

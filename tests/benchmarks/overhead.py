@@ -220,7 +220,7 @@ def main() -> None:
     command = (
         f"`python -m tests.benchmarks.overhead`: {asked.shards:,} shards of one document, a Prefect task run each; "
         f"{LIMIT_MS} ms per shard at most are wanted. Server, parent and workers share {os.cpu_count()} CPU cores, "
-        f"which were asked for {os.getloadavg()[2]:.0f} times over."
+        f"whose load average over 15 minutes was {os.getloadavg()[2]:.1f}."
     )
     note("Through the flow", [command, "", *table(found)])
 

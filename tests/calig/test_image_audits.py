@@ -23,7 +23,7 @@ from tests.calig.audits import run_stages, select
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
 ROOT = Path(__file__).parents[2]
-IMAGES = 40
+IMAGES = 16
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,24 @@ SLOW = {"tolerance": 1e-7, "max_nodes": 150}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a pool, `ranges`, and a worker for it that knows ${MODEL}."""
+    """A server with two pools, of which `audits` has a worker, and `ranges` has none."""
     assert PROGRAMS is not None
     folder = tmp_path_factory.mktemp("pool")
     with prefect_on_postgres(PROGRAMS, folder) as started:
-        arguments = ("work-pool", "create", "ranges", "--type", "process")
-        made = started.command("prefect", *arguments, cwd=folder)
-        assert made.returncode == 0, made.stderr
-        model = save_model(folder / SECRET)
-        environment = started.environment | {"MODEL": str(model), "PREFECT_WORKER_QUERY_SECONDS": "1"}
-        worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "ranges"]
-        with ended(worker, folder / "worker.log", env=environment):
+        for pool in ("audits", "ranges"):
+            made = started.command("prefect", "work-pool", "create", pool, "--type", "process", cwd=folder)
+            assert made.returncode == 0, made.stderr
+        save_model(folder / SECRET)
+        with _worker(started, "audits"):
             yield started
+
+
+def _worker(server: Server, pool: str) -> AbstractContextManager[Any]:
+    """A worker of a pool that knows ${MODEL}."""
+    model = str(server.folder / SECRET)
+    environment = server.environment | {"MODEL": model, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool]
+    return ended(command, server.folder / "worker.log", env=environment)
 
 
 def _write(server: Server, folder: Path, **runtime: Any) -> Path:
@@ -59,8 +66,8 @@ def _write(server: Server, folder: Path, **runtime: Any) -> Path:
 
 
 def _run(server: Server, config: Path) -> str:
-    """Start the audit on the pool, as a deployment's schedule would; give the flow run's id."""
-    options = ("--cron", "0 2 * * *", "--paused", "--pool", "ranges")
+    """Start the audit, as a deployment's schedule would; give the flow run's id."""
+    options = ("--cron", "0 2 * * *", "--paused", "--pool", "audits")
     done = server.command("calig", "deploy", config.name, *options, cwd=config.parent, MODEL="unknown here")
     assert done.returncode == 0, done.stderr
     deployment = server.api("GET", f"/deployments/name/calig-audit/{config.parent.name}")
@@ -99,12 +106,28 @@ def _process_of(flow_run: str) -> int | None:
     return None
 
 
-def test_a_killed_range_is_run_again_and_the_tables_are_those_of_one_process(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "killed"
-    config = _write(server, folder, engine="pool", work_pool="ranges", workers=2)
+def _warnings(server: Server) -> list[str]:
+    """The warnings that flow runs have logged."""
+    found = server.api("POST", "/logs/filter", {"logs": {"level": {"ge_": 30}}})
+    return [entry["message"] for entry in found]
+
+
+@pytest.fixture
+def late(server: Server, tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """An audit under way on `ranges`, whose worker comes when the want of one has been reported; its flow run."""
+    config = _write(server, tmp_path / "killed", engine="pool", work_pool="ranges", workers=2)
     audit = _run(server, config)
+    wanted = "work pool ranges: no worker has taken any of the 2 ranges that are due"
+    wait_for(lambda: any(line.startswith(wanted) for line in _warnings(server)), 200, "a warning")
+    with _worker(server, "ranges"):
+        yield config, audit
+
+
+def test_a_killed_range_is_run_again_and_the_tables_are_those_of_one_process(
+    server: Server, late: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, audit = late
+    folder = config.parent
     warehouse = folder / "warehouse"
     wait_for(lambda: shard_times(warehouse), 200, "a shard", every=0.01)
     first = next(run for run in server.runs(folder.name) if "shards 1 to " in run["name"])

@@ -35,6 +35,16 @@ def test_costs_that_follow_the_law_are_found_from_documents_of_other_lengths() -
     assert found.seconds.value == pytest.approx(seconds.mean(), rel=1e-3)
 
 
+def test_what_small_pieces_take_longer_is_in_the_interval_alone() -> None:
+    tokens = np.tile([10, 60, 130, 260, 490], 14)
+    passes, seconds = _law(tokens)
+    pieces = np.repeat([1, 2, 3], [10, 20, 40])
+    costs = Costs(tokens.astype(float), passes, seconds * np.where(pieces == 1, 1.3, 1.0), pieces)
+    found, truth = means(costs, LENGTHS, whole=True).seconds, _law(LENGTHS)[1].mean()
+    assert found.value == pytest.approx(truth, rel=1e-3)
+    assert found.high > 1.15 * truth
+
+
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     truth = float(np.mean(_law(LENGTHS)[1]))
     rng = np.random.default_rng(0)
