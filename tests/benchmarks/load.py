@@ -332,8 +332,8 @@ def write(figures: Figures) -> None:
     lines = [
         "# Load",
         "",
-        f"`python -m tests.benchmarks.load`, {figures.cores} cores, which other work kept busy too: tokens with "
-        f"integrated gradients at {BLOCKS + 1} depths and attention gradients of {BLOCKS} blocks, a column each.",
+        f"`python -m tests.benchmarks.load`, {figures.cores} cores: tokens with integrated gradients at {BLOCKS + 1} "
+        f"depths and attention gradients of {BLOCKS} blocks, a column each.",
         "",
         "| tokens | documents | GB | written, tokens/s | shards → files | merging, s | aggregate, s | of all cores, s "
         "| peak memory, GiB | words |",
