@@ -8,13 +8,12 @@ WITH explained AS (
     FROM documents
     WHERE run_id = $run AND failure IS NULL
 ),
-effects AS (  -- of the words of a text, or of the patches of an image
-    SELECT doc_id, word, sum(logit_effect) AS effect
+effects AS (  -- of the words of a text where each stands, or of the patches of an image
+    SELECT doc_id, logit_effect AS effect
     FROM words
     WHERE run_id = $run
-    GROUP BY doc_id, word
     UNION ALL
-    SELECT doc_id, concat(patch_row, ',', patch_column), logit_effect
+    SELECT doc_id, logit_effect
     FROM patches
     WHERE run_id = $run
 ),
