@@ -32,7 +32,6 @@ from calig.report.sample import MAX_DOCUMENTS, choose
 
 CONFIDENT = 0.9
 EXAMPLES_PER_REASON = 3
-EVIDENCE_PER_WORD = 20
 UNIT_CHARACTERS = 120
 MAX_UNITS = 250
 PAYLOAD_VALUES = 500_000
@@ -158,6 +157,7 @@ def _words(con: duckdb.DuckDBPyConnection, run: RunSummary) -> tuple[WordEffect,
             low=row["effect_low"],
             high=row["effect_high"],
             same_sign_share=row["same_sign_share"],
+            example=row["example"],
         )
         for row in fetch(con, "words", run=run.run_id, per_side=per_side)
     )
@@ -182,7 +182,8 @@ def _documents(
         (row["kind"], row["doc_id"], float(row["weight"] or 0.0))
         for row in fetch(con, "sample", run=run.run_id, limit=MAX_DOCUMENTS)
     ]
-    reasons = choose(candidates, _evidence(con, run, words))
+    unaided = choose(candidates, [])
+    reasons = choose(candidates, _evidence(con, run, words, [*unaided, *(word.example for word in words)]))
     if not reasons:
         return ()
     seen: Mapping[int, Picture] = {}
@@ -203,9 +204,9 @@ def _documents(
 
 
 def _evidence(
-    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect]
+    con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect], docs: list[int]
 ) -> list[tuple[str, str, int]]:
-    """(class, word, doc_id) where the listed words act strongly in their usual direction."""
+    """(class, word, doc_id) where the listed words act in their usual direction, in these documents."""
     if not words:
         return []
     listed = {
@@ -213,7 +214,7 @@ def _evidence(
         "words": [word.word for word in words],
         "supports": [word.supports for word in words],
     }
-    found = fetch(con, "evidence", run=run.run_id, limit=EVIDENCE_PER_WORD, **listed)
+    found = fetch(con, "evidence", run=run.run_id, docs=docs, **listed)
     return [(row["class"], row["word"], row["doc_id"]) for row in found]
 
 

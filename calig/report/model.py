@@ -79,7 +79,10 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class WordEffect:
-    """A word's mean effect on an explained class, with its 95 % interval; `clear` when that excludes zero."""
+    """A word's mean effect on an explained class, with its 95 % interval; `clear` when that excludes zero.
+
+    `example` is the document in which it acts most in that direction.
+    """
 
     label: str
     word: str
@@ -91,6 +94,7 @@ class WordEffect:
     low: float
     high: float
     same_sign_share: float
+    example: int
 
 
 @dataclass(frozen=True, slots=True)

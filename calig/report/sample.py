@@ -86,7 +86,7 @@ def choose(
     candidates
         (kind, doc_id, weight), best first within each kind.
     evidence
-        (class, word, doc_id), strongest first. Words no chosen document shows get one, if there is room.
+        (class, word, doc_id): what shows the words. A word that no chosen document shows gets one, if there is room.
 
     Returns
     -------

@@ -49,11 +49,15 @@ TABLE_STEPS = (
 )
 """Tables made from the merged states."""
 ITEM_SUMS = {
-    "word": "sum(occurrences)::BIGINT AS occurrences, sum(score) AS score",
+    "word": (
+        "sum(occurrences)::BIGINT AS occurrences, sum(score) AS score, "
+        "min({'effect': effect, 'doc_id': doc_id}) AS lowest_example, "
+        "max({'effect': effect, 'minus_doc_id': -doc_id}) AS greatest_example"
+    ),
     "region": "sum(share_units(share)) AS share, count(share) AS share_known, sum(share_units(area)) AS area",
     "watched": "sum(occurrences)::BIGINT AS occurrences, sum(gross) AS gross",
 }
-"""What is summed of words, regions and watched terms besides their effects."""
+"""What is summed of words, regions and watched terms besides their effects; of words, also where they act most."""
 LEAST_DOCUMENTS = {"word": 5, "region": 1, "watched": 5}
 """Documents that must hold one for it to have an interval; a word without is left out."""
 SHARE_UNITS = 2.0**60

@@ -8,7 +8,8 @@ ranked AS (
     SELECT *, row_number() OVER (PARTITION BY class, supports ORDER BY clear DESC, abs(effect) DESC, word) AS place
     FROM signed
 )
-SELECT class, word, supports, clear, documents, occurrences, effect, effect_low, effect_high, same_sign_share
+SELECT class, word, supports, clear, documents, occurrences, effect, effect_low, effect_high, same_sign_share,
+    if(supports, example_for, example_against) AS example
 FROM ranked
 WHERE place <= $per_side
 ORDER BY class, supports DESC, place;

@@ -31,7 +31,8 @@ CREATE TABLE token_stats (
 
 CREATE TABLE word_stats (
     run_id VARCHAR, class VARCHAR, word VARCHAR, documents BIGINT, occurrences BIGINT, effect DOUBLE,
-    effect_low DOUBLE, effect_high DOUBLE, score DOUBLE, same_sign_share DOUBLE
+    effect_low DOUBLE, effect_high DOUBLE, score DOUBLE, same_sign_share DOUBLE, example_for BIGINT,
+    example_against BIGINT
 );
 
 CREATE TABLE document_maps (

@@ -182,7 +182,8 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
         SELECT run_id, class, word, count(*) AS documents, sum(n)::BIGINT AS occurrences, avg(e) AS effect,
             avg(e) - 1.96 * stddev(e) / sqrt(count(*)) AS effect_low,
             avg(e) + 1.96 * stddev(e) / sqrt(count(*)) AS effect_high,
-            avg(s) AS score, avg((e > 0)::INT) AS same_sign_share
+            avg(s) AS score, avg((e > 0)::INT) AS same_sign_share,
+            arg_max(doc_id, e) AS example_for, arg_min(doc_id, e) AS example_against
         FROM (
             SELECT w.run_id, target AS class, word, doc_id,
                 count(*) AS n, sum(logit_effect) AS e, sum(score) AS s

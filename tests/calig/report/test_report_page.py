@@ -180,7 +180,7 @@ def test_numbers_that_json_cannot_hold_are_refused() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_bar_and_its_interval_share_the_scale(sign: int) -> None:
     low, high = sorted((sign * 0.5, sign * 1.5))
-    word = WordEffect("c", "w", sign > 0, True, 9, 9, sign * 1.0, low, high, 1.0)
+    word = WordEffect("c", "w", sign > 0, True, 9, 9, sign * 1.0, low, high, 1.0, 0)
     scale = scale_of([word])
     drawn = bar(word, scale)
     assert (scale, drawn.width, drawn.low, drawn.high) == pytest.approx((1.5, 100 / 1.5, 100 / 3, 100.0))

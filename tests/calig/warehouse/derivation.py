@@ -190,16 +190,16 @@ class Expected:
             for (label, token), rows in groups.items()
         ]
 
-    def word_effects(self) -> dict[tuple[str, str], list[tuple[int, float, float]]]:
-        """(class, word) → per document: occurrences, summed effect, summed score."""
-        groups: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
+    def word_effects(self) -> dict[tuple[str, str], list[tuple[int, float, float, int]]]:
+        """(class, word) → per document: occurrences, summed effect, summed score, doc_id."""
+        groups: dict[tuple[str, str], list[tuple[int, float, float, int]]] = defaultdict(list)
         for d in self.explained:
             sums: dict[str, tuple[int, float, float]] = {}
             for word, effect, score in d.words.values():
                 count, effects, scores = sums.get(word, (0, 0.0, 0.0))
                 sums[word] = (count + 1, effects + effect, scores + score)
             for word, values in sums.items():
-                groups[d.target, word].append(values)
+                groups[d.target, word].append((*values, d.doc_id))
         return {key: rows for key, rows in groups.items() if len(rows) >= 5}
 
     def word_stats(self) -> list[Row]:
@@ -216,6 +216,12 @@ class Expected:
                     "effect": effect,
                     "score": mean(row[2] for row in rows),
                     "same_sign_share": mean(sign(row[1]) == sign(effect) for row in rows),
+                    "example_for": min([(-row[1], row[3]) for row in rows if row[1] > 0], default=(0, None))[
+                        1
+                    ],
+                    "example_against": min(
+                        [(row[1], row[3]) for row in rows if row[1] < 0], default=(0, None)
+                    )[1],
                 }
             )
         return found

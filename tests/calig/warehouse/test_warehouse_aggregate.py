@@ -87,7 +87,7 @@ def test_word_intervals_hold_the_mean_and_agree_with_the_plain_bootstrap(warehou
     effects = Expected(120, 4, 0).word_effects()
     rng = np.random.default_rng(5)
     for row in rows(warehouse.database, "word_stats", "run-0"):
-        values = np.array([effect for _, effect, _ in effects[row["class"], row["word"]]])
+        values = np.array([held[1] for held in effects[row["class"], row["word"]]])
         means = values[rng.integers(len(values), size=(4000, len(values)))].mean(axis=1)
         low, high = np.quantile(means, [0.025, 0.975])
         assert row["effect_low"] <= row["effect"] <= row["effect_high"]

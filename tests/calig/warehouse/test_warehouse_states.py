@@ -162,21 +162,27 @@ def test_states_merge_in_any_order_and_at_any_time(
             for number, (label, item, documents, total) in enumerate(rows):
                 connection.execute(
                     "INSERT INTO word_state BY NAME SELECT ? AS class, ? AS item, ? AS documents, "
-                    "? :: HUGEINT AS effect, effect AS lowest_effect, effect AS greatest_effect",
+                    "? :: HUGEINT AS effect, effect AS lowest_effect, effect AS greatest_effect, "
+                    "{'effect': effect, 'doc_id': documents} AS lowest_example, "
+                    "{'effect': effect, 'minus_doc_id': -documents} AS greatest_example",
                     [label, item, documents, str(total)],
                 )
                 if number in when:
                     states.settle()
             states.merge()
-            return connection.execute("FROM word_state ORDER BY class, item").fetchall()
+            return connection.execute(
+                "SELECT class, item, documents, effect, lowest_effect, greatest_effect, lowest_example.doc_id, "
+                "-greatest_example.minus_doc_id FROM word_state ORDER BY class, item"
+            ).fetchall()
 
     once = merged(rows, [])
     assert merged(rng.sample(rows, len(rows)), merges) == once
-    for label, item, documents, total, *_, lowest, greatest, _, _ in once:
+    for label, item, documents, total, lowest, greatest, least, most in once:
         own = [row for row in rows if row[:2] == (label, item)]
         assert documents == sum(row[2] for row in own)
         assert total == sum(row[3] for row in own)
-        assert (lowest, greatest) == (min(row[3] for row in own), max(row[3] for row in own))
+        assert (lowest, least) == min((row[3], row[2]) for row in own)
+        assert (greatest, -most) == max((row[3], -row[2]) for row in own)
 
 
 @given(

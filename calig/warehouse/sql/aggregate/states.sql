@@ -12,7 +12,8 @@ CREATE OR REPLACE TEMP TABLE token_state (
 CREATE OR REPLACE TEMP TABLE word_state (
     class VARCHAR, item VARCHAR, documents BIGINT, effect HUGEINT, effect_squared HUGEINT, effect_cubed HUGEINT,
     positive BIGINT, negative BIGINT, lowest_effect HUGEINT, greatest_effect HUGEINT,
-    occurrences BIGINT, score HUGEINT
+    occurrences BIGINT, score HUGEINT,
+    lowest_example STRUCT(effect HUGEINT, doc_id BIGINT), greatest_example STRUCT(effect HUGEINT, minus_doc_id BIGINT)
 );
 CREATE OR REPLACE TEMP TABLE region_state (
     class VARCHAR, item VARCHAR, documents BIGINT, effect HUGEINT, effect_squared HUGEINT, effect_cubed HUGEINT,
