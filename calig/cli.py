@@ -697,6 +697,12 @@ def _fail(message: str, code: int) -> None:
     err.print(
         f"calig: {message}", style="red" if code != _INTERRUPTED else None, markup=False, soft_wrap=True
     )
+    error = sys.exception()
+    while (
+        error is not None
+    ):  # a connection in one of its frames would have DuckDB report leaks at the very end
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
     sys.exit(code)
 
 

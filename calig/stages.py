@@ -34,7 +34,7 @@ from calig.errors import InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
 from calig.records import Document
 from calig.warehouse import lost
-from calig.warehouse.database import records
+from calig.warehouse.database import check_database, records
 from calig.warehouse.gates import GateOutcome, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards, missing_documents
@@ -105,6 +105,7 @@ def precheck(config: AuditConfig) -> None:
     from calig.models.loading import modality_of, read_config
 
     warehouse = Warehouse.open(config.warehouse)
+    check_database(warehouse)
     model = read_config(config.model.id, config.model.revision)
     head = find_head(model, head_of(config))
     modality = modality_of(model)
@@ -195,12 +196,13 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     Raises
     ------
     InputError
-        The gates or watch lists make no sense; no folder is made.
+        The gates or watch lists make no sense, or calig.duckdb is damaged or of another version; no folder is made.
     """
     from calig.attribution.schedule import Schedule
 
-    gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
     warehouse = Warehouse.open(config.warehouse)
+    gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
+    check_database(warehouse)
     key = key_of(config, model, Schedule.from_json(schedule.read_text()))
     with warehouse.writer_lock(warehouse.runs, wait=LOCK_SECONDS):  # no corpus is pruned meanwhile
         now = _after_all_others(warehouse)

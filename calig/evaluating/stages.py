@@ -34,7 +34,7 @@ from calig.evaluating.survey import (
 )
 from calig.files import write_json
 from calig.records import Failure, document_key
-from calig.warehouse.database import records
+from calig.warehouse.database import check_database, records
 from calig.warehouse.evaluation_tables import aggregate_evaluation
 from calig.warehouse.evaluations import EvaluationManifest, read_evaluation, write_evaluation_shard
 from calig.warehouse.layout import Warehouse
@@ -117,6 +117,7 @@ def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManife
     A finished one stays as it is: it is set running when something of it turns out to be missing.
     """
     warehouse = Warehouse.open(config.warehouse)
+    check_database(warehouse)
     schedule = read_schedule(schedule_path(config, model))
     key = evaluation_key(config, model, corpus, schedule)
     evaluation = Evaluation(f"{config.name or 'audit'}-{key[:8]}", key, config, model, corpus, schedule)

@@ -125,6 +125,19 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         check_format(connection, path)
 
 
+def check_database(warehouse: Warehouse) -> None:
+    """Check that the aggregates, where there are any, can be read and are of this version.
+
+    Raises
+    ------
+    InputError
+        If they are damaged or of another version.
+    """
+    if warehouse.database.is_file():
+        with duckdb.connect() as connection:
+            attach(connection, warehouse.database)
+
+
 @contextmanager
 def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a new database, with the present one's content if `keep`; swap it in if the block ends well."""

@@ -10,6 +10,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import pytest
 import yaml
 
 from calig import stages
-from calig.cli import main
+from calig.cli import _fail, main
 from calig.config import load_config
+from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
 from tests.calig.audits import run_stages
 from tests.flows.material import (
@@ -170,6 +172,40 @@ def test_a_warehouse_that_cannot_be_written(
     answer = calig("audit", write_audit(), "--warehouse", tmp_path / "file" / "w")
     assert answer.code == 2
     assert f"warehouse {tmp_path / 'file' / 'w'}" in answer.line
+
+
+def test_tables_of_another_version(calig: Calig, write_audit: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    with duckdb.connect(tmp_path / "w" / "calig.duckdb") as connection:
+        connection.execute("CREATE TABLE runs (run_id VARCHAR)")
+    answer = calig("audit", write_audit())
+    assert answer.code == 2
+    assert "another version of calig" in answer.line
+    assert "starting Prefect" not in answer.err
+
+
+def test_an_error_lets_go_of_what_its_frames_hold() -> None:
+    """A DuckDB connection that is alive at the interpreter's end has DuckDB say so in dozens of lines."""
+    alive: list[weakref.ref[Connection]] = []
+
+    class Connection:
+        pass
+
+    def work() -> None:
+        connection = Connection()
+        alive.append(weakref.ref(connection))
+        raise InputError("no")
+
+    def end() -> None:
+        try:
+            work()
+        except InputError as error:
+            _fail(str(error), 2)
+
+    with pytest.raises(SystemExit) as stopped:
+        end()
+    assert stopped.value.code == 2
+    assert alive[0]() is None
 
 
 def test_no_such_configuration(calig: Calig, tmp_path: Path) -> None:
