@@ -698,9 +698,8 @@ def _fail(message: str, code: int) -> None:
         f"calig: {message}", style="red" if code != _INTERRUPTED else None, markup=False, soft_wrap=True
     )
     error = sys.exception()
-    while (
-        error is not None
-    ):  # a connection in one of its frames would have DuckDB report leaks at the very end
+    # a connection in one of its frames would have DuckDB report leaks at the very end
+    while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
     sys.exit(code)

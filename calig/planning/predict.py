@@ -147,7 +147,6 @@ def _passes(costs: Costs, lengths: Floats) -> Floats:
         np.stack([np.ones_like(costs.tokens), costs.tokens], axis=1),
         costs.passes,
         np.stack([np.ones_like(lengths), lengths], axis=1),
-        np.ones_like(costs.late),
     )
 
 
@@ -162,7 +161,9 @@ def _seconds(costs: Costs, passes: Floats, lengths: Floats) -> Floats:
     )
 
 
-def _fitted(design: Floats, observed: Floats, wanted: Floats, scaled_on: npt.NDArray[np.bool_]) -> Floats:
+def _fitted(
+    design: Floats, observed: Floats, wanted: Floats, scaled_on: npt.NDArray[np.bool_] | slice = slice(None)
+) -> Floats:
     """Fit coefficients ≥ 0 to observed values by relative least squares, scaled to the sum of some; apply them."""
     size = np.maximum(design, 1e-12).max(axis=0)
     weights = 1 / np.maximum(observed, 1e-12)

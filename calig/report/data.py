@@ -28,7 +28,7 @@ from calig.report.model import (
     SampleDocument,
     WordEffect,
 )
-from calig.report.sample import MAX_DOCUMENTS, choose
+from calig.report.sample import MAX_DOCUMENTS, choose, with_words
 
 CONFIDENT = 0.9
 EXAMPLES_PER_REASON = 3
@@ -182,15 +182,17 @@ def _documents(
         (row["kind"], row["doc_id"], float(row["weight"] or 0.0))
         for row in fetch(con, "sample", run=run.run_id, limit=MAX_DOCUMENTS)
     ]
-    unaided = choose(candidates, [])
-    reasons = choose(candidates, _evidence(con, run, words, [*unaided, *(word.example for word in words)]))
+    reasons = choose(candidates)
+    if words:
+        known = [*reasons, *(word.example for word in words)]
+        reasons = with_words(reasons, _evidence(con, run, words, known))
     if not reasons:
         return ()
     seen: Mapping[int, Picture] = {}
     if run.modality == "image":
         seen = pictures.sampled(con, run.run_id, list(reasons))
         limit = pictures.affordable(list(seen.values()), run.depths, len(reasons))
-        reasons = reasons if limit == len(reasons) else choose(candidates, [], limit)
+        reasons = reasons if limit == len(reasons) else choose(candidates, limit)
         bodies = {doc: Body(heat) for doc, heat in pictures.heats(con, run.run_id, list(reasons)).items()}
     else:
         bodies = _texts(con, run, words, list(reasons))
@@ -207,8 +209,6 @@ def _evidence(
     con: duckdb.DuckDBPyConnection, run: RunSummary, words: Sequence[WordEffect], docs: list[int]
 ) -> list[tuple[str, str, int]]:
     """(class, word, doc_id) where the listed words act in their usual direction, in these documents."""
-    if not words:
-        return []
     listed = {
         "classes": [word.label for word in words],
         "words": [word.word for word in words],

@@ -74,19 +74,13 @@ def groups(head: Head, modality: Modality = "text") -> tuple[Group, ...]:
 Reasons = dict[int, tuple[tuple[str, float], ...]]
 
 
-def choose(
-    candidates: Sequence[tuple[str, int, float]],
-    evidence: Sequence[tuple[str, str, int]],
-    limit: int = MAX_DOCUMENTS,
-) -> Reasons:
+def choose(candidates: Sequence[tuple[str, int, float]], limit: int = MAX_DOCUMENTS) -> Reasons:
     """Pick at most `limit` documents; a low limit takes fewer of every kind.
 
     Parameters
     ----------
     candidates
         (kind, doc_id, weight), best first within each kind.
-    evidence
-        (class, word, doc_id): what shows the words. A word that no chosen document shows gets one, if there is room.
 
     Returns
     -------
@@ -100,12 +94,32 @@ def choose(
         for doc_id, weight in by_kind[kind][: math.ceil(quota * min(1.0, limit / MAX_DOCUMENTS))]:
             if doc_id in reasons or len(reasons) < limit:
                 reasons.setdefault(doc_id, []).append((kind, weight))
+    return {doc_id: tuple(found) for doc_id, found in reasons.items()}
+
+
+def with_words(
+    chosen: Reasons, evidence: Sequence[tuple[str, str, int]], limit: int = MAX_DOCUMENTS
+) -> Reasons:
+    """Add a document for each word that no chosen one shows, while there is room.
+
+    Parameters
+    ----------
+    chosen
+        The documents chosen so far.
+    evidence
+        (class, word, doc_id): which documents show which words, chosen ones and others.
+
+    Returns
+    -------
+    The chosen documents, then those added, each with its (kind, weight) reasons.
+    """
+    reasons = dict(chosen)
     shows: dict[int, set[tuple[str, str]]] = defaultdict(set)
     for label, word, doc_id in evidence:
         shows[doc_id].add((label, word))
-    missing = set().union(*shows.values()) - set().union(*(shows[doc_id] for doc_id in list(reasons)))
+    missing = set().union(*shows.values()) - set().union(*(shows[doc_id] for doc_id in chosen))
     while missing and len(reasons) < limit:
         best = max(shows, key=lambda doc_id: (len(shows[doc_id] & missing), -doc_id))
-        reasons[best] = [("evidence", float(len(shows[best] & missing)))]
+        reasons[best] = (("evidence", float(len(shows[best] & missing))),)
         missing -= shows[best]
-    return {doc_id: tuple(found) for doc_id, found in reasons.items()}
+    return reasons

@@ -229,10 +229,10 @@ def test_finer_grids_and_larger_thumbnails_make_the_sample_smaller() -> None:
 
 def test_a_small_sample_keeps_every_kind() -> None:
     candidates = [(kind, 100 * place + doc, 0.5) for place, kind in enumerate(QUOTAS) for doc in range(20)]
-    chosen = choose(candidates, [], 20)
+    chosen = choose(candidates, 20)
     assert len(chosen) <= 20
     assert {kind for reasons in chosen.values() for kind, _ in reasons} == set(QUOTAS)
-    assert set(chosen) <= set(choose(candidates, []))
+    assert set(chosen) <= set(choose(candidates))
 
 
 def test_images_that_failed_are_among_the_failures(digits: ReportData) -> None:

@@ -31,6 +31,11 @@ def sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
+def least(effects: Iterable[tuple[float, int]]) -> int | None:
+    """The document of the least effect below 0, the first of several; None without one."""
+    return min(((effect, doc_id) for effect, doc_id in effects if effect < 0), default=(0.0, None))[1]
+
+
 def mean_ranks(values: Sequence[float]) -> list[float]:
     return [
         sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2
@@ -216,12 +221,8 @@ class Expected:
                     "effect": effect,
                     "score": mean(row[2] for row in rows),
                     "same_sign_share": mean(sign(row[1]) == sign(effect) for row in rows),
-                    "example_for": min([(-row[1], row[3]) for row in rows if row[1] > 0], default=(0, None))[
-                        1
-                    ],
-                    "example_against": min(
-                        [(row[1], row[3]) for row in rows if row[1] < 0], default=(0, None)
-                    )[1],
+                    "example_for": least((-row[1], row[3]) for row in rows),
+                    "example_against": least((row[1], row[3]) for row in rows),
                 }
             )
         return found
