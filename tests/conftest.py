@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import store as stores
-from tests.flows.material import Audited, Row, audit_config, make_rows, save_model, write_parquet
+from tests.material import object_store as stores
+from tests.material.browser import browser as browser
+from tests.material.tiny import Audited, Row, audit_config, make_rows, save_model, write_parquet
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; the command line sets it for itself
 

@@ -228,7 +228,7 @@ class Crashes:
     @classmethod
     def prepared(cls, home: Path) -> Crashes:
         """Write model, corpus and the run to compare with."""
-        from tests.flows.material import make_rows, save_model, write_parquet
+        from tests.material.tiny import make_rows, save_model, write_parquet
 
         def write() -> None:
             save_model(home / "model")
@@ -253,7 +253,7 @@ class Crashes:
 
     def config(self, warehouse: Path, engine: str = "threads") -> dict[str, Any]:
         """The audit, as plain JSON."""
-        from tests.flows.material import audit_dict
+        from tests.material.tiny import audit_dict
 
         earlier = [run.name for run in (self.earlier / "runs").glob("[!.]*")]
         found = audit_dict(
@@ -292,7 +292,7 @@ class Crashes:
 
     def tables(self, warehouse: Path, run_id: str) -> Any:
         """All tables of a run, as JSON."""
-        from tests.flows.material import tables
+        from tests.material.tiny import tables
 
         status, found = forked(lambda: json.loads(json.dumps(tables(warehouse, run_id), default=str)))
         assert status == 0
@@ -303,7 +303,7 @@ class Crashes:
 
         The stage is "not reached" where it came to its end.
         """
-        from tests.flows.material import run_manifest, shard_times
+        from tests.material.tiny import run_manifest, shard_times
 
         warehouse = self.fresh(name)
         shutil.rmtree(self.home / "prefect" / "storage", ignore_errors=True)  # of tasks' results
@@ -333,7 +333,7 @@ class Crashes:
     def lose_a_worker(self, seconds: float, name: str, undisturbed: Any) -> str:
         """Kill a worker process so many seconds after it was started, and check that the audit makes up for it."""
         from calig.config import parse_config
-        from tests.flows.material import run_manifest, shard_times
+        from tests.material.tiny import run_manifest, shard_times
 
         warehouse = self.fresh(name)
         earlier = len(shard_times(warehouse))

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from calig.config import parse_config
 from calig.demo.reviews import generate, write_parquet
-from tests.flows.material import select
-from tests.nights import DOCUMENTS, audit_night, train
+from tests.material.nights import DOCUMENTS, audit_night, train
+from tests.material.tiny import select
 
 RESULTS = Path(__file__).parent / "results" / "nights.md"
 POOL = 4000

@@ -28,7 +28,7 @@ import numpy as np
 from calig import stages
 from calig.engines import Engine, Progress, open_engine
 from calig.warehouse.missing import Shards
-from tests.flows.material import audit_config, make_rows, run_manifest, save_model, write_parquet
+from tests.material.tiny import audit_config, make_rows, run_manifest, save_model, write_parquet
 
 RESULTS = Path(__file__).parent / "results" / "overhead.md"
 SHARDS = 1000

@@ -24,8 +24,8 @@ from calig.cli import _fail, main
 from calig.config import load_config
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
-from tests.calig.audits import run_stages
-from tests.flows.material import (
+from tests.material.heads import run_stages
+from tests.material.tiny import (
     MAX_TOKENS,
     Audited,
     Row,

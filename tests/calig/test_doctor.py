@@ -13,7 +13,7 @@ from calig.cli import main
 from calig.doctor import Finding, examine
 from calig.files import write_json
 from calig.warehouse.layout import Warehouse
-from tests.flows.material import Audited, assert_same_tables, run_manifest, select
+from tests.material.tiny import Audited, assert_same_tables, run_manifest, select
 
 
 @pytest.fixture

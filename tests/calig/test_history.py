@@ -21,8 +21,8 @@ from calig.history import bar, sparks, written
 from calig.report import trend
 from calig.warehouse.aggregate import aggregate
 from calig.warehouse.layout import Warehouse
-from tests.calig.report.nights import LEAK, NAME, RETRAINED, Story, make, measured, run_id, write
-from tests.calig.warehouse.factory import make_warehouse
+from tests.material.report_nights import LEAK, NAME, RETRAINED, Story, make, measured, run_id, write
+from tests.material.warehouses import make_warehouse
 
 Calig = Callable[..., tuple[int, str, str]]
 NIGHTS = RETRAINED + 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calig import ranges, stages
 from calig.errors import InputError
 from calig.stages import Run
-from tests.flows.material import Row, audit_config, write_parquet
+from tests.material.tiny import Row, audit_config, write_parquet
 
 
 @pytest.fixture

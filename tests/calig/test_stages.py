@@ -23,7 +23,7 @@ from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
-from tests.flows.material import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
+from tests.material.tiny import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
 
 
 @pytest.fixture

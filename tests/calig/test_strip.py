@@ -12,7 +12,7 @@ from PIL import Image
 
 from calig.cli import main
 from calig.strip import overlay, png, summary
-from tests.calig import image_zoo as zoo
+from tests.material import image_zoo as zoo
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, str, str]:

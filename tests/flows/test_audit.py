@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from calig.config import parse_config
-from tests.flows.material import (
+from tests.material.tiny import (
     Audited,
     Row,
     assert_same_tables,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.material import audit_config, make_rows, select, write_parquet
+from tests.material.tiny import audit_config, make_rows, select, write_parquet
 
 
 def test_each_night_is_compared_with_the_one_before(

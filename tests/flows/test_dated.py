@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from calig.errors import InputError
-from tests.flows.material import audit_config, make_rows, run_manifest, select, write_parquet
+from tests.material.tiny import audit_config, make_rows, run_manifest, select, write_parquet
 
 
 def test_a_flow_fills_in_its_own_day(prefect_server: str, tmp_path: Path, tiny_model: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from calig.errors import InputError
-from tests.flows.material import audit_config
+from tests.material.tiny import audit_config
 
 
 def _deploy(tmp_path: Path, cron: str = "0 2 * * *", **options: Any) -> None:

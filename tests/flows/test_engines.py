@@ -16,8 +16,8 @@ import pytest
 
 from calig.engines import Engine
 from calig.engines.processes import Processes
-from tests.clusters import nodes
-from tests.flows.material import (
+from tests.material.ray_cluster import nodes
+from tests.material.tiny import (
     assert_same_tables,
     audit_config,
     make_rows,

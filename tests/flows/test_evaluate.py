@@ -18,7 +18,8 @@ import yaml
 from calig.cli import main
 from calig.doctor import examine
 from calig.warehouse.catalog import EVALUATION_TABLES
-from tests.flows.material import (
+from tests.material.processes import start, wait_for_shards
+from tests.material.tiny import (
     Audited,
     Row,
     audit_config,
@@ -28,7 +29,6 @@ from tests.flows.material import (
     shard_times,
     write_parquet,
 )
-from tests.flows.processes import start, wait_for_shards
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 import yaml
 
-from tests.flows.services import ROOT
+from tests.material.services import ROOT
 
 INFRA = ROOT / "infra"
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from calig.config import parse_config
-from tests.flows.services import ROOT
+from tests.material.services import ROOT
 
 INFRA = ROOT / "infra"
 RAY_JOB = {

@@ -15,8 +15,9 @@ import yaml
 
 from calig.config import load_config
 from calig.warehouse.runs import list_runs
-from tests.calig.audits import run_stages
-from tests.flows.material import (
+from tests.material.heads import run_stages
+from tests.material.services import NEEDS_POSTGRES, PROGRAMS, Server, ended, prefect_on_postgres, wait_for
+from tests.material.tiny import (
     assert_same_tables,
     audit_dict,
     make_rows,
@@ -25,7 +26,6 @@ from tests.flows.material import (
     shard_times,
     write_parquet,
 )
-from tests.flows.services import NEEDS_POSTGRES, PROGRAMS, Server, ended, prefect_on_postgres, wait_for
 
 pytestmark = NEEDS_POSTGRES
 SECRET = "k3Vw-never-to-be-stored"

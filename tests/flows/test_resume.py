@@ -20,7 +20,9 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.lost import is_lost
 from calig.warehouse.runs import list_runs
 from tests.crash import processes_of
-from tests.flows.material import (
+from tests.material.processes import start, wait_for_shards
+from tests.material.services import wait_for
+from tests.material.tiny import (
     BROKEN,
     Audited,
     Row,
@@ -34,8 +36,6 @@ from tests.flows.material import (
     shard_times,
     write_parquet,
 )
-from tests.flows.processes import start, wait_for_shards
-from tests.flows.services import wait_for
 
 SLOW = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "threads": 1}}
 """Fifteen shards of 60 documents, each of many nodes: some seconds of work."""

@@ -13,16 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.flows.material import (
-    audit_dict,
-    make_rows,
-    run_manifest,
-    save_model,
-    select,
-    shard_times,
-    write_parquet,
-)
-from tests.flows.services import (
+from tests.material.services import (
     NEEDS_POSTGRES,
     PROGRAMS,
     ROOT,
@@ -32,6 +23,15 @@ from tests.flows.services import (
     prefect_on_postgres,
     wait_for,
     webhook,
+)
+from tests.material.tiny import (
+    audit_dict,
+    make_rows,
+    run_manifest,
+    save_model,
+    select,
+    shard_times,
+    write_parquet,
 )
 
 pytestmark = NEEDS_POSTGRES

@@ -15,7 +15,8 @@ import yaml
 from calig.config import parse_config
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs
-from tests.flows.material import (
+from tests.material.processes import ROOT, wait_for_shards
+from tests.material.tiny import (
     Row,
     assert_same_tables,
     audit_dict,
@@ -25,7 +26,6 @@ from tests.flows.material import (
     shard_times,
     write_parquet,
 )
-from tests.flows.processes import ROOT, wait_for_shards
 
 SMALL = {"runtime": {"shard_documents": 4, "threads": 1}}
 ROWS = make_rows(36, seed=8)

@@ -14,7 +14,7 @@ from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, verify
 from calig.workers import ModelCard
-from tests.flows.material import Row, audit_config, save_model, write_parquet
+from tests.material.tiny import Row, audit_config, save_model, write_parquet
 
 Ingest = Callable[..., tuple[ModelCard, CorpusManifest, list[str], list[str]]]
 
@@ -41,7 +41,7 @@ def ingest(prefect_server: str, config: AuditConfig) -> Ingest:
     Its argument is how many runs of the corpus's task to wait for.
     """
     from flows.ingest import ingest as flow
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     def run(ingests: int = 1) -> tuple[ModelCard, CorpusManifest, list[str], list[str]]:
         with tagged() as tag:

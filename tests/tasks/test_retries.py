@@ -11,7 +11,7 @@ import pytest
 
 from calig import stages
 from calig.errors import GateError, InputError
-from tests.flows.material import Row, audit_config, run_manifest, write_parquet
+from tests.material.tiny import Row, audit_config, run_manifest, write_parquet
 
 STAGES = {
     "fingerprint_model": "describe_model",
@@ -64,7 +64,7 @@ def shaky_audit(
 ) -> dict[str, Any]:
     """What Prefect saw of an audit, of one shard, each of whose stages failed twice with OSError."""
     from flows.audit import audit
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     folder = tmp_path_factory.mktemp("shaky")
     corpus = write_parquet(folder / "corpus.parquet", tiny_rows[:6])
@@ -91,7 +91,7 @@ def test_wrong_input_is_not_tried_again(
     task: str, function: str, tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]
 ) -> None:
     from flows.audit import audit
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     corpus = write_parquet(tmp_path / "corpus.parquet", tiny_rows[:2])
     with pytest.MonkeyPatch.context() as patch, tagged() as tag:
@@ -111,7 +111,7 @@ def test_a_stage_that_keeps_failing_fails_after_its_retries_and_the_run_says_so(
 ) -> None:
     """The other shards are finished all the same, and the next audit does the one that is missing."""
     from flows.audit import audit
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     corpus = write_parquet(tmp_path / "corpus.parquet", tiny_rows[:6])
     config = audit_config(tiny_model, corpus, tmp_path / "w", runtime={"shard_documents": 2, "retries": 1})
@@ -129,7 +129,7 @@ def test_a_stage_that_keeps_failing_fails_after_its_retries_and_the_run_says_so(
 
 def test_a_gate_is_not_tried_again(no_delays: None, tmp_path: Path, tiny_model: Path) -> None:
     from flows.audit import audit
-    from tests.tasks.prefect_runs import flow_runs, seen, tagged
+    from tests.material.prefect_runs import flow_runs, seen, tagged
 
     corpus = write_parquet(tmp_path / "corpus.parquet", [{"id": "a", "text": "", "label": 0}])
     with (

@@ -13,7 +13,7 @@ import pytest
 
 from calig.errors import InputError
 from calig.evaluating import stages
-from tests.flows.material import Row, audit_config, select, shard_times, write_parquet
+from tests.material.tiny import Row, audit_config, select, shard_times, write_parquet
 
 STAGES = {
     "start_evaluation": "start_evaluation",
@@ -63,7 +63,7 @@ def shaky(
 ) -> dict[str, Any]:
     """What Prefect saw of an evaluation, of one shard, each of whose stages failed twice with OSError."""
     from flows.evaluate import evaluate
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     folder = tmp_path_factory.mktemp("shaky")
     with pytest.MonkeyPatch.context() as patch, tagged() as tag:
@@ -88,7 +88,7 @@ def test_wrong_input_is_not_tried_again(
     task: str, function: str, tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]
 ) -> None:
     from flows.evaluate import evaluate
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     with pytest.MonkeyPatch.context() as patch, tagged() as tag:
         _fail(patch, function, InputError("corpus.path: wrong"), times=1)
@@ -104,7 +104,7 @@ def test_a_shard_that_keeps_failing_is_the_only_one_done_the_next_time(
     tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]
 ) -> None:
     from flows.evaluate import evaluate
-    from tests.tasks.prefect_runs import seen, tagged
+    from tests.material.prefect_runs import seen, tagged
 
     config = _config(tiny_model, tmp_path, tiny_rows[:6], shard_documents=2, retries=1)
     with pytest.MonkeyPatch.context() as patch, tagged() as tag:

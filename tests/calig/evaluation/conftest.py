@@ -1,2 +1,2 @@
-from tests.calig.zoo import in_double as in_double
-from tests.calig.zoo import one_thread as one_thread
+from tests.material.zoo import in_double as in_double
+from tests.material.zoo import one_thread as one_thread

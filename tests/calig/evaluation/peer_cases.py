@@ -7,7 +7,7 @@ from typing import Any
 
 from calig.evaluation.subject import Case, Subject
 from calig.records import Document
-from tests.calig import image_zoo, zoo
+from tests.material import image_zoo, zoo
 
 
 def explained(

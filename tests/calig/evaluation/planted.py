@@ -11,7 +11,7 @@ import numpy as np
 from calig.attribution.quadrature import Float64
 from calig.evaluation.subject import Case, Subject
 from calig.records import Document, document_key
-from tests.calig import zoo
+from tests.material import zoo
 
 
 @dataclass(slots=True, eq=False)

@@ -20,9 +20,9 @@ from calig.warehouse.gates import GateOutcome, read_gates, store_gates
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.questions import question
-from tests.calig.warehouse.derivation import Expected
-from tests.calig.warehouse.factory import make_warehouse
-from tests.calig.warehouse.test_warehouse_watched import watch
+from tests.calig.warehouse.test_watched import watch
+from tests.material.derived_tables import Expected
+from tests.material.warehouses import make_warehouse
 
 EXPECTED = Expected(120, 4, 0)
 WATCH = {"praise": ["great", "superb"], "odd": ["{value}", "日本"]}

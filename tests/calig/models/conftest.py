@@ -1,1 +1,1 @@
-from tests.calig.zoo import one_thread as one_thread
+from tests.material.zoo import one_thread as one_thread

@@ -6,7 +6,7 @@ import pytest
 
 from calig.warehouse.aggregate import aggregate
 from calig.warehouse.layout import Warehouse
-from tests.calig.warehouse.factory import make_warehouse
+from tests.material.warehouses import make_warehouse
 
 
 @pytest.fixture(scope="session")

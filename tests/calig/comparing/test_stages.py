@@ -1,0 +1,284 @@
+"""Real audits of tiny models compared: the same model, another one, another corpus, and a model that is gone."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from calig import workers
+from calig.attribution.explainer import Explainer
+from calig.comparing import stages
+from calig.config import parse_config
+from calig.config.history import CompareConfig
+from calig.errors import InputError
+from calig.models.loading import load_pretrained
+from calig.warehouse.aggregate import rebuild
+from calig.warehouse.comparisons import read_table
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.references import Reference
+from tests.material import image_zoo as zoo
+from tests.material.heads import HandRun, run_stages, save_head
+from tests.material.tiny import audit_config, make_rows, save_model, select, shard_times, write_parquet
+
+DOCUMENTS = 40
+
+
+@dataclass(frozen=True)
+class House:
+    """A warehouse with four runs: of one model twice, of another on the same corpus, of the first on another corpus."""
+
+    warehouse: Warehouse
+    first: str
+    again: str
+    retrained: str
+    leaked: str
+    models: Path
+
+    def row(self, reference: str, run: str, **limits: Any) -> dict[str, Any]:
+        wanted = stages.Wanted(run, Reference(reference, reference), CompareConfig(**limits))
+        return stages.compare_runs(self.warehouse, wanted)
+
+    def table(self, reference: str, run: str, file: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_table(self.warehouse.comparison(run, reference), file).to_pylist()
+        return rows
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    root = tmp_path_factory.mktemp("house")
+    models = [save_model(root / f"model-{seed}", seed) for seed in (0, 1)]
+    rows, others = make_rows(DOCUMENTS), make_rows(DOCUMENTS, seed=5)
+    for row in others[:20]:
+        row["text"] += " zendex"
+    corpora = [write_parquet(root / f"{i}.parquet", own) for i, own in enumerate((rows, others))]
+
+    def run(model: int, corpus: int) -> str:
+        return run_stages(audit_config(models[model], corpora[corpus], root / "warehouse")).run_id
+
+    return House(Warehouse.open(root / "warehouse"), run(0, 0), run(0, 0), run(1, 0), run(0, 1), root)
+
+
+def test_the_same_model_on_the_same_corpus_has_not_changed(house: House) -> None:
+    row = house.row(house.first, house.again, min_effect=0, min_share=0, min_size=0)
+    assert (row["changed"], row["verdict"]) == (False, "nothing changed")
+    assert (row["paired"], row["flips"], row["explained_again"]) == (DOCUMENTS, 0, 0)
+    assert (row["same_model"], row["same_corpus"]) == (True, True)
+    for document in house.table(house.first, house.again, "documents"):
+        assert document["rank_agreement"] == pytest.approx(1)
+        assert document["jensen_shannon"] == pytest.approx(0, abs=1e-9)
+        assert document["logit_a"] == document["logit_b"]
+
+
+def test_what_flipped_is_explained_again_for_the_first_run_s_class(house: House) -> None:
+    row = house.row(house.first, house.retrained)
+    hand = [HandRun(house.models / f"model-{seed}") for seed in (0, 1)]
+    explainer = Explainer(load_pretrained(str(house.models / "model-1")))
+    corpus = dict(select(house.warehouse.root, "SELECT doc_key, text FROM documents", house.first))
+    flips = 0
+    for document in house.table(house.first, house.retrained, "documents"):
+        text = corpus[document["doc_key"]]
+        logits = [one.logits(text) for one in hand]
+        target = int(logits[0].argmax())
+        assert document["target"] == document["predicted_a"] == ("negative", "positive")[target]
+        assert document["logit_b"] == pytest.approx(logits[1][target], abs=1e-3)
+        probability = np.exp(logits[1][target]) / np.exp(logits[1]).sum()
+        assert document["probability_b"] == pytest.approx(probability, abs=1e-3)
+        assert document["flipped"] == (logits[1].argmax() != target)
+        if document["flipped"] and not flips:
+            _check_word(explainer, text, target, document, house)
+        flips += document["flipped"]
+    assert 0 < flips < DOCUMENTS
+    assert (row["flips"], row["explained_again"], row["left_out"]) == (flips, flips, 0)
+    words = house.table(house.first, house.retrained, "words")
+    assert sum(word["flips"] for word in words if word["class"] == "*") <= flips
+
+
+def _check_word(explainer: Explainer, text: str, target: int, document: dict[str, Any], house: House) -> None:
+    """The change of the word that changed most, from the library's own explanation of that class."""
+    a = explainer.explain([text], target)[0]
+    effects = a.layer_ig[:-1].mean(axis=0)
+    own = sum(effects[i] for i in range(len(a.tokens)) if a.tokens[i] == document["word"])
+    before = select(
+        house.warehouse.root,
+        f"SELECT sum(logit_effect) FROM words JOIN documents USING (doc_id) "
+        f"WHERE doc_key = '{document['doc_key']}' AND word = '{document['word']}'",
+        house.first,
+    )
+    assert document["word_change"] == pytest.approx(own - before[0][0], abs=0.02)
+
+
+def test_what_is_there_is_not_computed_again(house: House) -> None:
+    house.row(house.first, house.retrained)
+    folder = house.warehouse.comparison(house.retrained, house.first)
+    shards, manifest = shard_times(house.warehouse.root), folder / "manifest.json"
+    written = manifest.stat().st_mtime_ns
+    house.row(house.first, house.retrained)
+    assert manifest.stat().st_mtime_ns == written
+    shutil.rmtree(folder)
+    house.row(house.first, house.retrained, alpha=0.01)
+    assert manifest.stat().st_mtime_ns > written
+    assert shard_times(house.warehouse.root) == shards
+
+
+def test_a_word_that_is_new_in_another_night_s_corpus_is_found(house: House) -> None:
+    row = house.row(house.first, house.leaked)
+    assert row["verdict"].startswith("'zendex' is new: in 20 of 40 documents")
+    assert (row["paired"], row["flips"], row["same_corpus"], row["same_model"]) == (0, None, False, True)
+    words = {(w["word"], w["class"]): w for w in house.table(house.first, house.leaked, "words")}
+    assert words["zendex", "*"]["change"] == "new"
+    assert words["zendex", "*"]["effect_a"] is None
+    # means as the runs' own tables have them
+    for side, run in (("a", house.first), ("b", house.leaked)):
+        for word, name, documents, effect in select(
+            house.warehouse.root, "SELECT word, class, documents, effect FROM word_stats", run
+        ):
+            own = words[word, name]
+            assert own[f"documents_{side}"] == documents
+            assert own[f"effect_{side}"] == pytest.approx(effect)
+    layers = house.table(house.first, house.leaked, "layers")
+    for depth, share in select(
+        house.warehouse.root,
+        "SELECT depth, avg(special_share) FROM document_depths GROUP BY depth",
+        house.leaked,
+    ):
+        own = next(
+            r for r in layers if (r["class"], r["depth"], r["measure"]) == ("*", depth, "special_share")
+        )
+        assert own["b"] == pytest.approx(share)
+    assert house.table(house.first, house.leaked, "documents") == []
+
+
+def test_the_tables_hold_the_comparison_and_are_rebuilt_from_files(house: House, tmp_path: Path) -> None:
+    house.row(house.first, house.leaked)
+    root = tmp_path / "copy"
+    shutil.copytree(house.warehouse.root, root)
+    ask = "SELECT word, share_b FROM comparison_words WHERE changed AND class = '*'"
+    assert select(root, ask, house.leaked) == [("zendex", 0.5)]
+    assert select(root, ask, house.first) == []
+    shutil.rmtree(root / "runs" / house.first)  # the reference is pruned
+    (root / "calig.duckdb").unlink()
+    rebuild(Warehouse.open(root))
+    assert select(root, ask, house.leaked) == [("zendex", 0.5)]
+    assert select(root, "SELECT reference_id, words_changed > 0 FROM comparisons", house.leaked) == [
+        (house.first, True)
+    ]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_model_that_is_gone_or_another_leaves_documents_out_and_says_so(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    monkeypatch.setattr(workers, "_worker", threading.local())  # which may hold the model
+    root = tmp_path / "copy"
+    shutil.copytree(house.warehouse.root, root, ignore=shutil.ignore_patterns("comparisons"))
+    warehouse = Warehouse.open(root)
+    kept = {run.name for run in warehouse.runs.glob("[!.]*")}
+    keys = {
+        select(root, "SELECT attribution_key FROM runs WHERE run_id = '" + run + "'")[0][0] for run in kept
+    }
+    for folder in (root / "attributions").iterdir():
+        if folder.name not in keys:  # what was explained again
+            shutil.rmtree(folder)
+    away = (house.models / "model-1").rename(house.models / "away")
+    if replaced:
+        shutil.copytree(house.models / "model-0", house.models / "model-1")
+    try:
+        copy = House(warehouse, house.first, house.again, house.retrained, house.leaked, house.models)
+        row = copy.row(house.first, house.retrained)
+    finally:
+        shutil.rmtree(house.models / "model-1", ignore_errors=True)
+        away.rename(house.models / "model-1")
+    assert row["explained_again"] == 0
+    assert row["left_out"] == row["flips"] > 0
+    assert row["verdict"].endswith(f"{row['flips']} documents left out, which could not be explained again")
+    documents = copy.table(house.first, house.retrained, "documents")
+    assert all((d["logit_b"] is None) == d["flipped"] for d in documents)
+
+
+def test_models_of_different_depth_are_compared_without_their_layers(house: House) -> None:
+    shallow = save_head(house.models / "shallow", ("negative", "positive"))
+    config = audit_config(shallow, house.models / "0.parquet", house.warehouse.root)
+    run = run_stages(config).run_id
+    row = house.row(house.first, run)
+    assert row["layers_tested"] == 0
+    assert row["verdict"].endswith("layers are not compared, of 3 and 2 blocks")
+    assert row["paired"] == DOCUMENTS
+    measures = {r["measure"] for r in house.table(house.first, run, "outcomes")}
+    assert "settling depth" not in measures
+
+
+def test_models_of_other_heads(tmp_path: Path) -> None:
+    """Several labels to a document, and a number: what flips is explained again; of a number nothing flips."""
+    for name, classes, problem in (
+        ("topics", ("art", "law", "war"), "multi_label_classification"),
+        ("stars", ("stars",), "regression"),
+    ):
+        rows: list[dict[str, Any]] = make_rows(20)
+        for row in rows:
+            row["label"] = [row["label"]] if name == "topics" else float(row["label"])
+        corpus = write_parquet(tmp_path / name / "corpus.parquet", rows)
+        runs = [
+            run_stages(
+                audit_config(
+                    save_head(tmp_path / name / str(seed), classes, problem, seed),
+                    corpus,
+                    tmp_path / name / "w",
+                )
+            )
+            for seed in (0, 1)
+        ]
+        warehouse = runs[0].warehouse
+        house = House(warehouse, runs[0].run_id, "", runs[1].run_id, "", tmp_path)
+        row = house.row(house.first, house.retrained)
+        measures = {r["measure"] for r in house.table(house.first, house.retrained, "outcomes")}
+        if name == "topics":
+            assert row["explained_again"] == row["flips"] > 0
+            assert "predicted share" in measures
+        else:
+            assert (row["flips"], row["class_psi"], row["left_out"]) == (None, None, 0)
+            assert {"output", "error"} < measures
+            errors = [
+                r for r in house.table(house.first, house.retrained, "outcomes") if r["measure"] == "error"
+            ]
+            for side, run in (("a", house.first), ("b", house.retrained)):
+                known = select(
+                    warehouse.root, "SELECT mean_absolute_error FROM runs WHERE run_id = '" + run + "'"
+                )
+                assert errors[0][side] == pytest.approx(known[0][0])
+
+
+def test_of_images_regions_stand_in_place_of_words(tmp_path: Path) -> None:
+    for number, picture in enumerate(zoo.pictures(10, side=40)):
+        path = tmp_path / "photos" / zoo.CLASSES[number % 3] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    runs = []
+    for seed in (0, 1):
+        zoo.save(zoo.FAMILIES["vit"], tmp_path / str(seed), seed)
+        data = {"name": "photos", "model": {"id": str(tmp_path / str(seed))}, "runtime": {"device": "cpu"}}
+        data |= {
+            "corpus": {"path": str(tmp_path / "photos"), "label": "label"},
+            "warehouse": str(tmp_path / "w"),
+        }
+        runs.append(run_stages(parse_config(data)))
+    house = House(runs[0].warehouse, runs[0].run_id, "", runs[1].run_id, "", tmp_path)
+    row = house.row(house.first, house.retrained)
+    assert row["explained_again"] == row["flips"]
+    words = [w for w in house.table(house.first, house.retrained, "words") if w["class"] == "*"]
+    assert {w["word"] for w in words} > {"top left", "centre", "border"}
+    assert {w["share_a"] for w in words} == {1}
+
+
+def test_a_run_is_not_compared_with_itself_or_another_kind(house: House, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="with itself"):
+        house.row(house.first, house.first)
+    stars = save_head(house.models / "stars", ("stars",), "regression")
+    run = run_stages(audit_config(stars, house.models / "0.parquet", house.warehouse.root)).run_id
+    with pytest.raises(InputError, match="head is single_label, and this one's regression"):
+        house.row(house.first, run)

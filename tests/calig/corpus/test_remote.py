@@ -1,0 +1,68 @@
+"""Corpora on an S3 server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+
+from calig.config import CorpusConfig
+from calig.corpus import fingerprint, ingest
+from calig.corpus.remote import local_copies
+from calig.errors import InputError
+from tests.material.object_store import Store, elsewhere
+from tests.material.tiny import make_rows, write_parquet
+
+
+@pytest.fixture(autouse=True)
+def here(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(tmp_path / "cache", monkeypatch)
+
+
+def _put(name: str, seed: int, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "made.parquet", make_rows(10, seed))
+    boto3.client("s3").upload_file(str(path), "audits", name)
+
+
+def _texts(url: str, root: Path) -> list[str]:
+    manifest = ingest(CorpusConfig(path=url, text="text", id="id"), ("a", "b"), root)
+    assert manifest.source == url
+    return [text for part in manifest.parts(root) for text in pq.read_table(part)["text"].to_pylist()]
+
+
+def test_an_object_a_prefix_and_a_glob(tmp_path: Path, store: Store) -> None:
+    for night in (1, 2, 3):
+        _put(f"in/dt=2026-11-0{night}/a.parquet", night, tmp_path)
+    texts = {night: [row["text"] for row in make_rows(10, night)] for night in (1, 2, 3)}
+    store.faults = {500: 0.1, 503: 0.1}
+    root = tmp_path / "w"
+    assert _texts("s3://audits/in/dt=2026-11-02/a.parquet", root) == texts[2]
+    assert _texts("s3://audits/in/dt=2026-11-0[13]/*.parquet", root) == texts[1] + texts[3]
+    assert _texts("s3://audits/in", root) == texts[1] + texts[2] + texts[3]
+    assert _texts("s3://audits/in/dt=2026-11-03/", root) == texts[3]
+
+
+def test_what_changed_or_went_is_noticed(tmp_path: Path) -> None:
+    _put("in/a.parquet", 1, tmp_path)
+    _put("in/b.parquet", 2, tmp_path)
+    corpus = CorpusConfig(path="s3://audits/in/*.parquet", text="text", id="id")
+    before = fingerprint(corpus)
+    assert fingerprint(corpus) == before, "nothing is copied again"
+    _put("in/b.parquet", 3, tmp_path)
+    assert fingerprint(corpus) != before
+    assert _texts("s3://audits/in/*.parquet", tmp_path / "w")[10:] == [
+        row["text"] for row in make_rows(10, 3)
+    ]
+    boto3.client("s3").delete_object(Bucket="audits", Key="in/a.parquet")
+    assert len(_texts("s3://audits/in/*.parquet", tmp_path / "w")) == 10
+
+
+def test_what_is_not_there_is_one_line() -> None:
+    with pytest.raises(
+        InputError, match=r"corpus.path 's3://audits/none/\*.csv' matches no object in the store"
+    ):
+        local_copies("s3://audits/none/*.csv")
+    with pytest.raises(InputError, match=r"s3://nowhere/a\.csv: the store cannot be used"):
+        local_copies("s3://nowhere/a.csv")

@@ -1,0 +1,130 @@
+"""A plan of a small audit, the audit, and the one beside the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from calig import stages
+from calig.config import AuditConfig
+from calig.errors import InputError
+from calig.planning.stages import make_plan
+from calig.warehouse.layout import Warehouse
+from calig.warehouse.plans import Figure, Plan, plan_path, read_plan
+from calig.warehouse.shards import completed, held
+from tests.material.heads import run_stages
+from tests.material.tiny import audit_config, make_rows, write_parquet
+
+ROWS = 120
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts, of which one comes twice and one is empty."""
+    rows = make_rows(ROWS, seed=11)
+    rows += [{**rows[0], "id": "again"}, {**rows[0], "id": "empty", "text": ""}]
+    return write_parquet(tmp_path_factory.mktemp("plans") / "corpus.parquet", rows)
+
+
+def _config(model: Path, corpus: Path, folder: Path) -> AuditConfig:
+    return audit_config(model, corpus, folder / "warehouse", runtime={"shard_documents": 25, "workers": 1})
+
+
+def _plan(config: AuditConfig, documents: int | None = None) -> Plan:
+    made = make_plan(config, documents, lambda _: None)
+    assert made is not None
+    return made
+
+
+def _figures(plan: Plan) -> dict[str, Figure]:
+    return {figure.name: figure for figure in plan.figures}
+
+
+def test_a_plan_and_the_run_that_follows_agree(tiny_model: Path, corpus: Path, tmp_path: Path) -> None:
+    config = _config(tiny_model, corpus, tmp_path)
+    plan = _plan(config)
+    warehouse = Warehouse.open(config.warehouse)
+    folder = warehouse.attributions(plan.attribution_key)
+    (pilot,) = completed(folder)
+    assert 0 < pilot.documents <= (ROWS + 1) // 2
+    assert (plan.device, plan.threads, plan.workers, plan.actual) == ("cpu", 1, 1, None)
+    predicted = _figures(plan)
+    for figure in plan.figures:
+        assert 0 <= figure.low <= figure.value <= figure.high, figure
+        assert figure.basis
+
+    run = run_stages(config)
+    read = read_plan(warehouse, run.run_id)
+    assert read.figures == plan.figures
+    assert read.actual is not None
+    left = ROWS + 1 - pilot.documents
+    assert predicted["documents"].value == read.actual["documents"] == left
+    assert "122 in the corpus" in predicted["documents"].basis
+    assert predicted["shards"].value == read.actual["shards"] == -(-left // 25)
+    assert predicted["files"].value == read.actual["files"] == 3 * read.actual["shards"]
+
+    documents = [pq.read_table(path) for m in completed(folder) for path in m.paths(folder, "documents")]
+    all_tokens = sum(sum(t for t in table["tokens"].to_pylist() if t) for table in documents)
+    assert predicted["tokens"].value == pytest.approx(read.actual["tokens"])
+    assert read.actual["tokens"] == all_tokens - pilot.tokens
+    for name in ("block passes", "tokens Parquet", "documents Parquet"):
+        assert predicted[name].value == pytest.approx(read.actual[name], rel=0.25), name
+    assert not plan_path(warehouse, plan.attribution_key, plan.corpus_key).exists(), (
+        "it waits for no other run"
+    )
+    assert len(held(folder)) == ROWS + 1
+
+
+def test_a_run_without_a_plan_says_how_to_get_one(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    run = run_stages(_config(tiny_model, tiny_corpus, tmp_path))
+    with pytest.raises(InputError, match="no plan was made before it"):
+        read_plan(run.warehouse, run.run_id)
+
+
+def test_a_plan_for_more_documents_is_in_proportion_and_waits_for_no_run(
+    tiny_model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    config = _config(tiny_model, corpus, tmp_path)
+    millions = _figures(_plan(config, 10_000_000))
+    one = _plan(config)
+    warehouse = Warehouse.open(config.warehouse)
+    assert plan_path(warehouse, one.attribution_key, one.corpus_key).exists()
+    assert millions["documents"].value == 10_000_000
+    assert millions["shards"].value == 400_000
+    assert millions["tokens"].low < millions["tokens"].value < millions["tokens"].high, "of a sample, then"
+    mean = _figures(one)["tokens"].value / _figures(one)["documents"].value
+    assert millions["tokens"].value == pytest.approx(10_000_000 * mean, rel=0.2)
+
+
+def test_workers_share_the_hours_but_not_the_core_hours(
+    tiny_model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    from calig.planning.figures import figures
+    from calig.planning.pilot import run_pilot
+    from calig.planning.stages import planned_run
+
+    config = _config(tiny_model, corpus, tmp_path)
+    model = stages.describe_model(config)
+    manifest = stages.bring_in(config, model)
+    run = planned_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+    pilot = run_pilot(run, range(ROWS), lambda _: None)
+    one, ten = ({f.name: f for f in figures(pilot, 100_000, "", 100, workers)} for workers in (1, 10))
+    assert one["core-hours"] == ten["core-hours"]
+    alone = one["attribution"].value - pilot.load_seconds
+    assert ten["attribution"].value - pilot.load_seconds == pytest.approx(alone / 10)
+    per_document = pilot.other_seconds + 3600 * one["core-hours"].value / 100_000
+    assert alone == pytest.approx(100_000 * per_document)
+
+
+def test_nothing_is_left_to_plan_when_all_is_held(
+    tiny_model: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    config = _config(tiny_model, tiny_corpus, tmp_path)
+    run_stages(config)
+    assert make_plan(config, None, lambda _: None) is None
+    with pytest.raises(InputError, match="none is left for a pilot"):
+        make_plan(config, 1000, lambda _: None)
