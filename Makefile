@@ -5,7 +5,12 @@ RUN := $(VENV)/bin/python -m
 # infra/requirements.lock is for CI's machines; others take what the constraints allow
 LOCKED := $(shell $(PYTHON) -c 'import sys, sysconfig; print(sys.version_info[:2] == (3, 11) and sysconfig.get_platform() == "linux-x86_64")')
 
-.PHONY: help demo test check lint types lock audit-dependencies bench crash wheel wheel-demo clean
+# `make test ARGS="-p randomly -p xdist -n 4"`: more options for pytest
+PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses auto --dist worksteal $(ARGS)
+# where `make wheel-demo` installs the wheel; CI makes its one environment from it
+WHEEL_VENV ?= build/venv
+
+.PHONY: help demo test test-all test-rest test-long check lint types lock audit-dependencies bench wheel wheel-demo clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,8 +30,17 @@ endif
 demo: $(VENV)/.installed  ## Train a model with a planted shortcut, audit it, print the report and the SQL
 	$(RUN) calig demo
 
-test: $(VENV)/.installed  ## Run the tests, a file per core at a time
-	OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses auto --dist loadfile
+test: $(VENV)/.installed  ## Run the first tier of the tests: every feature, some minutes
+	$(PYTEST)
+
+test-all: $(VENV)/.installed  ## Run the first and the second tier: every family, kill, night and database
+	$(PYTEST) --tier all
+
+test-rest: $(VENV)/.installed  ## Run what test-all has beyond test
+	$(PYTEST) --tier extended
+
+test-long: $(VENV)/.installed  ## Hours: 220 kills, fuzzing, orders at random, mutants; commit what it writes
+	$(RUN) tests.long
 
 lint: $(VENV)/.installed  ## ruff and the import contracts
 	$(RUN) ruff check .
@@ -44,25 +58,22 @@ lock: $(VENV)/.installed  ## Write infra/requirements.lock anew: versions and ha
 audit-dependencies: $(VENV)/.installed  ## Fail on a known vulnerability of what CI installs, if a service of advisories can be asked
 	$(VENV)/bin/python infra/audit_dependencies.py
 
-check: lint types test  ## All of what CI runs
+check: lint types test-all  ## What CI runs, but for the wheel
 
 bench: $(VENV)/.installed  ## Benchmarks against peers, in one run
 	$(RUN) tests.benchmarks.captum
 
-crash: $(VENV)/.installed  ## Kill 220 audits and workers at every stage and at random, and look at what is left
-	$(RUN) tests.crash
-
-wheel: $(VENV)/.installed  ## Build the wheel into dist/
+wheel:  ## Build the wheel into dist/
 	rm -rf dist
-	$(RUN) build --wheel --installer pip
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 wheel-demo: wheel  ## Install the wheel alone in a fresh environment and run its demo from an empty folder
-	rm -rf build && mkdir -p build/empty
-	$(PYTHON) -m venv build/venv
-	build/venv/bin/pip install --quiet "$$(grep ^torch== infra/constraints.txt)"
-	build/venv/bin/pip install --quiet -c infra/constraints.txt dist/calig-*.whl
-	cd build/empty && ../venv/bin/calig demo
-	rm -rf build
+	rm -rf $(WHEEL_VENV) build/empty && mkdir -p build/empty
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip install --quiet "$$(grep ^torch== infra/constraints.txt)"
+	$(WHEEL_VENV)/bin/pip install --quiet -c infra/constraints.txt dist/calig-*.whl
+	cd build/empty && $(abspath $(WHEEL_VENV))/bin/calig demo
+	rm -rf build/empty
 
 clean:  ## Remove the virtual environment and built files
 	rm -rf $(VENV) dist build calig-demo calig-demo-images

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the tiny model and corpus, and a Prefect of the tests' own."""
+"""Fixtures for all tests, each made once for all workers of a session: the tiny model and corpus, and the servers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.material import object_store as stores
+from tests import costs
+from tests.material import object_store, session
 from tests.material.browser import browser as browser
+from tests.material.services import start_prefect
 from tests.material.tiny import Audited, Row, audit_config, make_rows, save_model, write_parquet
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; the command line sets it for itself
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    costs.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        session.begin()
+    config.pluginmanager.register(costs.Costs(config), "calig-costs")
+
+
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model() -> Path:
     """A folder with the tiny classifier; not to be changed."""
-    return save_model(tmp_path_factory.mktemp("model") / "tiny")
+    return Path(session.once("tiny-model", lambda folder: str(save_model(folder / "tiny"))))
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +41,17 @@ def tiny_rows() -> list[Row]:
 
 
 @pytest.fixture(scope="session")
-def tiny_corpus(tmp_path_factory: pytest.TempPathFactory, tiny_rows: list[Row]) -> Path:
+def tiny_corpus(tiny_rows: list[Row]) -> Path:
     """A Parquet file of `tiny_rows`; not to be changed."""
-    return write_parquet(tmp_path_factory.mktemp("corpus") / "reviews.parquet", tiny_rows)
+    return Path(
+        session.once("tiny-corpus", lambda folder: str(write_parquet(folder / "reviews.parquet", tiny_rows)))
+    )
 
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One Prefect server, home and result storage for all tests that run flows; gives the API's URL."""
+    """The session's Prefect server, in a home and result storage of this worker; gives the API's URL."""
+    url = session.once("prefect", start_prefect)
     importlib.import_module("tasks")  # sets Prefect's environment before its first import
     from prefect.settings import (
         PREFECT_API_URL,
@@ -46,40 +61,42 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         PREFECT_LOGGING_TO_API_ENABLED,
         temporary_settings,
     )
-    from prefect.testing.utilities import prefect_test_harness
 
     home = tmp_path_factory.mktemp("prefect")
     settings = {
+        PREFECT_API_URL: url,
         PREFECT_HOME: home,
         PREFECT_LOCAL_STORAGE_PATH: home / "storage",
         PREFECT_LOGGING_TO_API_ENABLED: False,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its thread holds up the end of a flow
     }
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
-        yield str(PREFECT_API_URL.value())
+    with temporary_settings(settings):
+        yield url
 
 
 @pytest.fixture(scope="session")
-def audited(
-    prefect_server: str, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_corpus: Path
-) -> Audited:
+def audited(prefect_server: str, tiny_model: Path, tiny_corpus: Path) -> Audited:
     """A warehouse with one audit of `tiny_corpus`; not to be changed, copy it for that."""
-    from flows.audit import audit
 
-    warehouse = tmp_path_factory.mktemp("audited") / "warehouse"
-    result = audit(audit_config(tiny_model, tiny_corpus, warehouse))
-    return Audited(warehouse, result.run_id, result.report)
+    def make(folder: Path) -> list[str]:
+        from flows.audit import audit
+
+        result = audit(audit_config(tiny_model, tiny_corpus, folder / "warehouse"))
+        return [str(folder / "warehouse"), result.run_id, str(result.report)]
+
+    warehouse, run_id, report = session.once("audited", make)
+    return Audited(Path(warehouse), run_id, Path(report))
 
 
 @pytest.fixture(scope="session")
-def store_server() -> Iterator[stores.Store]:
-    """One S3 server for all tests that need one."""
-    with stores.serve() as server:
+def store_server() -> Iterator[object_store.Store]:
+    """An S3 server in this process, which tests tell to fail."""
+    with object_store.serve() as server:
         yield server
 
 
 @pytest.fixture
-def store(store_server: stores.Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[stores.Store]:
+def store(store_server: object_store.Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[object_store.Store]:
     """The S3 server with an empty bucket, `audits`."""
-    with stores.bucket(store_server, "audits", monkeypatch) as server:
+    with object_store.bucket(store_server, "audits", monkeypatch) as server:
         yield server

@@ -1,4 +1,4 @@
-"""Kill audits, thousands of ways, and look at what is left: `make crash`, or `python -m tests.crash --kills 200`.
+"""Kill audits, thousands of ways, and look at what is left: `python -m tests.crash --kills 200`.
 
 A small audit, with two workers and an earlier run to be compared with, is run in a process of its own, which is killed
 (SIGKILL)

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from calig.config import parse_config
+from tests.material.tiers import extended
 from tests.material.tiny import (
     Audited,
     Row,
@@ -140,7 +141,7 @@ def test_prefect_shows_progress_numbers_and_report(audited: Audited, tiny_rows: 
         assert artifact.type == kind
     progress = _artifact("calig-progress", f"attributing: {len(tiny_rows)} of {len(tiny_rows)} documents")
     assert float(progress.data) == 100.0
-    assert str(audited.report) in _artifact("calig-tiny-report", audited.run_id).data
+    assert audited.run_id in _artifact("calig-tiny-report", str(audited.report)).data
 
 
 def test_a_form_made_run_is_an_audit_too(tmp_path: Path, tiny_model: Path, tiny_corpus: Path) -> None:
@@ -249,6 +250,7 @@ def test_another_model_or_tolerance_is_computed_anew(
     assert len({run["attribution_key"] for run in (first, changed, tighter)}) == 3
 
 
+@extended("two processes that each import all; test_engines kills one")
 def test_two_workers_give_the_tables_of_one(
     audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A few of the kills of `make crash`: nothing is lost, done twice, or left behind."""
+"""a few of the kills of `python -m tests.crash`: nothing is lost, done twice, or left behind."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.material.tiers import extended
+
 KILLS, WORKERS, OWN_SERVERS, SEED = 15, 1, 1, 7
 
 
+@extended("seventeen audits that are killed, and as many that go on from there")
 def test_killed_audits_keep_their_promises() -> None:
     numbers = {"--kills": KILLS, "--workers": WORKERS, "--own-servers": OWN_SERVERS, "--seed": SEED}
     asked = [word for name, number in numbers.items() for word in (name, str(number))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -16,7 +17,9 @@ import pytest
 
 from calig.engines import Engine
 from calig.engines.processes import Processes
-from tests.material.ray_cluster import nodes
+from tests.material.ray_cluster import add_node, nodes
+from tests.material.services import wait_for
+from tests.material.tiers import extended
 from tests.material.tiny import (
     assert_same_tables,
     audit_config,
@@ -26,6 +29,7 @@ from tests.material.tiny import (
     write_parquet,
 )
 
+RAY = extended("a Ray cluster of two nodes, and whole audits on it")
 SLOW = {"method": {"steps": 60}}
 """Each of the 60 documents takes many nodes."""
 
@@ -38,10 +42,41 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ray_nodes() -> Iterator[Any]:
-    """A Ray cluster of two nodes of two CPUs; a test may kill the second."""
+    """A Ray cluster of two nodes of two CPUs; a test that kills one adds another."""
     pytest.importorskip("ray")
     with nodes(2, cpus=2) as cluster:
         yield cluster
+
+
+class Hold:
+    """Lets an engine begin so many shards, and the rest when it is released.
+
+    However slow the machine is, the run cannot end before what is to happen in it has happened.
+    """
+
+    def __init__(self, shards: int) -> None:
+        self.shards = shards
+        self.begun = itertools.count()
+        self.released = threading.Event()
+
+    def take(self, engine: Any) -> None:
+        """Hold an engine that has done nothing yet."""
+        run = engine.run
+
+        def held(*arguments: Any, **options: Any) -> Any:
+            if next(self.begun) >= self.shards:
+                assert self.released.wait(300), "nobody released the engine"
+            return run(*arguments, **options)
+
+        engine.run = held
+
+
+class AllAtOnce(Hold):
+    """Begins when all four of a Ray engine's workers are there, so that each takes one of the first shards."""
+
+    def take(self, engine: Any) -> None:
+        wait_for(lambda: engine._free.qsize() == 4, 300, "four workers")
+        super().take(engine)
 
 
 class Watched:
@@ -51,7 +86,7 @@ class Watched:
         self.model, self.corpus = model, corpus
         self.engines: list[Engine] = []
 
-    def audit(self, warehouse: Path, **runtime: Any) -> str:
+    def audit(self, warehouse: Path, hold: Hold | None = None, **runtime: Any) -> str:
         """Return the run's id."""
         from flows import shards
         from flows.audit import audit
@@ -62,6 +97,8 @@ class Watched:
         def watched(config: Any) -> Iterator[Engine]:
             with works(config) as engine:
                 self.engines.append(engine)
+                if hold:
+                    hold.take(engine)
                 yield engine
 
         asked = {"shard_documents": 3, "threads": 1, **runtime}
@@ -137,16 +174,17 @@ def assert_same_results(warehouse: Path, run_id: str, alone: tuple[Path, str]) -
 def test_a_process_killed_in_its_shard_loses_nothing(
     watched: Watched, alone: tuple[Path, str], tmp_path: Path
 ) -> None:
-    warehouse, killed = tmp_path / "w", []
+    warehouse, killed, hold = tmp_path / "w", [], Hold(12)
 
     def kill() -> None:
         [engine] = watched.engines
         assert isinstance(engine, Processes)
         killed.extend(engine.pids[:1])
+        hold.released.set()
         os.kill(killed[0], signal.SIGKILL)
 
     with once(lambda: watched.engines and len(watched.engines[0].loads) == 2, kill):
-        run_id = watched.audit(warehouse, engine="processes", workers=2)
+        run_id = watched.audit(warehouse, hold, engine="processes", workers=2)
     assert_same_results(warehouse, run_id, alone)
     [engine] = watched.engines
     assert set(engine.loads.values()) == {1}, "each loads the model once"
@@ -155,6 +193,7 @@ def test_a_process_killed_in_its_shard_loses_nothing(
         assert not Path(f"/proc/{pid}").exists()
 
 
+@RAY
 def test_four_workers_on_two_ray_nodes_give_the_results_of_one_process(
     watched: Watched, alone: tuple[Path, str], ray_nodes: Any, tmp_path: Path
 ) -> None:
@@ -164,21 +203,24 @@ def test_four_workers_on_two_ray_nodes_give_the_results_of_one_process(
     assert list(engine.loads.values()) == [1, 1, 1, 1], "each loads the model once"
 
 
+@RAY
 def test_a_ray_node_killed_in_a_run_loses_nothing(
     watched: Watched, alone: tuple[Path, str], ray_nodes: Any, tmp_path: Path
 ) -> None:
-    warehouse, finished = tmp_path / "w", []
+    warehouse, finished, hold = tmp_path / "w", [], AllAtOnce(12)
     [second] = [node for node in ray_nodes.list_all_nodes() if node != ray_nodes.head_node]
 
     def all_are_at_work() -> bool:
         return bool(watched.engines) and len(watched.engines[0].loads) == 4
 
     def kill() -> None:
-        ray_nodes.remove_node(second, allow_graceful=False)
         finished.append(len(shard_times(warehouse)))
+        hold.released.set()
+        ray_nodes.remove_node(second, allow_graceful=False)
+        add_node(ray_nodes, cpus=2)  # for the tests that come after
 
     with once(all_are_at_work, kill):
-        run_id = watched.audit(warehouse, engine="ray", workers=4, ray_address=ray_nodes.address)
+        run_id = watched.audit(warehouse, hold, engine="ray", workers=4, ray_address=ray_nodes.address)
     assert finished[0] < 20, "the node was killed too late"
     assert_same_results(warehouse, run_id, alone)
     [engine] = watched.engines

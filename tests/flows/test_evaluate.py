@@ -19,6 +19,7 @@ from calig.cli import main
 from calig.doctor import examine
 from calig.warehouse.catalog import EVALUATION_TABLES
 from tests.material.processes import start, wait_for_shards
+from tests.material.tiers import extended
 from tests.material.tiny import (
     Audited,
     Row,
@@ -154,14 +155,15 @@ def test_another_seed_is_another_evaluation_beside_it(
     assert {one for (one,) in ids} == {other, evaluated.evaluation_id}
 
 
+@extended("sixty documents evaluated twice; test_resume kills an audit")
 def test_after_kill_9_only_the_missing_shards_are_done(
-    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
+    prefect_server: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
     killed = tmp_path / "killed"
     config = tmp_path / "tiny.yaml"
     config.write_text(yaml.safe_dump(audit_dict(tiny_model, corpus, killed, **SLOW)))
-    process = start("evaluate", config, tmp_path, processes)
+    process = start("evaluate", config, tmp_path, processes, prefect_server)
     wait_for_shards(killed, 2, process)
     process.kill()
     process.wait()

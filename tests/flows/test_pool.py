@@ -15,8 +15,10 @@ import yaml
 
 from calig.config import load_config
 from calig.warehouse.runs import list_runs
+from tests.material import session
 from tests.material.heads import run_stages
-from tests.material.services import NEEDS_POSTGRES, PROGRAMS, Server, ended, prefect_on_postgres, wait_for
+from tests.material.services import NEEDS_POSTGRES, Server, ended, prefect_on_postgres, wait_for
+from tests.material.tiers import extended
 from tests.material.tiny import (
     assert_same_tables,
     audit_dict,
@@ -27,24 +29,23 @@ from tests.material.tiny import (
     write_parquet,
 )
 
-pytestmark = NEEDS_POSTGRES
+pytestmark = [*NEEDS_POSTGRES, extended("workers that start a process for each of an audit's parts")]
 SECRET = "k3Vw-never-to-be-stored"
 DOCUMENTS, SHARD = 60, 10
 SLOW = {"tolerance": 1e-7, "max_nodes": 150}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """A server with two pools, of which `audits` has a worker, and `ranges` has none."""
-    assert PROGRAMS is not None
-    folder = tmp_path_factory.mktemp("pool")
-    with prefect_on_postgres(PROGRAMS, folder) as started:
-        for pool in ("audits", "ranges"):
-            made = started.command("prefect", "work-pool", "create", pool, "--type", "process", cwd=folder)
-            assert made.returncode == 0, made.stderr
-        save_model(folder / SECRET)
-        with _worker(started, "audits"):
-            yield started
+    started = prefect_on_postgres()
+    for pool in ("audits", "ranges"):
+        asked = ("work-pool", "create", pool, "--type", "process", "--overwrite")
+        made = started.command("prefect", *asked, cwd=started.folder)
+        assert made.returncode == 0, made.stderr
+    session.once("pool-model", lambda _: str(save_model(started.folder / SECRET)))
+    with _worker(started, "audits"):
+        yield started
 
 
 def _worker(server: Server, pool: str) -> AbstractContextManager[Any]:

@@ -22,6 +22,7 @@ from calig.warehouse.runs import list_runs
 from tests.crash import processes_of
 from tests.material.processes import start, wait_for_shards
 from tests.material.services import wait_for
+from tests.material.tiers import few
 from tests.material.tiny import (
     BROKEN,
     Audited,
@@ -52,14 +53,13 @@ def _audit(model: Path, corpus: Path, warehouse: Path, **sections: Any) -> dict[
     return run_manifest(warehouse, audit(audit_config(model, corpus, warehouse, **sections)).run_id)
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_after_kill_9_only_the_missing_shards_are_done(
-    tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
+    prefect_server: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
     warehouse = tmp_path / "killed"
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, warehouse, **SLOW)
-    process = start("audit", config, tmp_path, processes)
+    process = start("audit", config, tmp_path, processes, prefect_server)
     wait_for_shards(warehouse, 2, process)
     process.kill()
     process.wait()
@@ -86,7 +86,9 @@ def test_after_kill_9_only_the_missing_shards_are_done(
     assert_same_tables(warehouse, resumed["run_id"], tmp_path / "undisturbed", undisturbed["run_id"])
 
 
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "engine", few(["threads", "processes"], ["threads"], "the same with worker processes")
+)
 def test_ctrl_c_stops_with_one_line(
     engine: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
@@ -171,6 +173,7 @@ def test_too_many_failures_fail_the_gate_after_the_report(
     tmp_path: Path, tiny_model: Path, tiny_rows: list[Row], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from calig.cli import main
+    from tests.material.prefect_runs import tagged
 
     rows = [*tiny_rows[:8], {**tiny_rows[0], "text": ""}]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
@@ -182,7 +185,7 @@ def test_too_many_failures_fail_the_gate_after_the_report(
         ],
     }
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", gates=gates)
-    with pytest.raises(SystemExit) as stopped:
+    with tagged() as tag, pytest.raises(SystemExit) as stopped:
         main(["audit", str(config)])
     assert stopped.value.code == 1
     captured = capsys.readouterr()
@@ -196,7 +199,7 @@ def test_too_many_failures_fail_the_gate_after_the_report(
     )
     assert "gates:  1 of 4 hold" in captured.out
     assert "report: file://" in captured.out
-    _assert_shown_in_prefect(first.removeprefix("calig: "), second)
+    _assert_shown_in_prefect(tag, tmp_path / "w", first.removeprefix("calig: "), second)
     [report] = (tmp_path / "w" / "runs").glob("*/report/index.html")
     assert run_manifest(tmp_path / "w", report.parents[1].name)["status"] == "complete"
     with pytest.raises(GateError):
@@ -204,21 +207,30 @@ def test_too_many_failures_fail_the_gate_after_the_report(
     assert _audit(tiny_model, corpus, tmp_path / "w", gates={"max_failure_share": 0.12})["attributed"] == 0
 
 
-def _assert_shown_in_prefect(*lines: str) -> None:
-    """The newest flow run has failed with these lines as its message, and its gates are an artifact."""
+def _assert_shown_in_prefect(tag: str, warehouse: Path, *lines: str) -> None:
+    """The flow run with the tag has failed with these lines as its message, and its gates are an artifact."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
-    from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+    from prefect.client.schemas.filters import (
+        ArtifactFilter,
+        ArtifactFilterKey,
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterTags,
+    )
+    from prefect.client.schemas.sorting import ArtifactSort
 
     with get_client(sync_client=True) as client:
-        [run, *_] = client.read_flow_runs(
+        runs = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["calig-audit"])),
-            sort=FlowRunSort.START_TIME_DESC,
+            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])),
         )
-        [artifact, *_] = client.read_artifacts(
+        artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["calig-tiny-gates"])),
             sort=ArtifactSort.CREATED_DESC,
         )
+    [run] = runs
+    [artifact] = [one for one in artifacts if f"{warehouse.as_uri()}/" in str(one.description)]
     assert run.state is not None
     assert (run.state.name, run.state.message) == ("Failed", "\n".join(lines))
     rows = {row["gate"]: row for row in json.loads(artifact.data)}

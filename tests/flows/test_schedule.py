@@ -1,4 +1,4 @@
-"""Nights on a real Prefect server on real PostgreSQL: deployed, scheduled, failed, told of, killed, resumed."""
+"""Nights on a real Prefect server on real PostgreSQL: scheduled, failed, told of, killed, resumed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.material import session
+from tests.material.deployments import SECRET, deploy, deployment, scheduled, write_audit
 from tests.material.services import (
     NEEDS_POSTGRES,
-    PROGRAMS,
     ROOT,
     Server,
     ended,
@@ -24,120 +24,22 @@ from tests.material.services import (
     wait_for,
     webhook,
 )
-from tests.material.tiny import (
-    audit_dict,
-    make_rows,
-    run_manifest,
-    save_model,
-    select,
-    shard_times,
-    write_parquet,
-)
+from tests.material.tiers import extended
+from tests.material.tiny import run_manifest, save_model, select, shard_times
 
-pytestmark = NEEDS_POSTGRES
-SECRET = "x7Qz-never-to-be-stored"
+pytestmark = [*NEEDS_POSTGRES, extended("a schedule by the minute, and the time until a dead run is noticed")]
 EVERY_MINUTE = "* * * * *"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    assert PROGRAMS is not None
-    with prefect_on_postgres(PROGRAMS, tmp_path_factory.mktemp("schedule")) as started:
-        yield started
+def server() -> Server:
+    return prefect_on_postgres()
 
 
 @pytest.fixture(scope="module")
 def model(server: Server) -> Path:
     """The tiny model, in a folder whose name only the environment variable MODEL knows."""
-    return save_model(server.folder / SECRET)
-
-
-def _write(folder: Path, name: str, documents: int, bad: int = 0, **sections: Any) -> Path:
-    """An audit's YAML with relative paths, the model in ${MODEL}; `bad` of the documents are empty."""
-    rows = [*make_rows(documents, seed=3), *({"id": f"b{n}", "text": "", "label": 0} for n in range(bad))]
-    write_parquet(folder / f"{name}.parquet", rows)
-    data = audit_dict(Path("${MODEL}"), Path(f"{name}.parquet"), Path(f"{name}-warehouse"), **sections)
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(data | {"name": name}))
-    return path
-
-
-def _deploy(server: Server, config: Path, *options: str) -> str:
-    variables = {"MODEL": str(server.folder / SECRET), "SHARD": "4"}
-    done = server.command("calig", "deploy", config.name, *options, cwd=config.parent, **variables)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _deployment(server: Server, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = server.api("GET", f"/deployments/name/calig-audit/{name}")
-    return found
-
-
-def _scheduled(server: Server, name: str) -> list[str]:
-    """When the runs of a deployment are due."""
-    body = {
-        "deployments": {"name": {"any_": [name]}},
-        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
-        "sort": "EXPECTED_START_TIME_ASC",
-    }
-    return [run["expected_start_time"] for run in server.api("POST", "/flow_runs/filter", body)]
-
-
-def test_deploying_puts_one_deployment_on_the_server_and_again_brings_it_up_to_date(
-    server: Server, model: Path, tmp_path: Path
-) -> None:
-    config = _write(
-        tmp_path, "weekly", 8, gates={"max_failure_share": 0.2}, runtime={"workers": "${WORKERS:-1}"}
-    )
-    said = _deploy(server, config, "--cron", "30 2 * * 1", "--timezone", "Europe/Berlin")
-    assert said.startswith("calig-audit/weekly: 30 2 * * 1 Europe/Berlin, next run ")
-    made = _deployment(server, "weekly")
-    assert made["parameters"]["config"] == {
-        "name": "weekly",
-        "model": {"id": "${MODEL}"},
-        "corpus": {"path": "weekly.parquet", "text": "text", "label": "label", "id": "id"},
-        "runtime": {"shard_documents": 8, "threads": 1, "workers": 1},
-        "warehouse": "weekly-warehouse",
-        "gates": {"max_failure_share": {"limit": 0.2}},
-    }
-    [schedule] = made["schedules"]
-    assert schedule["schedule"] | {"day_or": True} == {
-        "cron": "30 2 * * 1",
-        "timezone": "Europe/Berlin",
-        "day_or": True,
-    }
-    assert made["global_concurrency_limit"]["limit"] == 1
-    assert made["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
-    assert made["entrypoint"] == "flows.audit.audit"
-    assert made["job_variables"]["working_dir"] == str(tmp_path)
-    assert server.api("GET", "/work_pools/calig")["type"] == "process"
-    wait_for(lambda: _scheduled(server, "weekly"), 60, "the scheduler")
-    assert all("T01:30" in due or "T00:30" in due for due in _scheduled(server, "weekly")), "02:30 in Berlin"
-
-    assert "paused" in _deploy(server, config, "--cron", "0 4 * * *", "--paused", "--set", "gates=")
-    again = _deployment(server, "weekly")
-    assert again["id"] == made["id"]
-    assert again["paused"]
-    assert "gates" not in again["parameters"]["config"]
-    assert [one["schedule"]["cron"] for one in again["schedules"]] == ["0 4 * * *"]
-    assert _scheduled(server, "weekly") == []
-    automations = server.api("POST", "/automations/filter", {})
-    assert [one["name"] for one in automations] == ["calig: runs without heartbeat are lost"]
-
-
-def test_prefect_deploy_takes_the_file_in_infra(server: Server, tmp_path: Path) -> None:
-    arguments = ("--no-prompt", "deploy", "--prefect-file", "infra/prefect.yaml", "--all")
-    done = server.command("prefect", *arguments, cwd=ROOT, CALIG_HOME=str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
-    made = _deployment(server, "sst2")
-    assert made["parameters"]["config"]["model"] == {"id": "${CALIG_SHARED}/models/minilm-sst2"}
-    assert made["pull_steps"] == [
-        {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path)}}
-    ]
-    assert made["schedules"][0]["schedule"]["timezone"] == "Europe/Berlin"
-    for key in ("entrypoint", "concurrency_options", "parameter_openapi_schema", "work_pool_name"):
-        assert made[key] == _deployment(server, "weekly")[key], key
+    return Path(session.once("schedule-model", lambda _: str(save_model(server.folder / SECRET))))
 
 
 @contextmanager
@@ -175,10 +77,10 @@ def _wait_for_state(server: Server, name: str, state: str, seconds: float, **fil
 
 def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
     slow = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "workers": 1}}
-    killed_night = _write(tmp_path / "slow", "nightly", 60, **slow)
-    failing_night = _write(tmp_path / "gate", "gated", 8, bad=1)
+    killed_night = write_audit(tmp_path / "slow", "nightly", 60, **slow)
+    failing_night = write_audit(tmp_path / "gate", "gated", 8, bad=1)
     warehouse = killed_night.parent / "nightly-warehouse"
-    _deploy(server, killed_night, "--cron", EVERY_MINUTE)
+    deploy(server, killed_night, "--cron", EVERY_MINUTE)
     try:
         with _worker(server, model) as worker:
             wait_for(lambda: len(shard_times(warehouse)) >= 2, 150, "two shards", every=0.005)
@@ -200,13 +102,13 @@ def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
             done = server.command("infra.blocks", cwd=ROOT, **variables)
             assert done.stdout.split() == ["custom-webhook/calig", "slack-webhook/calig-mail"], done.stderr
             blocks = [part for block in done.stdout.split() for part in ("--notify", block)]
-            _deploy(server, failing_night, "--cron", EVERY_MINUTE, *blocks)
-            wait_for(lambda: _scheduled(server, "gated"), 60, "the scheduler")
+            deploy(server, failing_night, "--cron", EVERY_MINUTE, *blocks)
+            wait_for(lambda: scheduled(server, "gated"), 60, "the scheduler")
             _age_schedule(server, "gated")
 
             failed = _wait_for_state(server, "gated", "Failed", 150)
             assert failed["auto_scheduled"]
-            _deploy(server, failing_night, "--cron", EVERY_MINUTE, *blocks, "--paused")
+            deploy(server, failing_night, "--cron", EVERY_MINUTE, *blocks, "--paused")
             wait_for(lambda: calls and mails, 60, "the notifications")
             reason = "gates.max_failure_share: 1 of 9 documents failed (11.1%, limit 5.0%)"
             link = f"{server.environment['PREFECT_UI_URL']}/runs/flow-run/{failed['id']}"
@@ -221,10 +123,10 @@ def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
             wait_for(
                 lambda: all(run["state_type"] in final for run in server.runs("gated")), 120, "a free place"
             )
-            deployment = _deployment(server, "gated")
-            parameters = deployment["parameters"]
+            gated = deployment(server, "gated")
+            parameters = gated["parameters"]
             parameters["config"]["gates"] = {"max_failure_share": {"limit": 0.5}}
-            path = f"/deployments/{deployment['id']}/create_flow_run"
+            path = f"/deployments/{gated['id']}/create_flow_run"
             by_form = server.api("POST", path, {"parameters": parameters, "state": {"type": "SCHEDULED"}})
             passed = _wait_for_state(server, "gated", "Completed", 120)
             assert passed["id"] == by_form["id"]

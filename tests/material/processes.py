@@ -15,12 +15,22 @@ from tests.material.tiny import shard_times
 ROOT = Path(__file__).parents[2]
 
 
-def start(command: str, config: Path, tmp_path: Path, processes: list[subprocess.Popen[str]]) -> Any:
-    """Start `python -m calig <command>` with a Prefect home of its own."""
+def start(
+    command: str,
+    config: Path,
+    tmp_path: Path,
+    processes: list[subprocess.Popen[str]],
+    server: str | None = None,
+) -> Any:
+    """Start `python -m calig <command>` with a Prefect home of its own; without `server`, it starts one, too."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "calig", command, str(config)],
-        env={**inherited, "PREFECT_HOME": str(tmp_path / "prefect")},
+        env={
+            **inherited,
+            "PREFECT_HOME": str(tmp_path / "prefect"),
+            **({"PREFECT_API_URL": server} if server else {}),
+        },
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A Prefect server on PostgreSQL, for tests of schedules, and what notifications go to. All end with their block."""
+"""Prefect servers, on SQLite and on PostgreSQL, which end with the session; and receivers of notifications."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from tests.material import session
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -76,38 +78,72 @@ def ended(arguments: list[str], log: Path, **options: Any) -> Iterator[subproces
         process.wait()
 
 
-@contextmanager
-def postgres(programs: Path) -> Iterator[tuple[int, Path]]:
-    """An empty PostgreSQL on a free port of loopback, with a database `prefect`; gives the port and its folder."""
+def start_postgres(programs: Path) -> int:
+    """Start the session's PostgreSQL on a free port of loopback, with a database `prefect`; return the port."""
     user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
     options: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user else {}
     folder = Path(tempfile.mkdtemp(prefix="calig-postgres-"))
+    session.delete_at_end(folder)
     if user:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
     port = free_port()
+    initdb = [programs / "initdb", "-D", folder / "data", "-U", "prefect", "-A", "trust", "--no-sync"]
+    subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **options)
+    settings = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off")
+    server = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
+    server += [part for setting in settings for part in ("-c", setting)]
+    session.serve("postgres", server, session.folder() / "postgres.log", os.environ, cwd=folder, **options)
+    made = [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "prefect", "prefect"]
+    wait_for(lambda: subprocess.run(made, capture_output=True).returncode == 0, 60, "PostgreSQL")
+    return port
+
+
+def start_prefect(folder: Path, database: str | None = None) -> str:
+    """Start a Prefect server whose home is `folder`, on a database or an SQLite file; return its API's address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = without_prefect() | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        "DO_NOT_TRACK": "1",
+    }
+    if database:
+        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = database
+    log = folder / "server.log"
+    process = session.serve(folder.name, command, log, environment)
+
+    def answers() -> bool:
+        assert Path(f"/proc/{process}").exists() or not Path("/proc").exists(), "the server has ended"
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return True
+        except OSError:
+            return False
+
     try:
-        initdb = [programs / "initdb", "-D", folder / "data", "-U", "prefect", "-A", "trust", "--no-sync"]
-        subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **options)
-        settings = ("listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off")
-        server = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
-        server += [part for setting in settings for part in ("-c", setting)]
-        with ended(server, folder / "log", cwd=folder, **options):
-            made = [programs / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "prefect", "prefect"]
-            wait_for(lambda: subprocess.run(made, capture_output=True).returncode == 0, 30, "PostgreSQL")
-            yield port, folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        wait_for(answers, 180, "the Prefect server", every=0.2)
+    except AssertionError as error:
+        raise AssertionError(f"{error}:\n{log.read_text()[-3000:]}") from None
+    return url
+
+
+def without_prefect() -> dict[str, str]:
+    """This process's environment without Prefect's variables."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
 
 
 @dataclass(frozen=True)
 class Server:
-    """A Prefect server on PostgreSQL."""
+    """A Prefect server, and how commands reach it; on PostgreSQL also where that is."""
 
     url: str
     environment: dict[str, str]
     folder: Path
-    programs: Path
-    port: int
+    programs: Path | None
+    port: int | None
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """Ask its API, past Prefect's client."""
@@ -143,53 +179,45 @@ class Server:
 
     def sql(self, statement: str) -> str:
         """Ask its database."""
+        assert self.programs is not None
         psql = [self.programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "prefect", "-At", "-c"]
         return subprocess.run([*psql, statement], check=True, capture_output=True, text=True).stdout.strip()
 
     def dump(self) -> str:
         """All of its database."""
+        assert self.programs is not None
         pg_dump = [self.programs / "pg_dump", "-h", "127.0.0.1", "-p", str(self.port), "-U", "prefect"]
         return subprocess.run(pg_dump, check=True, capture_output=True, text=True).stdout
 
 
-@contextmanager
-def prefect_on_postgres(programs: Path, folder: Path) -> Iterator[Server]:
-    """A Prefect server on a PostgreSQL of its own, both on loopback."""
-    with ExitStack() as stack:
-        database, _ = stack.enter_context(postgres(programs))
-        port = free_port()
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-        environment = inherited | {
-            "PREFECT_HOME": str(folder / "home"),
-            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-            "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "1",
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "200",
-        }
-        connection = f"postgresql+asyncpg://prefect@127.0.0.1:{database}/prefect"
-        own = {
-            "PREFECT_HOME": str(folder / "server"),
-            "PREFECT_API_DATABASE_CONNECTION_URL": connection,
-            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-        }
-        arguments = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-        process = stack.enter_context(
-            ended([*arguments, "--port", str(port)], folder / "server.log", env=environment | own)
-        )
-        server = Server(environment["PREFECT_API_URL"], environment, folder, programs, database)
+def server_at(url: str, folder: Path, programs: Path | None = None, port: int | None = None) -> Server:
+    """A running server, with the environment of commands that use it."""
+    environment = without_prefect() | {
+        "PREFECT_HOME": str(folder / "home"),
+        "PREFECT_API_URL": url,
+        "PREFECT_UI_URL": url.removesuffix("/api"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }
+    return Server(url, environment, folder, programs, port)
 
-        def answers() -> bool:
-            assert process.poll() is None, (folder / "server.log").read_text()[-3000:]
-            try:
-                return bool(server.api("GET", "/health"))
-            except OSError:
-                return False
 
-        wait_for(answers, 180, "the Prefect server")
-        yield server
+def prefect_on_postgres() -> Server:
+    """The session's Prefect server on the session's PostgreSQL."""
+    assert PROGRAMS is not None
+    programs = PROGRAMS
+
+    def start(folder: Path) -> tuple[str, int]:
+        port = start_postgres(programs)
+        url = start_prefect(folder, f"postgresql+asyncpg://prefect@127.0.0.1:{port}/prefect")
+        return url, port
+
+    name = "prefect-on-postgres"
+    url, port = session.once(name, start)
+    return server_at(url, session.folder() / name, programs, port)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from calig.warehouse.aggregate import aggregate, rebuild
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from tests.material.nights import audit_night
+from tests.material.tiers import few
 from tests.material.tiny import assert_same_tables, audit_config, run_manifest, shard_times
 
 
@@ -48,7 +49,7 @@ def audited(
     return warehouse, run_id
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", few(DAMAGE, ["flipped"], "the same file, damaged otherwise"))
 @pytest.mark.parametrize("kind", FILES)
 def test_a_damaged_file_is_named_and_made_again(
     kind: str,
@@ -96,7 +97,9 @@ def test_a_damaged_manifest_of_a_run_is_named_with_what_to_do(
     assert_same_tables(warehouse, run_id, *audited, 5e-4)
 
 
-@pytest.mark.parametrize("damage", [*DAMAGE, *range(12)])
+@pytest.mark.parametrize(
+    "damage", few([*DAMAGE, *range(12)], ["truncated", 5], "the same file, damaged otherwise")
+)
 def test_damaged_tables_are_refused_or_right_and_rebuilt(
     damage: str | int, audited: tuple[Path, str], tmp_path: Path
 ) -> None:

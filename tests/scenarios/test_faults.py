@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from calig import Explainer, stages
@@ -22,7 +22,9 @@ from calig.gates import enforce
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.runs import list_runs, resolve_run
+from tests.material.fuzz import examples
 from tests.material.nights import audit_night
+from tests.material.tiers import extended
 from tests.material.tiny import (
     MAX_TOKENS,
     assert_same_tables,
@@ -227,7 +229,7 @@ def explainer(tiny_model: Path) -> Explainer:
     return Explainer.from_pretrained(tiny_model, tolerance=0.3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(str.strip))
 def test_words_are_where_they_are_written(explainer: Explainer, text: str) -> None:
     try:
@@ -244,7 +246,8 @@ def test_words_are_where_they_are_written(explainer: Explainer, text: str) -> No
     assert set(joined) <= set(text)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@extended("whole audits of texts that hypothesis makes up")
+@examples(5, suppress_health_check=list(HealthCheck))
 @given(
     texts=st.lists(
         st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40), min_size=3, max_size=12
@@ -296,6 +299,7 @@ print(json.dumps([float(a.scores.sum()) for a in found]))
 """
 
 
+@extended("hundreds of documents in a process that is short of memory")
 def test_memory_that_runs_out_costs_time_alone(tmp_path: Path) -> None:
     """A limit of the kernel's on the process, with a token budget far beyond it."""
     model = save_model(tmp_path / "model")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from tests.calig.comparison.simulated import compared, night, rows
+from tests.material.tiers import extended
 
 QUIET = 200
 
 
+@extended("200 pairs of nights")
 def test_quiet_nights_raise_no_more_alarms_than_stated() -> None:
     alpha = 0.05
     rng = np.random.default_rng(3)

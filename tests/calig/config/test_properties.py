@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from calig.config import AuditConfig, load_config, parse_config
 from calig.errors import InputError
 from tests.calig.config.test_loading import corpora, methods
+from tests.material.fuzz import examples
 
-relaxed = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
-)
+relaxed = examples(200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = st.one_of(
     *(st.none(), st.booleans(), st.integers(), st.floats(), texts, st.binary(max_size=5)),

@@ -16,6 +16,7 @@ import pytest
 from calig.config import CorpusConfig
 from calig.corpus import ingest, source
 from calig.errors import InputError
+from tests.material.tiers import extended
 
 MB = 2**20
 INGEST = """
@@ -117,6 +118,7 @@ def write(path: Path, column: pa.Array, name: str = "text") -> Path:
     return path
 
 
+@extended("a process of its own, as for gzip")
 def test_a_parquet_value_that_is_there_many_times(tmp_path: Path) -> None:
     """A hundred thousand rows of 10 MB are a terabyte; as many of them as are asked for come, few at a time."""
     path = write(tmp_path / "a.parquet", repeated("x" * 10 * MB, 100_000, pa.string()))
@@ -125,6 +127,7 @@ def test_a_parquet_value_that_is_there_many_times(tmp_path: Path) -> None:
     assert taken < 500
 
 
+@extended("a process of its own, as for gzip")
 def test_images_that_are_there_many_times(tmp_path: Path) -> None:
     images = repeated(b"x" * 10 * MB, 5_000, pa.binary())
     column = pa.StructArray.from_arrays([images], ["bytes"])
@@ -133,6 +136,7 @@ def test_images_that_are_there_many_times(tmp_path: Path) -> None:
     assert taken < 1500
 
 
+@extended("a process of its own, as for gzip")
 def test_a_parquet_row_that_is_too_long(tmp_path: Path) -> None:
     """A page is decoded as a whole: one row is found when it has been; if most are so, the footer says it."""
     rows = pa.array(["short"] + ["x" * 150 * MB] + ["short"] * 9)
@@ -153,6 +157,7 @@ def test_a_parquet_list_without_end(tmp_path: Path) -> None:
     assert taken < 200
 
 
+@extended("a process of its own, as for gzip")
 def test_memory_that_a_page_does_not_fit_into(tmp_path: Path) -> None:
     """A page is decoded as a whole, whatever is in it; where there is no room for it, that is said."""
     path = write(tmp_path / "a.parquet", pa.array(["x" * 300 * MB] + ["short"] * 9))

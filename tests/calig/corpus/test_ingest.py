@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from calig.config import CorpusConfig
@@ -30,6 +30,7 @@ from calig.corpus import (
 from calig.corpus.labels import LabelMap
 from calig.errors import InputError
 from calig.records import document_key
+from tests.material.fuzz import examples
 
 CLASSES = ["negative", "positive"]
 
@@ -478,9 +479,7 @@ def test_long_documents(source, root):
 
 
 texts = st.lists(st.text(st.characters(exclude_categories=[])), min_size=1, max_size=8)
-relaxed = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
-)
+relaxed = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def without_surrogates(text: str) -> str:

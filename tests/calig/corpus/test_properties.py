@@ -11,19 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.errors import InputError
+from tests.material.fuzz import examples
 
 CLASSES = ["negative", "positive"]
-relaxed = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
-    max_examples=120,
-)
+relaxed = examples(120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 scalars = st.one_of(
     *(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), texts),

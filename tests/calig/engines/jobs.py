@@ -24,9 +24,18 @@ def square(number: int, progress: Progress) -> int:
     return number * number
 
 
-def facts(seconds: float, progress: Progress) -> dict[str, Any]:
-    """What a worker has to say of itself, after a while."""
-    time.sleep(seconds)
+def meet(folder: Path, workers: int, progress: Progress) -> dict[str, Any]:
+    """What a worker has to say of itself, once so many workers are at this in `folder`."""
+    (folder / f"{os.getpid()}").touch()
+    deadline = time.monotonic() + 120
+    while len(list(folder.iterdir())) < workers:
+        assert time.monotonic() < deadline, "the other workers did not come"
+        time.sleep(0.02)
+    return facts(progress)
+
+
+def facts(progress: Progress) -> dict[str, Any]:
+    """What a worker has to say of itself."""
     ray = sys.modules.get("ray")
     return {
         "node": ray.get_runtime_context().get_node_id() if ray else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,8 @@ from calig.engines import Engine, WorkerLostError, open_engine
 from calig.engines.cluster import _reach, _Share
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
-from tests.calig.engines.jobs import dawdle, die_once, facts, fail_oddly, refuse, square, warn
+from tests.calig.engines.jobs import dawdle, die_once, fail_oddly, meet, refuse, square, warn
+from tests.material import session
 from tests.material.ray_cluster import nodes
 
 
@@ -57,14 +58,9 @@ def engine(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 def at_once(engine: Engine, count: int) -> list[dict[str, Any]]:
     """What so many workers say of themselves when they are at work at the same time."""
-    barrier = threading.Barrier(count)
-
-    def ask(_: int) -> dict[str, Any]:
-        barrier.wait()
-        return engine.run(facts, 3.0, progress=ignore)
-
+    folder = Path(tempfile.mkdtemp(dir=session.folder()))
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(ask, range(count)))
+        return list(pool.map(lambda _: engine.run(meet, folder, count, progress=ignore), range(count)))
 
 
 def test_results_and_progress_come_back(engine: Engine) -> None:

@@ -73,7 +73,7 @@ def test_a_worker_is_a_process_with_its_threads_its_gpu_and_what_was_declared_he
 
         def ask() -> dict[str, Any]:
             barrier.wait()
-            return engine.run(facts, 0.0, progress=ignore)
+            return engine.run(facts, progress=ignore)
 
         found = [future.result() for future in [pool.submit(ask), pool.submit(ask)]]
     assert {one["gpu"] for one in found} <= {"4", "5"}
@@ -83,7 +83,7 @@ def test_a_worker_is_a_process_with_its_threads_its_gpu_and_what_was_declared_he
 
 
 def test_the_same_process_and_thread_do_the_next_piece_of_work(engine: Processes) -> None:
-    first, second = (engine.run(facts, 0.0, progress=ignore) for _ in range(2))
+    first, second = (engine.run(facts, progress=ignore) for _ in range(2))
     assert (first["pid"], first["thread"]) == (second["pid"], second["thread"])
 
 

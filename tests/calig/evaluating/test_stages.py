@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -300,13 +298,3 @@ def test_images_have_no_rationales_nor_pairs(monkeypatch: pytest.MonkeyPatch, co
     monkeypatch.setattr(audit, "precheck", lambda _: None)
     with pytest.raises(InputError, match=r"^evaluation\.pairs: the model reads images"):
         stages.precheck(configure(pairs="sentiment"))
-
-
-def test_the_library_knows_nothing_of_prefect() -> None:
-    code = (
-        "import calig.evaluating.stages, calig.standings, sys\n"
-        "print(sorted({'prefect', 'tasks', 'flows', 'torch'} & set(sys.modules)))"
-    )
-    root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calig.files import write_json
@@ -25,6 +25,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.moments import MOST, Shape
 from calig.warehouse.shards import write_shard
 from calig.warehouse.states import States
+from tests.material.fuzz import examples
 from tests.material.warehouses import make_items, make_texts, make_warehouse
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -151,7 +152,7 @@ effect = st.integers(-MOST, MOST)
 row = st.tuples(st.sampled_from(["good", "bad"]), st.sampled_from(["a", "b"]), st.integers(0, 5), effect)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.lists(row, max_size=12), st.lists(st.integers(0, 12), max_size=4), st.randoms())
 def test_states_merge_in_any_order_and_at_any_time(
     rows: list[tuple[str, str, int, int]], merges: list[int], rng: random.Random
