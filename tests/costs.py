@@ -145,11 +145,12 @@ class Costs:
         by_file: Counter[str] = Counter()
         for test, seconds in self.cpu.items():
             by_file[test.partition("::")[0]] += seconds  # type: ignore[assignment]
+        own = time.process_time() if self._collects_from_workers else _cpu_seconds()  # they are children, too
         return {
             "date": date.today().isoformat(),
             "tests": len(self.cpu),
             "wall": round(time.monotonic() - self.began, 1),
-            "cpu": round(self.cpu_of_workers + self.cpu_of_servers + _cpu_seconds(), 1),
+            "cpu": round(self.cpu_of_workers + self.cpu_of_servers + own, 1),
             "yardstick": round(median(self.yardsticks), 4) if self.yardsticks else None,
             "files": {name: round(seconds, 1) for name, seconds in sorted(by_file.items()) if seconds > 0.5},
         }

@@ -15,6 +15,7 @@ from calig.report.data import collect
 from calig.report.render import render
 from tests.material.browser import colours, opened
 from tests.material.report_images import RUN, ImageScene, connect
+from tests.material.tiers import few
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -187,7 +188,7 @@ def test_kinds_classes_and_search_filter(page: sync_api.Page) -> None:
     assert "No image of the sample" in page.locator("#cards").inner_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", few(["light", "dark"], ["dark"], "the same pages in the other theme"))
 @pytest.mark.parametrize("scene", UNUSUAL)
 def test_unusual_runs_open_silently(
     browser: sync_api.Browser,

@@ -12,6 +12,7 @@ from calig.report import evaluation
 from tests.calig.report.test_evaluation import HOSTILE, gathered
 from tests.material.browser import opened
 from tests.material.report_evaluations import EvaluationScene
+from tests.material.tiers import extended
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -185,14 +186,21 @@ def test_the_table_downloads(page: sync_api.Page) -> None:
     [
         EvaluationScene(),
         EvaluationScene(documents=20, modality="image", removals=("zero", "mean")),
-        EvaluationScene(documents=14, modality="image", removals=("blur",), grid=(4, 9), thumbnails=False),
         EvaluationScene(
             documents=14, head="regression", rationales=False, sanity=False, removals=("delete",)
         ),
-        EvaluationScene(documents=13, strengths={"lime": 0.4, "random": 0.1}),
-        EvaluationScene(documents=14, strengths={"ca-lig": 0.4}, refused={}),
+        *(
+            pytest.param(scene, marks=extended("more kinds of evaluations"))
+            for scene in (
+                EvaluationScene(
+                    documents=14, modality="image", removals=("blur",), grid=(4, 9), thumbnails=False
+                ),
+                EvaluationScene(documents=13, strengths={"lime": 0.4, "random": 0.1}),
+                EvaluationScene(documents=14, strengths={"ca-lig": 0.4}, refused={}),
+            )
+        ),
     ],
-    ids=["texts", "images", "oblong images without pictures", "regression", "without CA-LIG", "CA-LIG alone"],
+    ids=["texts", "images", "regression", "oblong images without pictures", "without CA-LIG", "CA-LIG alone"],
 )
 def test_evaluations_open_silently_in_both_themes(
     browser: sync_api.Browser,

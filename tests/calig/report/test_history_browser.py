@@ -13,6 +13,7 @@ from calig.warehouse.layout import Warehouse
 from tests.material.browser import opened
 from tests.material.html import Page
 from tests.material.report_nights import NAME, RETRAINED, Story, make, make_pair, run_id
+from tests.material.tiers import few
 
 if TYPE_CHECKING:
     from playwright import sync_api
@@ -37,7 +38,7 @@ def pages(nights: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", few(["light", "dark"], ["light"], "the same pages in the other theme"))
 @pytest.mark.parametrize("name", ["report", "heats", "changes", "calm", "history"])
 def test_pages_open_silently_and_fit_a_phone(
     browser: sync_api.Browser,

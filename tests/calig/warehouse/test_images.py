@@ -22,6 +22,7 @@ from calig.warehouse.query import query
 from calig.warehouse.questions import question, questions
 from calig.warehouse.shards import write_shard
 from tests.material.derived_tables import interval
+from tests.material.tiers import extended
 from tests.material.warehouses import make_warehouse
 
 CLASSES = ("cat", "dog", "fox")
@@ -290,6 +291,7 @@ def test_a_planted_corner_comes_first(warehouse: Warehouse) -> None:
     assert first["effect_low"] > 1
 
 
+@extended("every question on three choices of runs")
 def test_every_question_is_answered_of_images_of_texts_and_of_both(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from calig.warehouse.moments import MOST, Shape
 from calig.warehouse.shards import write_shard
 from calig.warehouse.states import States
 from tests.material.fuzz import examples
+from tests.material.tiers import extended
 from tests.material.warehouses import make_items, make_texts, make_warehouse
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -66,6 +67,7 @@ def watch(warehouse: Warehouse, run_id: str) -> None:
     write_json(path, manifest)
 
 
+@extended("a thousand shards")
 def test_a_thousand_shards_by_merged_states_equal_the_whole_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from calig.warehouse.query import query
 from calig.warehouse.questions import question
 from calig.warehouse.shards import write_shard
 from tests.material.derived_tables import Expected, Explained, interval
+from tests.material.tiers import few
 from tests.material.warehouses import CLASSES, make_attribution, make_warehouse
 
 
@@ -227,7 +228,7 @@ def derived(expected: Expected) -> dict[tuple[str, str, str], dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("held", [7, 1024])
+@pytest.mark.parametrize("held", few([7, 1024], [7], "the same with all that is held at once"))
 def test_derived_a_second_way(held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of documents read at once; a later list is another run's; rebuilt, it is the same."""
     monkeypatch.setattr(watched, "DOCUMENTS", held)
