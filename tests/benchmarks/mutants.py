@@ -22,6 +22,7 @@ import json
 import queue
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Draw, run, and write the results."""
     asked = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside; the same command goes on"))
     tiers = ["first"] if asked.tier == "first" else ["first", "second"]
     folder = BUILD / (re.sub(r"[^\w.]+", "-", " ".join(asked.tests)).strip("-") or "all")
     record = cover.record(ROOT, folder, asked.tests, tiers, anew=asked.collect)

@@ -40,7 +40,7 @@ def _end(process: subprocess.Popen[Any]) -> None:
 
 
 def pytest_configure() -> None:
-    subprocess.Popen.kill = _end  # type: ignore[method-assign]
+    subprocess.Popen.kill = _end  # type: ignore[assignment, method-assign]
 
 
 def _switch(context: str) -> str:
@@ -60,7 +60,11 @@ def _write(entry: dict[str, Any]) -> None:
 
 def _key(definition: pytest.FixtureDef[Any], item: pytest.Item) -> str:
     """A shared fixture, and the part of the tests that shares it."""
-    kinds = {"class": pytest.Class, "module": pytest.Module, "package": pytest.Directory}
+    kinds: dict[str, type[Any]] = {
+        "class": pytest.Class,
+        "module": pytest.Module,
+        "package": pytest.Directory,
+    }
     kind = kinds.get(definition.scope)
     part = item.getparent(kind) if kind else None
     return f"fixture {definition.baseid}::{definition.argname} of {part.nodeid if part else ''}"

@@ -82,9 +82,7 @@ class Chosen:
 def prepare(copy: Path) -> None:
     """Import others' packages, with the environment that the project gives them first."""
     os.environ.setdefault("TQDM_DISABLE", "1")
-    runpy.run_path(
-        str(copy / "tasks" / "__init__.py")
-    )  # sets Prefect's variables, and imports nothing of ours
+    runpy.run_path(str(copy / "tasks" / "__init__.py"))  # it sets Prefect's variables and imports nothing
     for name in IMPORTED:
         try:
             importlib.import_module(name)
@@ -110,7 +108,18 @@ def child(request: dict[str, Any]) -> int:
             raise SystemExit(f"{name} would not be imported from the copy")
     shutil.rmtree(copy / ".hypothesis", ignore_errors=True)  # examples that another mutant failed at
     files = sorted({id.split("::")[0] for id in request["ids"]})
-    options = ["-x", "-n0", "-m", "", "-p", "no:cacheprovider", "--hypothesis-seed=1", "--tb=short"]
+    options = [
+        "-x",
+        "-n0",
+        "--dist",
+        "no",
+        "-m",
+        "",
+        "-p",
+        "no:cacheprovider",
+        "--hypothesis-seed=1",
+        "--tb=short",
+    ]
     options += ["--rootdir", str(copy), "--basetemp", request["temporary"]]
     return int(pytest.main([*options, *files], plugins=[Chosen(request["ids"], Path(request["events"]))]))
 
