@@ -78,21 +78,31 @@ def main() -> None:
         return
     chosen = choose(asked)
     rerun = bool(asked.only or asked.survivors_of)
-    name = f"seed-{asked.seed}" + (f"-{asked.count}" if asked.count != 60 else "")
-    path = folder / f"{'rerun' if rerun else '-'.join([name, *asked.package])}.json"
+    number = "" if asked.count == 60 else f"-{asked.count}"
+    path = folder / f"{'rerun' if rerun else '-'.join([f'seed-{asked.seed}{number}', *asked.package])}.json"
     key = json.dumps([cover.sources(ROOT, asked.tests), tiers, asked.limit])
     state = results.State(key) if asked.fresh or rerun else results.State.read(path, key)
-    waiting = [mutant for mutant in chosen if mutant.id not in state.verdicts]
-    if waiting:
-        judge(asked, record, chosen, waiting, tiers, state, path)
     restricted = bool(rerun or asked.package or asked.tests or len(tiers) == 1)
     out = asked.out or (None if restricted else RESULTS)
-    heading = f"Seed {asked.seed}" + (f", {asked.count} mutants" if asked.count != 60 else "")
-    means = results.meanings(out) if out else {}
-    text = results.section(heading, facts(record, tiers, asked.limit), chosen, state.verdicts, means)
-    print(f"\n{text}\n{path}")
-    if out:
-        results.write_section(out, heading, text)
+    heading = f"Seed {asked.seed}"
+    if asked.count != 60 or asked.package:
+        heading += ", ".join([f", {asked.count} mutants", *asked.package])
+
+    def written() -> str:
+        """Write what is known so far; give it as text."""
+        state.write(path, chosen)
+        known = facts(record, tiers, asked.limit)
+        text = results.section(heading, known, chosen, state.verdicts, results.meanings(out) if out else {})
+        if out:
+            results.write_section(out, heading, text)
+        return text
+
+    waiting = [mutant for mutant in chosen if mutant.id not in state.verdicts]
+    for mutant, verdict in judged(asked, record, waiting, tiers):
+        state.verdicts[mutant.id] = verdict
+        written()
+        report(mutant, verdict, len(state.verdicts), len(chosen))
+    print(f"\n{written()}\n{path}")
 
 
 def choose(asked: argparse.Namespace) -> list[Mutant]:
@@ -112,16 +122,12 @@ def choose(asked: argparse.Namespace) -> list[Mutant]:
     return draw(ROOT, found, asked.count, asked.seed)
 
 
-def judge(
-    asked: argparse.Namespace,
-    record: cover.Record,
-    chosen: Sequence[Mutant],
-    waiting: Sequence[Mutant],
-    tiers: Sequence[str],
-    state: results.State,
-    path: Path,
-) -> None:
-    """Run the mutants, several at a time, and write the state after each."""
+def judged(
+    asked: argparse.Namespace, record: cover.Record, waiting: Sequence[Mutant], tiers: Sequence[str]
+) -> Iterator[tuple[Mutant, Verdict]]:
+    """Run the mutants, several at a time; give each as it is done."""
+    if not waiting:
+        return
     unmutated = Unmutated()
     with benches(min(asked.workers, len(waiting)), record, unmutated) as free:
         check(free, record, waiting)
@@ -137,13 +143,9 @@ def judge(
             futures = [pool.submit(one, mutant) for mutant in waiting]
             try:
                 for future in as_completed(futures):
-                    mutant, verdict = future.result()
-                    state.verdicts[mutant.id] = verdict
-                    state.write(path, chosen)
-                    report(mutant, verdict, len(state.verdicts), len(chosen))
-            except BaseException:
+                    yield future.result()
+            finally:
                 pool.shutdown(cancel_futures=True)
-                raise
     if unmutated.failing():
         print(
             f"failed without a mutant too, and left out: {', '.join(sorted(unmutated.failing()))}", flush=True

@@ -106,7 +106,7 @@ def section(
             tests = "uncovered"
             if verdict.result == "survived":
                 tests = " + ".join(map(str, verdict.covering))
-                tests += f", {verdict.ran} of them run" if verdict.how == "limit" else ""
+                tests += f", {verdict.ran} of them run" if verdict.ran < sum(verdict.covering) else ""
             change = f"{_code(mutant.before)} → {_code(mutant.after)}"
             place = f"{mutant.file}:{mutant.line}"
             lines.append(f"| `{mutant.id}` | {place} | {change} | {tests} | {means.get(mutant.id, '')} |")

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Bench:
     """One copy of the project, and the server that runs its tests."""
 
     def __init__(self, root: Path, folder: Path, record: Record, unmutated: Unmutated) -> None:
-        self.root, self.folder, self.record, self.unmutated = root, folder, record, unmutated
+        self.folder, self.record, self.unmutated = folder, record, unmutated
         self.copy = folder / "copy"
         copy_project(root, self.copy)
         self._times = itertools.count(1)
@@ -114,13 +115,19 @@ class Bench:
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def write(self, mutant: Mutant, changed: bool) -> None:
-        """Make the change, or undo it. Each version has a time of its own: compiled files go by seconds and size."""
-        source = (self.root / mutant.file).read_text("utf-8")
+    @contextmanager
+    def changed(self, mutant: Mutant) -> Iterator[None]:
+        """Change the copy for the block. Each version has its own time: compiled files go by seconds and size."""
         path = self.copy / mutant.file
-        path.write_text(mutant.applied(source) if changed else source, "utf-8")
-        time = (self.root / mutant.file).stat().st_mtime + (10 * next(self._times) if changed else 0)
-        os.utime(path, (time, time))
+        source, time = path.read_text("utf-8"), path.stat().st_mtime
+        path.write_text(mutant.applied(source), "utf-8")
+        later = time + 10 * next(self._times)
+        os.utime(path, (later, later))
+        try:
+            yield
+        finally:
+            path.write_text(source, "utf-8")
+            os.utime(path, (time, time))
 
     def passes(self, id: str) -> bool:
         """Whether a test passes without a mutant."""
@@ -165,9 +172,8 @@ class Bench:
             if not remaining or seconds >= limit:
                 break
             batch = self._batch(remaining, FIRST_SECONDS if ran == 0 else 1.5 * limit)
-            self.write(mutant, changed=True)
-            answer = self.ask(batch, limit - seconds)
-            self.write(mutant, changed=False)
+            with self.changed(mutant):
+                answer = self.ask(batch, limit - seconds)
             ran, seconds = ran + len(answer["done"]), seconds + answer["seconds"]
             if answer["end"] == "limit":
                 remaining = [id for id in remaining if id not in answer["done"]]

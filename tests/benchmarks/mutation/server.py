@@ -70,9 +70,7 @@ class Chosen:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
             lines = str(report.longrepr).strip().splitlines()
-            text = next(
-                (line for line in reversed(lines) if line.startswith("E ")), lines[-1] if lines else ""
-            )
+            text = next((line for line in lines if line.startswith("E ")), lines[-1] if lines else "")
             self.tell("failed", test=report.nodeid, text=text[2:].strip()[:200])
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
