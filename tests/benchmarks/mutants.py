@@ -84,8 +84,8 @@ def main() -> None:
     state = results.State(key) if asked.fresh or rerun else results.State.read(path, key)
     restricted = bool(rerun or asked.package or asked.tests or len(tiers) == 1)
     out = asked.out or (None if restricted else RESULTS)
-    heading = f"Seed {asked.seed}"
-    if asked.count != 60 or asked.package:
+    heading = "Run again" if rerun else f"Seed {asked.seed}"
+    if not rerun and (asked.count != 60 or asked.package):
         heading += ", ".join([f", {asked.count} mutants", *asked.package])
 
     def written() -> str:
@@ -193,7 +193,7 @@ def check(free: queue.Queue[Bench], record: cover.Record, waiting: Sequence[Muta
 def report(mutant: Mutant, verdict: Verdict, done: int, count: int) -> None:
     """Say what became of a mutant."""
     place = f"{mutant.file}:{mutant.line}"
-    how = f" ({verdict.how} {verdict.test})" if verdict.how else ""
+    how = f" ({f'{verdict.how} {verdict.test}'.strip()})" if verdict.how else ""
     print(f"{done}/{count} {mutant.id} {place} {verdict.result}{how} {verdict.seconds:.0f} s", flush=True)
     if verdict.result in ("survived", "uncovered"):
         print(f"    {mutant.before}\n    {mutant.after}", flush=True)

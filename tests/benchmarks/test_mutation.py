@@ -189,7 +189,10 @@ def test_tests_that_run_a_line_by_a_fixture_or_import_its_module_count(tmp_path:
 
 def test_what_was_written_by_hand_is_kept(tmp_path: Path) -> None:
     drawn = mutants("x = a | b < 1\n", "calig/a.py")[:2]
-    verdicts = {drawn[0].id: Verdict("survived", covering=(2, 1), ran=3), drawn[1].id: Verdict("first", "failed")}
+    verdicts = {
+        drawn[0].id: Verdict("survived", covering=(2, 1), ran=3),
+        drawn[1].id: Verdict("first", "failed"),
+    }
     path = tmp_path / "mutants.md"
     write_section(path, "Seed 1", section("Seed 1", ["Facts."], drawn, verdicts, {}))
     write_section(path, "Seed 2", section("Seed 2", ["Facts."], drawn[1:], verdicts, {}))
