@@ -74,6 +74,7 @@ def main() -> None:
     folder = BUILD / (re.sub(r"[^\w.]+", "-", " ".join(asked.tests)).strip("-") or "all")
     record = cover.record(ROOT, folder, asked.tests, tiers, anew=asked.collect)
     print(f"{len(record.tests)} tests; {len(record.failed)} failed as they were and are left out", flush=True)
+    print("".join(f"    {name}\n" for name in record.failed), end="", flush=True)
     if asked.collect:
         return
     chosen = choose(asked)
