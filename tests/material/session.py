@@ -77,9 +77,7 @@ def serve(
             command, env=environment, stdout=stream, stderr=stream, start_new_session=True, **options
         )
     (folder() / f"{name}.pid").write_text(str(started.pid))
-    watch = (
-        'while kill -0 "$0" 2>/dev/null; do sleep 2; done; kill -9 -- "-$1" 2>/dev/null'  # if we are killed
-    )
+    watch = 'while kill -0 "$0" 2>/dev/null; do sleep 2; done; kill -s KILL -- "-$1" 2>/dev/null'  # if we are killed
     subprocess.Popen(
         ["/bin/sh", "-c", watch, os.environ[_OWNER], str(started.pid)],
         start_new_session=True,
