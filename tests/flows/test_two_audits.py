@@ -16,6 +16,7 @@ from calig.config import parse_config
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs
 from tests.material.processes import ROOT, wait_for_shards
+from tests.material.tiers import extended, few
 from tests.material.tiny import (
     Row,
     assert_same_tables,
@@ -75,7 +76,7 @@ def _check(warehouse: Path, config: dict[str, Any], alone: Path) -> None:
     assert_same_tables(warehouse, _run_of(warehouse, config["name"]), alone, run_id, 5e-4)
 
 
-@pytest.mark.parametrize("second", ["same", "other"])
+@pytest.mark.parametrize("second", few(["same", "other"], ["same"], "the same with another corpus"))
 def test_a_second_audit_of_the_same_model_is_told_who_is_at_work(
     second: str, tmp_path: Path, tiny_model: Path, prefect_server: str, processes: list[subprocess.Popen[str]]
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_second_audit_of_the_same_model_is_told_who_is_at_work(
         _check(warehouse, configs[name], tmp_path / f"alone-{name}")
 
 
+@extended("two commands, each a process that imports all")
 def test_audits_of_two_models_side_by_side(
     tmp_path: Path, tiny_model: Path, prefect_server: str, processes: list[subprocess.Popen[str]]
 ) -> None:
