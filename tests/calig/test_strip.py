@@ -12,7 +12,7 @@ from PIL import Image
 
 from calig.cli import main
 from calig.strip import overlay, png, summary
-from tests.material import image_zoo as zoo
+from tests.material import zoo
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, str, str]:
@@ -40,14 +40,14 @@ def test_nothing_to_show_is_a_grey_image() -> None:
 
 def test_a_panel_for_the_image_each_depth_and_the_score() -> None:
     (a,) = zoo.explainer("vit", steps=6).explain(zoo.pictures(1))
-    page = Image.open(io.BytesIO(png(a, zoo.CLASSES)))
+    page = Image.open(io.BytesIO(png(a, zoo.images.CLASSES)))
     assert page.size == (6 * (160 + 12) + 12, 30 + 160 + 40 + 12 + 12)
-    lines = summary(a, zoo.CLASSES)
+    lines = summary(a, zoo.images.CLASSES)
     effect = a.layer_ig[:-1].mean(axis=0)
     effect[a.is_special] = -np.inf
     best = int(np.argmax(effect))
     assert f"({a.tokens[best]}) {effect[best]:+.3f}" in lines[1]
-    assert zoo.CLASSES[a.target] in lines[0]
+    assert zoo.images.CLASSES[a.target] in lines[0]
 
 
 def test_explain_writes_the_strip(

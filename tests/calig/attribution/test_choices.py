@@ -14,6 +14,7 @@ from calig.attribution.method import Method
 from calig.errors import InputError
 from calig.records import Attribution, Document, document_key
 from tests.material import zoo
+from tests.material.tiers import few
 
 TEXTS = ["a good film", "not bad", "dull"]
 
@@ -107,7 +108,7 @@ class TestOutputs:
             assert (np.abs(total - (a.logit - a.baseline_logit)) <= 1e-3 * scale + 1e-6)[a.converged].all()
 
     def test_a_margin_of_two_classes_is_the_difference_of_their_logits(self, tmp_path: Any) -> None:
-        zoo.save(zoo.FAMILIES["bert"], tmp_path, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
+        zoo.save("bert", tmp_path, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
         from calig.models.loading import load_pretrained
 
         pretrained = load_pretrained(str(tmp_path), dtype="float64")
@@ -122,12 +123,12 @@ class TestOutputs:
 
 
 class TestBaselines:
-    @pytest.mark.parametrize("name", zoo.FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     @pytest.mark.parametrize("baseline", ["pad", "mask", "zero", "token:a"])
     def test_the_baseline_logit_is_the_model_s_on_those_embeddings(self, name: str, baseline: str) -> None:
         """Second derivation: the same embeddings handed to the model as `inputs_embeds`, for one unpadded text."""
-        pretrained = zoo.load(name)
-        explainer = zoo.explainer(name, pretrained=pretrained, steps=6, baseline=baseline)
+        pretrained = zoo.shared(name)
+        explainer = zoo.explainer(name, steps=6, baseline=baseline)
         (a,) = explainer.explain(["good film"])
         model, tokenizer = pretrained.model, pretrained.tokenizer
         given = zoo.inputs(pretrained, ["good film"])

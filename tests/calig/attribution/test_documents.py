@@ -15,8 +15,7 @@ from calig.models.classifier import Classifier
 from calig.models.inputs import Batch
 from calig.records import Attribution, Document, Failure, document_key
 from tests.material import zoo
-
-FAMILIES = list(zoo.FAMILIES)
+from tests.material.tiers import few
 
 
 def documents(*texts: str) -> list[Document]:
@@ -24,7 +23,7 @@ def documents(*texts: str) -> list[Document]:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("name", FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     @pytest.mark.parametrize("text", ["", "   ", "\n\t"])
     def test_an_empty_text(self, name: str, text: str) -> None:
         explainer = zoo.explainer(name, steps=6)
@@ -35,7 +34,7 @@ class TestFailures:
             with pytest.raises(DocumentError, match=r"^text 1: the text is empty$") as caught:
                 explainer.explain(["a good film", text])
             assert caught.value.reason == "empty"
-        assert isinstance(bad, Failure) or (text and zoo.FAMILIES[name].tokenizer.spaces)
+        assert isinstance(bad, Failure) or (text and zoo.TEXT_FAMILIES[name].tokenizer.spaces)
 
     def test_a_text_of_which_the_tokenizer_keeps_nothing(self) -> None:
         (bad,) = zoo.explainer("bert").attribute(documents("\u200d\ufeff"))
@@ -48,12 +47,12 @@ class TestFailures:
         assert bad.reason == "undecodable"
         assert isinstance(good, Attribution)
 
-    @pytest.mark.parametrize("name", FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
     def test_an_output_that_is_not_finite_leaves_the_others_alone(self, name: str, poison: float) -> None:
         texts = ["a good film", "warm , warm", "not bad"]
         pretrained = zoo.load(name)
-        clean = zoo.explainer(name, pretrained=pretrained, steps=12).explain(texts[::2])
+        clean = zoo.explainer(name, steps=12).explain(texts[::2])
         table = pretrained.model.get_input_embeddings().weight
         kept = {i for t in (texts[0], texts[2]) for i in pretrained.tokenizer(t)["input_ids"]}
         lost = [i for i in pretrained.tokenizer(texts[1])["input_ids"] if i not in kept]
@@ -81,11 +80,11 @@ class TestFailures:
         )
         assert [f.reason for f in found if isinstance(f, Failure)] == ["non-finite"] * 2
 
-    @pytest.mark.parametrize("name", FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     def test_a_long_text_is_cut_and_says_so(self, name: str) -> None:
         long, short = zoo.explainer(name, steps=6).explain(["not bad , " * 60, "not bad"])
         assert (long.truncated, len(long.tokens)) == (True, zoo.POSITIONS)
-        spelling = zoo.FAMILIES[name].tokenizer
+        spelling = zoo.TEXT_FAMILIES[name].tokenizer
         assert long.is_special.sum() == spelling.before + spelling.after
         assert not short.truncated
         (cut,) = zoo.explainer(name, steps=6, max_length=4).explain(["a a a a a"])
@@ -146,9 +145,8 @@ class TestMemory:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        pretrained = zoo.load("roberta")
-        expected = zoo.explainer("roberta", pretrained=pretrained, steps=6).explain(texts)
-        explainer = zoo.explainer("roberta", pretrained=pretrained, steps=6)
+        expected = zoo.explainer("roberta", steps=6).explain(texts)
+        explainer = zoo.explainer("roberta", steps=6)
         passed = self.limit(monkeypatch, rows, error, where)
         with caplog.at_level(logging.WARNING):
             found = explainer.explain(texts)

@@ -22,7 +22,7 @@ from calig.warehouse.aggregate import rebuild
 from calig.warehouse.comparisons import read_table
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import Reference
-from tests.material import image_zoo as zoo
+from tests.material import zoo
 from tests.material.heads import HandRun, run_stages, save_head
 from tests.material.tiny import audit_config, make_rows, save_model, select, shard_times, write_parquet
 
@@ -255,12 +255,12 @@ def test_models_of_other_heads(tmp_path: Path) -> None:
 
 def test_of_images_regions_stand_in_place_of_words(tmp_path: Path) -> None:
     for number, picture in enumerate(zoo.pictures(10, side=40)):
-        path = tmp_path / "photos" / zoo.CLASSES[number % 3] / f"{number:02d}.png"
+        path = tmp_path / "photos" / zoo.images.CLASSES[number % 3] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
     runs = []
     for seed in (0, 1):
-        zoo.save(zoo.FAMILIES["vit"], tmp_path / str(seed), seed)
+        zoo.save("vit", tmp_path / str(seed), seed)
         data = {"name": "photos", "model": {"id": str(tmp_path / str(seed))}, "runtime": {"device": "cpu"}}
         data |= {
             "corpus": {"path": str(tmp_path / "photos"), "label": "label"},

@@ -21,8 +21,11 @@ from calig.evaluation.attention_peers import (
 from calig.models.classifier import Pass
 from calig.models.inputs import Batch
 from tests.calig.evaluation.peer_cases import explained
+from tests.material import zoo
+from tests.material.tiers import few
 
 Float64 = npt.NDArray[np.float64]
+FIRST_ROW = ("bert", "distilbert", "mpnet", "modernbert", "albert", "vit", "beit-shared")
 pytestmark = pytest.mark.usefixtures("in_double")
 
 
@@ -127,7 +130,7 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["bert", "gpt2", "vit"])
 def test_on_the_models_own_attentions(name: str, method: Callable[..., list[Float64]]) -> None:
-    subject, cases = explained(name)
+    subject, cases = explained(name, pretrained=zoo.load(name))
     found = method(subject, cases)  # together: documents of other lengths beside them
     for case, ours in zip(cases, found, strict=True):
         inputs = subject.batch([case.encoded]).inputs
@@ -146,15 +149,13 @@ def weights(name: str) -> tuple[Float64, list[int]]:
     return read_out(gradient).numpy(), [len(case.encoded) for case in cases]
 
 
-@pytest.mark.parametrize(
-    "name", ["bert", "distilbert", "mpnet", "modernbert", "albert", "vit", "beit-shared"]
-)
+@pytest.mark.parametrize("name", few(FIRST_ROW, zoo.QUICK, zoo.MATRIX))
 def test_heads_that_read_the_first_row(name: str) -> None:
     rows, _ = weights(name)
     np.testing.assert_array_equal(rows, np.eye(rows.shape[1])[[0] * len(rows)])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
+@pytest.mark.parametrize("name", few(["gpt2", "llama", "opt"], zoo.QUICK, zoo.MATRIX))
 def test_heads_that_read_the_last_token(name: str) -> None:
     rows, lengths = weights(name)
     assert len(set(lengths)) > 1

@@ -16,7 +16,7 @@ from calig.errors import InputError
 from calig.evaluation.context import Pair, context, pairs, places
 from calig.evaluation.subject import Case, Subject
 from tests.calig.evaluation.planted import at
-from tests.material import image_zoo, zoo
+from tests.material import zoo
 
 PLAIN = "a good film"
 
@@ -209,4 +209,4 @@ def test_no_file_and_no_texts_are_refused() -> None:
     with pytest.raises(InputError, match="nowhere"):
         pairs("nowhere.csv")
     with pytest.raises(InputError, match="for models of texts"):
-        context(Subject(image_zoo.explainer("vit")), pairs("sentiment"), score)
+        context(Subject(zoo.explainer("vit")), pairs("sentiment"), score)

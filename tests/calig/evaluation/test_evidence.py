@@ -22,6 +22,7 @@ from calig.models.loading import load_pretrained
 from calig.records import Document, document_key, image_key
 from calig.warehouse.statistics import LOWER_IS_BETTER, paired
 from tests.calig.evaluation.peer_cases import explained
+from tests.material.tiers import extended
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
 REAL = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real corpora and models: set CALIG_SHARED")
@@ -49,6 +50,7 @@ def cases_of(corpus: str) -> tuple[Subject, list[Case]]:
 
 
 @pytest.mark.shared
+@extended("real models on real corpora take half a minute each")
 @REAL
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_it_is_more_faithful_than_chance_by_disjoint_intervals(corpus: str) -> None:
@@ -77,6 +79,7 @@ def test_it_is_more_faithful_than_chance_by_disjoint_intervals(corpus: str) -> N
 
 
 @pytest.mark.shared
+@extended("real models on real corpora take half a minute each")
 @REAL
 @pytest.mark.parametrize("corpus", ["sst2-dev", "cifar10-train"])
 def test_the_map_of_a_randomised_model_is_another(corpus: str) -> None:

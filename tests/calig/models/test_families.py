@@ -20,8 +20,8 @@ from calig.models import families
 from calig.models.classifier import Classifier
 from calig.models.inputs import Batch
 from tests.calig.models.own import own_model
-from tests.calig.models.test_classifier import condition
 from tests.material import zoo
+from tests.material.tiers import few
 
 README = Path(__file__).parents[3] / "README.md"
 DECLARED = Family("my-model", blocks="encoder.stages", attention="attention.dropout")
@@ -36,19 +36,19 @@ def undeclared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def refusal(model: Any) -> str:
-    before = condition(model)
+    before = zoo.condition(model)
     with pytest.raises(InputError) as caught:
         Classifier(model)
     message = str(caught.value)
     assert "\n" not in message
-    assert condition(model) == before, "what is refused is left as it was found"
+    assert zoo.condition(model) == before, "what is refused is left as it was found"
     return message
 
 
 def small(stem: str, **config: Any) -> Any:
     """A model of a family that is not in the zoo, not saved."""
     usual = {"vocab_size": 60, "pad_token_id": 1, "num_labels": 3, "initializer_range": 0.25}
-    sizes = zoo._sizes(max_position_embeddings=64)()
+    sizes = zoo.texts.sizes(max_position_embeddings=64)()
     torch.manual_seed(0)
     made = getattr(transformers, f"{stem}Config")(**{**usual, **sizes, **config})
     model = getattr(transformers, f"{stem}ForSequenceClassification")(made)
@@ -191,10 +191,10 @@ class TestRead:
         ("stem", "config"),
         [
             ("Albert", {"embedding_size": 16, "num_hidden_groups": 2, "num_hidden_layers": 6}),
-            ("DebertaV2", {"conv_kernel_size": 3, "position_biased_input": False, **zoo.DEBERTA}),
+            ("DebertaV2", {"conv_kernel_size": 3, "position_biased_input": False, **zoo.texts.DEBERTA}),
             (
                 "Gemma2",
-                {"num_key_value_heads": 1, "head_dim": 8, "attn_logit_softcapping": 2.0, **zoo.WINDOW},
+                {"num_key_value_heads": 1, "head_dim": 8, "attn_logit_softcapping": 2.0, **zoo.texts.WINDOW},
             ),
             ("GPTNeoX", {}),
             ("Bloom", {}),
@@ -202,15 +202,17 @@ class TestRead:
     )
     def test_entered_anywhere(self, stem: str, config: dict[str, Any]) -> None:
         model = small(stem, **config)
-        before = condition(model)
+        before = zoo.condition(model)
         TestDeclared().check(model)
-        assert condition(model) == before
+        assert zoo.condition(model) == before
 
-    @pytest.mark.parametrize("name", ["modernbert", "qwen2", "gemma3", "mistral"])
+    @pytest.mark.parametrize(
+        "name", few(["modernbert", "qwen2", "gemma3", "mistral"], ["modernbert"], zoo.MATRIX)
+    )
     def test_a_block_keeps_its_own_kind_of_attention(self, name: str) -> None:
         """Windows are shorter than the text: a block that took another's mask would answer otherwise."""
-        model = zoo.load(name).model
-        classifier, batch = Classifier(model), batch_of(2, 30, 50)
+        model = zoo.shared(name).model
+        classifier, batch = zoo.classifier(name), batch_of(2, 30, 50)
         whole = classifier.run(batch)
         for depth, state in enumerate(whole.states):
             assert torch.equal(classifier.run_from(depth, state, batch), whole.logits)

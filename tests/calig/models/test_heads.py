@@ -20,7 +20,7 @@ ONE = {"id2label": {0: "spam"}, "label2id": {"spam": 0}}
 
 
 def load(path: Path, head: str | None = None, name: str = "bert", **config: Any) -> Pretrained:
-    zoo.save(zoo.FAMILIES[name], path, **config)
+    zoo.save(name, path, **config)
     return load_pretrained(str(path), dtype="float64", head=head)
 
 

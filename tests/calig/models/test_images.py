@@ -25,7 +25,7 @@ from calig.models.images import ImageEncoder
 from calig.models.loading import fingerprint, load_pretrained
 from calig.models.pictures import picture_of
 from calig.records import Document, Failure, image_key, missing_image_key
-from tests.material import image_zoo as zoo
+from tests.material import zoo
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -199,7 +199,9 @@ def test_files_are_read_and_must_be_what_was_brought_in(tmp_path: Path) -> None:
 
 
 def encoder(square: int | None = None, **options: Any) -> ImageEncoder:
-    return ImageEncoder(zoo.load("vit", "float32").model, zoo.processor(**options), ("[CLS]",), True, square)
+    return ImageEncoder(
+        zoo.shared("vit", "float32").model, zoo.processor(**options), ("[CLS]",), True, square
+    )
 
 
 def test_pixel_values_are_the_processor_s_own() -> None:
@@ -267,7 +269,7 @@ def test_a_strip_that_would_be_enlarged_without_end_is_refused() -> None:
 
 
 def test_grey_models(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path, num_channels=1)
+    zoo.save("vit", tmp_path, num_channels=1)
     zoo.processor(image_mean=[0.5], image_std=[0.5]).save_pretrained(tmp_path)
     (a,) = Explainer.from_pretrained(str(tmp_path), steps=6).explain([PICTURE])
     assert len(a.tokens) == 10
@@ -297,14 +299,14 @@ def test_models_without_tokens_of_their_own_are_refused(kind: str, says: str, tm
 
 
 def test_a_model_without_image_processor(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path)
+    zoo.save("vit", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match="no usable image processor"):
         load_pretrained(str(tmp_path))
 
 
 def test_the_fingerprint_covers_the_processor(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path)
+    zoo.save("vit", tmp_path)
     before = fingerprint(load_pretrained(str(tmp_path)))
     assert fingerprint(load_pretrained(str(tmp_path))) == before
     settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
@@ -315,7 +317,7 @@ def test_the_fingerprint_covers_the_processor(tmp_path: Path) -> None:
 
 
 def test_a_head_that_was_never_trained(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path)
+    zoo.save("vit", tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file(
         {k: v for k, v in weights.items() if "classifier" not in k},

@@ -16,6 +16,7 @@ from calig.attribution.explainer import Explainer
 from calig.errors import InputError
 from calig.models.loading import fingerprint, load_pretrained, resolve_device
 from tests.material import zoo
+from tests.material.tiers import few
 
 WEIGHTS = "model.safetensors"
 
@@ -44,7 +45,7 @@ def refusal(folder: Path | str, **options: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", zoo.FAMILIES)
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
 def test_a_model_is_ready_to_explain(name: str) -> None:
     pretrained = load_pretrained(str(zoo.folder(name)))
     assert pretrained.classes == zoo.CLASSES
@@ -198,7 +199,7 @@ def test_a_tokenizer_without_offsets(saved: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model(saved: Path) -> None:
-    other = zoo.wordpiece()
+    other = zoo.texts.wordpiece()
     other.add_tokens(["film's"])
     other.save_pretrained(saved)
     assert f"its tokenizer has {len(other)} tokens and the model embeds {len(other) - 1}" in refusal(saved)
