@@ -59,7 +59,7 @@ def test_company_order_and_budget_do_not_matter(name: str, dtype: str) -> None:
     tolerance = max(CLOSE[dtype], 1.2e-7)
 
     def explain(asked: list[str], budget: int | None = None) -> list[Attribution]:
-        return zoo.explainer(name, dtype, steps=12, token_budget=budget).explain(asked)
+        return zoo.explainer(name, dtype, steps=6, token_budget=budget).explain(asked)
 
     alone = [explain([text])[0] for text in texts]
     same(explain(texts), alone, tolerance)

@@ -211,9 +211,9 @@ def in_double() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small are slower on more."""
+    """Models this small are slower on more; an audit that another test runs may have set another number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
