@@ -193,7 +193,7 @@ def test_what_converged_of_images_agrees_with_captum_s_converged_integral() -> N
 
 
 @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
-def test_completeness_at_every_depth(name: str) -> None:
+def test_every_depth_sums_to_the_change_of_the_logit(name: str) -> None:
     """Σ LIG is the change of the logit, found here by running the model, not read from the result."""
     pretrained, explainer = zoo.shared(name), zoo.explainer(name, tolerance=1e-3)
     for text in zoo.TEXTS:

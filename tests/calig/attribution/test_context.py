@@ -32,7 +32,7 @@ def context_of(explainer: Explainer, items: list[Any]) -> list[tuple[Float64, Fl
 
 @pytest.mark.usefixtures("in_double")
 @pytest.mark.parametrize("name", few(zoo.FAMILIES, zoo.QUICK, zoo.MATRIX))
-def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
+def test_the_context_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
     items = zoo.items(name)
     found = context_of(zoo.explainer(name, context="input", steps=6), items)
     pretrained = zoo.load(name)
@@ -80,7 +80,7 @@ def disturbed(family: zoo.Family, model: Any, block: int, change: Tensor) -> Ite
 
 @pytest.mark.usefixtures("in_double")
 @pytest.mark.parametrize("name", few(zoo.FAMILIES, zoo.QUICK, zoo.MATRIX))
-def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
+def test_the_context_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
     pretrained, step = zoo.load(name), 1e-4
     item = "good film" if name in zoo.TEXT_FAMILIES else zoo.items(name)[0]
@@ -130,7 +130,9 @@ def fed(classifier: Classifier, depth: int, state: Tensor) -> Iterator[None]:
 @pytest.mark.parametrize(  # DeBERTa's convolution reads the embeddings again
     "name", few([name for name in zoo.TEXT_FAMILIES if name != "deberta-v2"], zoo.QUICK, zoo.MATRIX)
 )
-def test_along_the_path_it_is_the_mean_over_nodes_of_what_the_model_s_own_attentions_give(name: str) -> None:
+def test_the_context_of_a_path_is_the_mean_over_its_nodes_of_the_model_s_own_attention_gradients(
+    name: str,
+) -> None:
     """Three midpoints: Σ over queries of A ⊙ ∂y/∂A, at the states there, from `output_attentions`."""
     text = zoo.TEXTS[0]
     explainer = zoo.explainer(name, pretrained=zoo.load(name), rule="midpoint", steps=3)
@@ -156,7 +158,7 @@ def test_along_the_path_it_is_the_mean_over_nodes_of_what_the_model_s_own_attent
     np.testing.assert_allclose(norms, np.abs(found).sum(axis=1))
 
 
-def test_along_the_path_it_is_integrated_as_exactly_as_the_nodes_allow() -> None:
+def test_the_context_of_a_path_is_integrated_as_exactly_as_the_nodes_allow() -> None:
     texts = list(zoo.TEXTS)
     usual = context_of(zoo.explainer("bert", tolerance=1e-3), texts)
     finely = context_of(zoo.explainer("bert", rule="gauss-legendre", steps=64), texts)

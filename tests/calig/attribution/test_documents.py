@@ -28,7 +28,7 @@ def documents(*texts: str) -> list[Document]:
 class TestFailures:
     @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     @pytest.mark.parametrize("text", ["", "   ", "\n\t"])
-    def test_an_empty_text(self, name: str, text: str) -> None:
+    def test_an_empty_text_fails_alone(self, name: str, text: str) -> None:
         explainer = zoo.explainer(name, steps=6)
         good, bad = explainer.attribute(documents("a good film", text))
         assert isinstance(good, Attribution)
@@ -39,12 +39,12 @@ class TestFailures:
             assert caught.value.reason == "empty"
         assert isinstance(bad, Failure) or (text and zoo.TEXT_FAMILIES[name].tokenizer.spaces)
 
-    def test_a_text_of_which_the_tokenizer_keeps_nothing(self) -> None:
+    def test_a_text_without_tokens_fails(self) -> None:
         (bad,) = zoo.explainer("bert").attribute(documents("\u200d\ufeff"))
         assert isinstance(bad, Failure)
         assert (bad.reason, bad.detail) == ("empty", "the tokenizer finds no token in it")
 
-    def test_half_a_surrogate_pair(self) -> None:
+    def test_half_a_surrogate_pair_fails_alone(self) -> None:
         bad, good = zoo.explainer("bert", steps=6).attribute(documents("good \ud83d film", "good film"))
         assert isinstance(bad, Failure)
         assert bad.reason == "undecodable"

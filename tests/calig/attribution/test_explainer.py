@@ -20,7 +20,7 @@ from tests.material import zoo
 from tests.material.tiers import few
 
 
-def test_the_names_of_the_contract() -> None:
+def test_the_front_door_has_the_names_and_defaults_of_the_contract() -> None:
     given = inspect.signature(Explainer.from_pretrained).parameters
     expected = {
         "device": "cpu",
@@ -37,7 +37,7 @@ def test_the_names_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
-def test_fields_and_shapes(name: str) -> None:
+def test_an_attribution_has_the_fields_and_shapes_of_the_contract(name: str) -> None:
     explainer = Explainer.from_pretrained(str(zoo.folder(name)), weight=0.25, max_nodes=18)
     assert explainer.depth == zoo.BLOCKS
     assert explainer.classes == zoo.CLASSES

@@ -136,7 +136,7 @@ def test_more_images_than_a_window_come_in_order(monkeypatch: pytest.MonkeyPatch
         (torch.full((3, 24, 24), torch.nan), "NaN or infinite"),
     ],
 )
-def test_pixel_values_of_a_wrong_shape(image: torch.Tensor, says: str) -> None:
+def test_pixel_values_of_a_wrong_shape_are_refused(image: torch.Tensor, says: str) -> None:
     with pytest.raises(DocumentError, match=says):
         zoo.explainer("vit", steps=6).explain([image])
 
@@ -150,12 +150,12 @@ def test_pixel_values_of_a_wrong_shape(image: torch.Tensor, says: str) -> None:
         (torch.zeros((3, 24, 24), dtype=torch.int64), "of bytes"),
     ],
 )
-def test_what_is_no_image(item: Any, says: str) -> None:
+def test_anything_but_an_image_is_refused(item: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         zoo.explainer("vit", steps=6).explain([item])
 
 
-def test_one_image_is_no_list_of_images() -> None:
+def test_one_image_for_a_list_is_refused() -> None:
     explainer = zoo.explainer("vit", steps=6)
     for one in (Image.new("RGB", (24, 24)), torch.zeros((3, 24, 24))):
         with pytest.raises(InputError, match=r"explain\(\[image\]\)"):
@@ -173,6 +173,6 @@ def test_one_image_is_no_list_of_images() -> None:
         ({"image_size": 20}, "20 does not divide into patches of 8 × 8"),
     ],
 )
-def test_choices_that_images_have_not(method: dict[str, Any], says: str) -> None:
+def test_choices_that_images_do_not_have_are_refused(method: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         zoo.explainer("vit", **method)

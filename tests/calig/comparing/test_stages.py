@@ -225,7 +225,7 @@ def test_models_of_different_depth_are_compared_without_their_layers(house: Hous
         "of a number only numbers are compared",
     ),
 )
-def test_what_flips_under_other_heads_is_explained_again_and_of_a_number_nothing_flips(
+def test_documents_flip_under_every_head_but_that_of_a_number(
     classes: tuple[str, ...], problem: str, tmp_path: Path
 ) -> None:
     rows: list[dict[str, Any]] = make_rows(20)
@@ -251,7 +251,7 @@ def test_what_flips_under_other_heads_is_explained_again_and_of_a_number_nothing
         assert errors[0][side] == pytest.approx(known[0][0])
 
 
-def test_of_images_regions_stand_in_place_of_words(tmp_path: Path) -> None:
+def test_images_are_compared_by_regions_in_place_of_words(tmp_path: Path) -> None:
     for number, picture in enumerate(zoo.pictures(10, side=40)):
         path = tmp_path / "photos" / zoo.images.CLASSES[number % 3] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ def scores_of(case: Case, weights: Mapping[str, float] = WEIGHTS) -> np.ndarray:
     return np.array([weights.get(token, 0.0) for token in case.encoded.tokens])
 
 
-def test_a_hand_worked_example() -> None:
+def test_faithfulness_is_what_was_worked_out_by_hand() -> None:
     subject = additive(WEIGHTS)
     (case,) = cases(
         subject, [TEXT]
@@ -190,7 +190,7 @@ def test_probabilities_by_head() -> None:
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
-def test_of_a_regression_the_change_is_over_the_standard_deviation(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_changes_of_a_regression_are_over_the_standard_deviation(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
     zoo.save(name, tmp_path, num_labels=1, problem_type="regression", id2label={0: "x"})
     from calig.models.loading import load_pretrained
 

@@ -157,7 +157,7 @@ def test_kernel_shap_sums_to_what_the_document_has_over_nothing(family: str) -> 
 
 
 @pytest.mark.parametrize("method", [lime, kernel_shap, occlusion])
-def test_a_document_of_one_word(method: Callable[..., list[Float64]]) -> None:
+def test_a_document_of_one_word_has_all_scores_on_it(method: Callable[..., list[Float64]]) -> None:
     subject, (case,) = explained("bert", ["brilliant"])
     (found,) = method(subject, [case])
     (expected,) = occlusion(subject, [case])

@@ -62,7 +62,7 @@ def test_stand_ins_change_embeddings_and_neither_positions_nor_the_row_that_is_p
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
-def test_a_text_of_which_all_is_deleted_keeps_its_special_tokens_or_its_first(name: str) -> None:
+def test_a_text_that_loses_everything_keeps_its_special_tokens_or_its_first(name: str) -> None:
     subject = Subject(zoo.explainer(name))
     (case,) = cases(subject, ["a good film"])
     left = remove(subject, case, np.ones(len(case.encoded), dtype=np.bool_), "delete")
@@ -131,7 +131,7 @@ def test_patches_are_replaced_pixel_by_pixel(name: str, how: str) -> None:
         assert logits == pytest.approx(own.numpy(), abs=1e-9)
 
 
-def test_what_a_model_has_not_is_refused_in_one_line() -> None:
+def test_a_removal_that_a_model_does_not_have_is_refused_in_one_line() -> None:
     pretrained = zoo.load("bert")
     assert pretrained.tokenizer is not None
     subject = Subject(zoo.explainer("bert", pretrained=pretrained))

@@ -136,7 +136,7 @@ def test_a_pad_baseline_without_a_pad_token_is_the_configuration_s() -> None:
         Explainer(pretrained)
 
 
-def test_token_types_that_share_the_word_table_are_no_content(tmp_path: Path) -> None:
+def test_token_types_that_share_the_word_table_are_not_content(tmp_path: Path) -> None:
     """GPT-2 looks token types up among the words."""
     pretrained = zoo.load("gpt2")
     pretrained.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]

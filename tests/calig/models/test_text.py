@@ -237,13 +237,13 @@ class TestPairs:
         ]
         assert counts == [[3, 3, False], [5, 1, True], [1, 5, True], [3, 3, True]]
 
-    def test_an_empty_text_in_a_pair(self) -> None:
+    def test_an_empty_text_in_a_pair_has_no_tokens(self) -> None:
         encoder = encoder_of("roberta")
         one, none = encoder.encode([("", "good"), ("", "")])
         assert set(one.segments.tolist()) == {-1, 1}
         assert none.is_special.all()
 
-    def test_no_room_for_a_pair(self) -> None:
+    def test_a_length_without_room_for_a_pair_is_refused(self) -> None:
         encoder = encoder_of("roberta", max_length=4)
         assert len(encoder.encode(["aaaa"])[0]) == 4
         with pytest.raises(
