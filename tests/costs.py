@@ -24,14 +24,8 @@ import pytest
 from tests.material import session as shared
 
 FILE = Path(__file__).with_suffix(".json")
-TIERS = {
-    "quick": "not extended and not long",
-    "extended": "extended and not long",
-    "all": "not long",
-    "long": "long",
-}
+TIERS = {"quick": "not extended", "extended": "extended", "all": ""}
 """The tests of each tier, by their marks; `extended` is what `all` has beyond `quick`."""
-COMMANDS = {"extended": "make test-all", "long": "make test-long"}
 SLOWEST = 10
 SAMPLE_EVERY = 60.0
 
@@ -86,9 +80,8 @@ class Costs:
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Count the tests of other tiers by what their marks say."""
         for item in items:
-            for name, command in COMMANDS.items():
-                if mark := item.get_closest_marker(name):
-                    self.left_out[f"{command}: {mark.args[0]}"] += 1
+            if mark := item.get_closest_marker("extended"):
+                self.left_out[f"make test-all: {mark.args[0]}"] += 1
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count files that are skipped as a whole."""

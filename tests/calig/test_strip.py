@@ -12,7 +12,7 @@ from PIL import Image
 
 from calig.cli import main
 from calig.strip import overlay, png, summary
-from tests.material import image_zoo as zoo
+from tests.material import zoo
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, str, str]:
@@ -22,7 +22,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, st
     return caught.value.code, out, err
 
 
-def test_blue_speaks_for_and_orange_against() -> None:
+def test_blue_marks_what_speaks_for_the_class_and_orange_what_speaks_against() -> None:
     grey = Image.new("RGB", (40, 20), (128, 128, 128))
     shown = np.asarray(overlay(grey, np.array([[1.0, -1.0, 0.1, 0.0]], dtype=np.float32))).astype(int)
     strong_for, strong_against, weak, none = (shown[10, x] for x in (5, 15, 25, 35))
@@ -40,14 +40,14 @@ def test_nothing_to_show_is_a_grey_image() -> None:
 
 def test_a_panel_for_the_image_each_depth_and_the_score() -> None:
     (a,) = zoo.explainer("vit", steps=6).explain(zoo.pictures(1))
-    page = Image.open(io.BytesIO(png(a, zoo.CLASSES)))
+    page = Image.open(io.BytesIO(png(a, zoo.images.CLASSES)))
     assert page.size == (6 * (160 + 12) + 12, 30 + 160 + 40 + 12 + 12)
-    lines = summary(a, zoo.CLASSES)
+    lines = summary(a, zoo.images.CLASSES)
     effect = a.layer_ig[:-1].mean(axis=0)
     effect[a.is_special] = -np.inf
     best = int(np.argmax(effect))
     assert f"({a.tokens[best]}) {effect[best]:+.3f}" in lines[1]
-    assert zoo.CLASSES[a.target] in lines[0]
+    assert zoo.images.CLASSES[a.target] in lines[0]
 
 
 def test_explain_writes_the_strip(
@@ -82,7 +82,7 @@ def test_explain_writes_the_strip(
         (["--image", "good.png", "--baseline", "token:a"], "'token:a' is not one of zero, mean, blur"),
     ],
 )
-def test_explain_wants_sense(
+def test_explain_refuses_what_makes_no_sense_in_one_line(
     arguments: list[str],
     says: str,
     tmp_path: Path,
@@ -98,7 +98,7 @@ def test_explain_wants_sense(
     assert len(err.strip().splitlines()) == 1
 
 
-def test_an_image_for_a_model_of_texts(
+def test_an_image_for_a_model_of_texts_is_refused(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     zoo.pictures(1)[0].save(tmp_path / "good.png")

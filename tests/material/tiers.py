@@ -1,7 +1,4 @@
-"""The tiers of the tests. `make test` runs what has no mark, `make test-all` also what is marked `extended`.
-
-What is marked `long` runs by hand alone: `make test-long`.
-"""
+"""The two tiers of the tests: `make test` runs what has no mark, `make test-all` also what is marked `extended`."""
 
 from __future__ import annotations
 
@@ -17,13 +14,20 @@ def extended(reason: str) -> pytest.MarkDecorator:
 
 
 def few(params: Iterable[Any], quick: Collection[Any], reason: str) -> list[Any]:
-    """Parameters of a test, of which only those in `quick` stay in the first tier."""
-    found = list(params)
-    missing = [one for one in quick if one not in found]
-    assert not missing, f"not among the parameters: {missing}"
-    return [
-        pytest.param(
-            *(one if isinstance(one, tuple) else (one,)), marks=() if one in quick else extended(reason)
+    """The parameters of a test, those that are not in `quick` in the second tier.
+
+    A tuple holds values of several arguments. A `pytest.param` with an id is looked up by it, others by their value.
+    """
+    found, first = [], 0
+    for param in params:
+        one = (
+            param
+            if hasattr(param, "marks")
+            else pytest.param(*param if isinstance(param, tuple) else (param,))
         )
-        for one in found
-    ]
+        value = one.id or (one.values[0] if len(one.values) == 1 else one.values)
+        added = () if value in quick else (extended(reason),)
+        first += value in quick
+        found.append(pytest.param(*one.values, marks=(*one.marks, *added), id=one.id))
+    assert first, "nothing is left in the first tier"
+    return found

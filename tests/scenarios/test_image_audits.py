@@ -18,7 +18,7 @@ from calig.attribution.explainer import Explainer
 from calig.config import load_config, parse_config
 from calig.errors import InputError
 from calig.warehouse.questions import questions
-from tests.material import image_zoo as zoo
+from tests.material import zoo
 from tests.material.heads import run_stages, select
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
@@ -35,7 +35,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 def photos(folder: Path) -> None:
     """Twelve good pictures in folders by class, and what else people have."""
     for number, picture in enumerate(zoo.pictures(12, side=40)):
-        path = folder / zoo.CLASSES[number % 3] / f"{number:02d}.png"
+        path = folder / zoo.images.CLASSES[number % 3] / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
     picture = zoo.pictures(1, seed=9)[0]
@@ -64,7 +64,7 @@ def photos(folder: Path) -> None:
 def audited(tmp_path_factory: pytest.TempPathFactory) -> stages.Run:
     folder = tmp_path_factory.mktemp("photos")
     photos(folder / "photos")
-    zoo.save(zoo.FAMILIES["vit"], folder / "model")
+    zoo.save("vit", folder / "model")
     config = parse_config(
         {
             "name": "photos",

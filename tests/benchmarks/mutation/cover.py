@@ -26,7 +26,7 @@ from tests.benchmarks.mutation.draw import PACKAGES
 from tests.benchmarks.mutation.operators import Mutant
 from tests.benchmarks.mutation.recorder import CONTEXT, RECORD
 
-TIERS = {"first": "not extended and not long", "second": "extended and not long"}
+TIERS = {"first": "not extended", "second": "extended"}
 CONFIGURATION = """\
 [run]
 parallel = true

@@ -14,6 +14,7 @@ from calig.attribution.method import Method
 from calig.errors import InputError
 from calig.records import Attribution, Document, document_key
 from tests.material import zoo
+from tests.material.tiers import few
 
 TEXTS = ["a good film", "not bad", "dull"]
 
@@ -30,7 +31,7 @@ def explain(texts: list[str], target: Any = None, **method: Any) -> list[Attribu
 
 
 class TestTargets:
-    def test_predicted_and_runner_up(self) -> None:
+    def test_predicted_and_runner_up_are_the_two_largest_logits(self) -> None:
         for first, second in zip(explain(TEXTS), explain(TEXTS, "runner-up"), strict=True):
             ranked = np.argsort(-first.logits)
             assert (first.target, second.target) == (ranked[0], ranked[1])
@@ -46,7 +47,7 @@ class TestTargets:
             assert np.array_equal(a.layer_ig, c.layer_ig)
             assert a.logit == pytest.approx(a.logits[2], rel=1e-6)
 
-    def test_one_per_text(self) -> None:
+    def test_each_text_may_have_a_target_of_its_own(self) -> None:
         each = explain(TEXTS, ["no", 2, "runner-up"])
         assert [a.target for a in each][:2] == [0, 2]
         for i, target in enumerate((0, 2)):
@@ -62,12 +63,12 @@ class TestTargets:
         documents = [Document(document_key(t, i), t, i) for i, t in enumerate(TEXTS)]
         assert [a.target for a in explainer.attribute(documents)] == [0, 1, 2]  # type: ignore[union-attr]
 
-    def test_a_document_without_a_label(self) -> None:
+    def test_a_document_without_a_label_is_refused(self) -> None:
         message = refusal(lambda: explain(TEXTS, "label"))
         assert message == "method.target: label needs a label for every document; set corpus.label"
 
     @pytest.mark.parametrize("label", [3, -1])
-    def test_a_label_that_is_no_class(self, label: int) -> None:
+    def test_a_label_that_is_not_a_class_is_refused(self, label: int) -> None:
         explainer = zoo.explainer("bert", steps=12, target="label")
         message = refusal(lambda: explainer.attribute([Document("k", "good", label)]))
         assert message.startswith(
@@ -75,7 +76,7 @@ class TestTargets:
         )
 
     @pytest.mark.parametrize("target", ["great", 3, -1])
-    def test_a_class_that_is_none(self, target: str | int) -> None:
+    def test_a_target_that_is_not_a_class_is_refused(self, target: str | int) -> None:
         for attempt in (
             lambda: explain(TEXTS, target),
             lambda: explain(TEXTS, ["no", "no", target]),
@@ -87,7 +88,7 @@ class TestTargets:
             )
             assert message.endswith("an index below 3 or one of no, maybe, yes")
 
-    def test_a_target_too_few(self) -> None:
+    def test_fewer_targets_than_texts_are_refused(self) -> None:
         message = refusal(lambda: explain(TEXTS, ["no", "yes"]))
         assert message == "2 targets for 3 texts: give one, or one per text"
 
@@ -107,7 +108,7 @@ class TestOutputs:
             assert (np.abs(total - (a.logit - a.baseline_logit)) <= 1e-3 * scale + 1e-6)[a.converged].all()
 
     def test_a_margin_of_two_classes_is_the_difference_of_their_logits(self, tmp_path: Any) -> None:
-        zoo.save(zoo.FAMILIES["bert"], tmp_path, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
+        zoo.save("bert", tmp_path, id2label={0: "no", 1: "yes"}, label2id={"no": 0, "yes": 1})
         from calig.models.loading import load_pretrained
 
         pretrained = load_pretrained(str(tmp_path), dtype="float64")
@@ -122,12 +123,12 @@ class TestOutputs:
 
 
 class TestBaselines:
-    @pytest.mark.parametrize("name", zoo.FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     @pytest.mark.parametrize("baseline", ["pad", "mask", "zero", "token:a"])
     def test_the_baseline_logit_is_the_model_s_on_those_embeddings(self, name: str, baseline: str) -> None:
         """Second derivation: the same embeddings handed to the model as `inputs_embeds`, for one unpadded text."""
-        pretrained = zoo.load(name)
-        explainer = zoo.explainer(name, pretrained=pretrained, steps=6, baseline=baseline)
+        pretrained = zoo.shared(name)
+        explainer = zoo.explainer(name, steps=6, baseline=baseline)
         (a,) = explainer.explain(["good film"])
         model, tokenizer = pretrained.model, pretrained.tokenizer
         given = zoo.inputs(pretrained, ["good film"])
@@ -149,16 +150,16 @@ class TestBaselines:
         }
         assert len(seen) == 4
 
-    def test_a_baseline_that_is_none(self) -> None:
+    def test_an_unknown_baseline_is_refused(self) -> None:
         message = refusal(lambda: zoo.explainer("bert", baseline="noise"))
         assert message == "method.baseline: 'noise' is not one of pad, mask, zero, token:<text>"
 
-    def test_a_token_that_is_several_or_none(self) -> None:
+    def test_a_baseline_of_several_tokens_or_none_is_refused(self) -> None:
         message = refusal(lambda: zoo.explainer("bert", baseline="token:good film"))
         assert message == "method.baseline: 'token:good film' is 2 tokens for this tokenizer; name one token"
         assert "is 0 tokens" in refusal(lambda: zoo.explainer("bert", baseline="token: "))
 
-    def test_a_tokenizer_without_the_token(self) -> None:
+    def test_a_baseline_that_the_tokenizer_lacks_is_refused(self) -> None:
         pretrained = zoo.load("bert")
         pretrained.tokenizer.mask_token = None
         message = refusal(lambda: zoo.explainer("bert", pretrained=pretrained, baseline="mask"))
@@ -183,7 +184,7 @@ class TestBaselines:
         ("max_nodes", 5, "must be 6 or more"),
     ],
 )
-def test_a_choice_that_does_not_exist(field: str, value: Any, said: str) -> None:
+def test_an_unknown_choice_is_refused(field: str, value: Any, said: str) -> None:
     message = refusal(lambda: Method(**{field: value}))
     assert message.startswith(f"method.{field}: ")
     assert said in message

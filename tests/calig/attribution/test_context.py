@@ -17,29 +17,29 @@ from transformers.masking_utils import eager_mask
 from calig.attribution.explainer import Explainer
 from calig.models.classifier import Classifier
 from tests.material import zoo
+from tests.material.tiers import few
 
-FAMILIES = list(zoo.FAMILIES)
 Float64 = npt.NDArray[np.float64]
 
 
-def context_of(explainer: Explainer, texts: list[str]) -> list[tuple[Float64, Float64]]:
-    """The engine's float64 context (L, T) and norms (L,), per text."""
+def context_of(explainer: Explainer, items: list[Any]) -> list[tuple[Float64, Float64]]:
+    """The engine's float64 context (L, T) and norms (L,), per text or image."""
     engine = explainer.engine
-    encoded = engine.encoder.encode(texts)
+    encoded = engine.encoder.read(zoo.documents(items))
     results = engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
     return [(r.context, r.context_norm) for r in results]
 
 
 @pytest.mark.usefixtures("in_double")
-@pytest.mark.parametrize("name", FAMILIES)
-def test_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
-    texts = list(zoo.TEXTS)
-    found = context_of(zoo.explainer(name, context="input", steps=6), texts)
+@pytest.mark.parametrize("name", few(zoo.FAMILIES, zoo.QUICK, zoo.MATRIX))
+def test_the_context_equals_autograd_through_the_model_s_own_attentions(name: str) -> None:
+    items = zoo.items(name)
+    found = context_of(zoo.explainer(name, context="input", steps=6), items)
     pretrained = zoo.load(name)
     model = pretrained.model.requires_grad_()
     model.set_attn_implementation("eager")
-    for text, (context, norms) in zip(texts, found, strict=True):
-        out = model(**zoo.inputs(pretrained, [text]), output_attentions=True)
+    for item, (context, norms) in zip(items, found, strict=True):
+        out = model(**zoo.inputs(pretrained, [item]), output_attentions=True)
         gradients = torch.autograd.grad(out.logits[0].max(), out.attentions)
         for block, (attention, gradient) in enumerate(zip(out.attentions, gradients, strict=True)):
             relevance = (attention * gradient)[0].mean(dim=0).detach()  # rows: queries; columns: sources
@@ -79,20 +79,18 @@ def disturbed(family: zoo.Family, model: Any, block: int, change: Tensor) -> Ite
 
 
 @pytest.mark.usefixtures("in_double")
-@pytest.mark.parametrize("name", zoo.FAMILIES)
-def test_equals_finite_differences_of_single_probabilities(name: str) -> None:
+@pytest.mark.parametrize("name", few(zoo.FAMILIES, zoo.QUICK, zoo.MATRIX))
+def test_the_context_equals_finite_differences_of_single_probabilities(name: str) -> None:
     """∂y/∂A[h, q, k] by moving that one probability up and down: one row of a batch for each."""
-    pretrained = zoo.load(name)
-    text, step = "good film", 1e-4
-    ((context, norms),) = context_of(
-        zoo.explainer(name, pretrained=pretrained, context="input", steps=6), [text]
-    )
-    given = zoo.inputs(pretrained, [text])
-    length = given["input_ids"].shape[1]
+    pretrained, step = zoo.load(name), 1e-4
+    item = "good film" if name in zoo.TEXT_FAMILIES else zoo.items(name)[0]
+    ((context, norms),) = context_of(zoo.explainer(name, context="input", steps=6), [item])
+    given = zoo.inputs(pretrained, [item])
+    length = context.shape[1]
     own = pretrained.model(**given).logits[0]
     target, entries = int(own.argmax()), zoo.HEADS * length**2
     moves = torch.eye(entries, dtype=torch.float64).reshape(entries, zoo.HEADS, length, length) * step
-    many = {k: v.expand(entries, -1) for k, v in given.items()}
+    many = {k: v.expand(entries, *v.shape[1:]) for k, v in given.items()}
     eager = zoo.load(name).model
     eager.set_attn_implementation("eager")
     for block in range(zoo.BLOCKS):
@@ -129,13 +127,15 @@ def fed(classifier: Classifier, depth: int, state: Tensor) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_double")
-@pytest.mark.parametrize(
-    "name", [name for name in FAMILIES if name != "deberta-v2"]
-)  # its convolution reads the embeddings again
-def test_along_the_path_it_is_the_mean_over_nodes_of_what_the_model_s_own_attentions_give(name: str) -> None:
+@pytest.mark.parametrize(  # DeBERTa's convolution reads the embeddings again
+    "name", few([name for name in zoo.TEXT_FAMILIES if name != "deberta-v2"], zoo.QUICK, zoo.MATRIX)
+)
+def test_the_context_of_a_path_is_the_mean_over_its_nodes_of_the_model_s_own_attention_gradients(
+    name: str,
+) -> None:
     """Three midpoints: Σ over queries of A ⊙ ∂y/∂A, at the states there, from `output_attentions`."""
     text = zoo.TEXTS[0]
-    explainer = zoo.explainer(name, rule="midpoint", steps=3)
+    explainer = zoo.explainer(name, pretrained=zoo.load(name), rule="midpoint", steps=3)
     ((found, norms),) = context_of(explainer, [text])
     engine = explainer.engine
     batch = engine.encoder.batch(engine.encoder.encode([text]), engine.classifier.device)
@@ -158,7 +158,7 @@ def test_along_the_path_it_is_the_mean_over_nodes_of_what_the_model_s_own_attent
     np.testing.assert_allclose(norms, np.abs(found).sum(axis=1))
 
 
-def test_along_the_path_it_is_integrated_as_exactly_as_the_nodes_allow() -> None:
+def test_the_context_of_a_path_is_integrated_as_exactly_as_the_nodes_allow() -> None:
     texts = list(zoo.TEXTS)
     usual = context_of(zoo.explainer("bert", tolerance=1e-3), texts)
     finely = context_of(zoo.explainer("bert", rule="gauss-legendre", steps=64), texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from calig.attribution.explainer import Explainer
 from calig.attribution.method import Method
 from calig.models.loading import Pretrained, load_pretrained
 from tests.material import zoo
+from tests.material.tiers import extended, few
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared"))
 Record = Callable[[str, object], None]
+RULES = "every rule at every tolerance"
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,14 @@ def sentences(count: int) -> list[str]:
 
 def sharp(name: str) -> bool:
     """Whether paths have kinks (a ReLU) or begin steeply (baseline states of little length, before a norm)."""
-    return zoo.FAMILIES[name].kinks or zoo.FAMILIES[name].pools == "last"
+    return zoo.TEXT_FAMILIES[name].kinks or zoo.TEXT_FAMILIES[name].pools == "last"
 
 
-def reference(pretrained: Pretrained, texts: list[str], name: str) -> list[TextResult]:
-    """64 Gauss–Legendre nodes, or 1,000 midpoints where those do not resolve the path."""
+@cache
+def reference(name: str, count: int) -> list[TextResult]:
+    """Of so many sentences: 64 Gauss–Legendre nodes, or 1,000 midpoints where those do not resolve the path."""
     fine = {"rule": "midpoint", "steps": 1000} if sharp(name) else {"rule": "gauss-legendre", "steps": 64}
-    return results(zoo.explainer(name, pretrained=pretrained, **fine), texts)
+    return results(zoo.explainer(name, **fine), sentences(count))
 
 
 def check(pairs: list[Pair], tolerance: float, record: Record, precision: float = 1e-6) -> None:
@@ -77,35 +81,29 @@ def check(pairs: list[Pair], tolerance: float, record: Record, precision: float 
     assert all(p.estimate <= tolerance for p in converged)
 
 
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-3])
+@pytest.mark.parametrize("tolerance", few([1e-2, 1e-3], [1e-2], RULES))
 @pytest.mark.parametrize("rule", ["auto", "midpoint", "trapezoid", "gauss-kronrod", "gauss-legendre"])
-@pytest.mark.parametrize("name", ["roberta", "electra"])
+@pytest.mark.parametrize("name", few(["roberta", "electra"], ["electra"], RULES))
 def test_the_estimate_covers_the_true_error(
     name: str, rule: str, tolerance: float, record_property: Record
 ) -> None:
-    pretrained, texts = zoo.load(name), sentences(12)
-    found = results(
-        zoo.explainer(name, pretrained=pretrained, rule=rule, tolerance=tolerance, max_nodes=1500), texts
-    )
-    pairs = compare(found, reference(pretrained, texts, name))
+    explainer = zoo.explainer(name, rule=rule, tolerance=tolerance, max_nodes=1500)
+    pairs = compare(results(explainer, sentences(12)), reference(name, 12))
     check(pairs, tolerance, record_property)
 
 
-@pytest.mark.parametrize("name", zoo.FAMILIES)
-def test_of_every_family(name: str, record_property: Record) -> None:
-    pretrained, texts = zoo.load(name), sentences(4 if sharp(name) else 16)
-    pairs = compare(
-        results(zoo.explainer(name, pretrained=pretrained), texts), reference(pretrained, texts, name)
-    )
-    check(pairs, 1e-2, record_property)
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
+def test_the_estimate_covers_the_true_error_of_every_family(name: str, record_property: Record) -> None:
+    count = 4 if sharp(name) else 16
+    found = results(zoo.explainer(name), sentences(count))
+    check(compare(found, reference(name, count)), 1e-2, record_property)
 
 
 def test_the_completeness_residual_alone_would_not_do() -> None:
     """What METHOD warns of: residuals within the tolerance while the token vector is not."""
-    pretrained, texts = zoo.load("roberta"), sentences(24)
-    coarse = results(zoo.explainer("roberta", pretrained=pretrained, rule="gauss-legendre", steps=3), texts)
+    coarse = results(zoo.explainer("roberta", rule="gauss-legendre", steps=3), sentences(24))
     fooled = 0
-    for a, b in zip(coarse, reference(pretrained, texts, "roberta"), strict=True):
+    for a, b in zip(coarse, reference("roberta", 24), strict=True):
         for d, r in zip(a.depths, b.depths, strict=True):
             change = abs(a.output - a.baseline_output)
             small = d.completeness_error <= 1e-2 * max(change, 0.05 * np.abs(d.ig).sum(), 1e-3)
@@ -125,19 +123,16 @@ def test_too_few_nodes_give_a_result_that_says_so() -> None:
 
 @pytest.mark.parametrize("rule", ["auto", "midpoint", "trapezoid", "gauss-legendre"])
 def test_fixed_steps_are_spent_and_their_error_is_stated(rule: str) -> None:
-    pretrained, texts = zoo.load("roberta"), sentences(4)
-    found = results(zoo.explainer("roberta", pretrained=pretrained, rule=rule, steps=20), texts)
-    for pair in compare(found, reference(pretrained, texts, "roberta")):
+    found = results(zoo.explainer("roberta", rule=rule, steps=20), sentences(4))
+    for pair in compare(found, reference("roberta", 4)):
         assert pair.nodes == 20
         assert pair.true <= pair.estimate + 1e-6
         assert pair.converged == (pair.estimate <= 1e-2)
 
 
 def test_a_tighter_tolerance_costs_more_and_gives_less_error() -> None:
-    pretrained, texts = zoo.load("electra"), sentences(6)
     runs = [
-        results(zoo.explainer("electra", pretrained=pretrained, tolerance=t), texts)
-        for t in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
+        results(zoo.explainer("electra", tolerance=t), sentences(6)) for t in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
     ]
     passes = [sum(r.block_passes for r in run) for run in runs]
     assert passes == sorted(passes)
@@ -180,6 +175,7 @@ def minilm() -> tuple[Pretrained, list[str]]:
 
 
 @pytest.mark.shared
+@extended("a real model at 64 nodes takes half a minute")
 def test_the_estimate_covers_the_true_error_of_a_real_model(
     minilm: tuple[Pretrained, list[str]], record_property: Record
 ) -> None:

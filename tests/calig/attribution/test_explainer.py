@@ -17,9 +17,10 @@ from calig.errors import InputError
 from calig.models.loading import fingerprint
 from calig.records import document_key
 from tests.material import zoo
+from tests.material.tiers import few
 
 
-def test_the_names_of_the_contract() -> None:
+def test_the_front_door_has_the_names_and_defaults_of_the_contract() -> None:
     given = inspect.signature(Explainer.from_pretrained).parameters
     expected = {
         "device": "cpu",
@@ -35,8 +36,8 @@ def test_the_names_of_the_contract() -> None:
     assert inspect.signature(Explainer.explain).parameters["target"].default is None
 
 
-@pytest.mark.parametrize("name", zoo.FAMILIES)
-def test_fields_and_shapes(name: str) -> None:
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
+def test_an_attribution_has_the_fields_and_shapes_of_the_contract(name: str) -> None:
     explainer = Explainer.from_pretrained(str(zoo.folder(name)), weight=0.25, max_nodes=18)
     assert explainer.depth == zoo.BLOCKS
     assert explainer.classes == zoo.CLASSES
@@ -94,10 +95,10 @@ def test_answers_come_in_the_order_of_the_questions() -> None:
 
 class TestKeys:
     def test_a_schedule_belongs_to_the_model_and_the_method(self) -> None:
-        model = fingerprint(zoo.load("bert"))
+        model = fingerprint(zoo.shared("bert"))
         keys = {
             schedule_key(model, Method()),
-            schedule_key(fingerprint(zoo.load("electra")), Method()),
+            schedule_key(fingerprint(zoo.shared("electra")), Method()),
             schedule_key(model, Method(tolerance=1e-3)),
             schedule_key(model, Method(baseline="mask")),
         }

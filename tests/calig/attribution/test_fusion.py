@@ -7,11 +7,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calig.attribution.fusion import agreement, column, depth_weights, rollout, trace
 from tests.material import zoo
+from tests.material.fuzz import examples
 
 Float = npt.NDArray[np.float32]
 
@@ -36,7 +37,7 @@ def random(seed: int, blocks: int, tokens: int) -> tuple[Float, Float, Float]:
     return ig, context, (np.abs(context).sum(axis=1) * 1.5).astype(np.float32)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 9), st.floats(0, 1))
 def test_column_is_what_the_definition_says(seed: int, blocks: int, tokens: int, weight: float) -> None:
     ig, context, norms = random(seed, blocks, tokens)
@@ -99,7 +100,7 @@ def agreed_by_hand(
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(3, 9), st.floats(0, 1))
 def test_agreement_is_what_the_definition_says(seed: int, blocks: int, tokens: int, weight: float) -> None:
     ig, context, _ = random(seed, blocks, tokens)

@@ -1,154 +1,37 @@
-"""Images: the same numbers as Captum's at every depth of every family, at any size, over every baseline."""
+"""What only images have: baselines that are images, patches, grids of other sizes, and pixel values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from captum.attr import LayerIntegratedGradients
 from PIL import Image
-from transformers.models.vit import modeling_vit
 
-from calig.attribution.engine import TextResult
-from calig.attribution.explainer import Explainer
 from calig.errors import DocumentError, InputError
 from calig.records import Document
-from tests.material import image_zoo as zoo
+from tests.material import zoo
+from tests.material.tiers import few
 
 Float64 = npt.NDArray[np.float64]
-FAMILIES = list(zoo.FAMILIES)
-
-
-@pytest.fixture
-def double() -> Iterator[None]:
-    """Captum makes its nodes in the default dtype."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def captum_lig(
-    name: str,
-    model: Any,
-    pixels: torch.Tensor,
-    baseline: torch.Tensor,
-    targets: list[int],
-    method: str,
-    steps: int,
-) -> list[Float64]:
-    """Per depth (B, T)."""
-    family = zoo.FAMILIES[name]
-    kwargs = {} if name.startswith("dinov2") else {"interpolate_pos_encoding": pixels.shape[-1] != zoo.SIDE}
-
-    def forward(images: torch.Tensor) -> torch.Tensor:
-        return model(pixel_values=images, **kwargs).logits
-
-    found = []
-    for depth in range(zoo.BLOCKS + 1):
-        path = family.block.format(depth - 1) if depth else family.embeddings
-        lig = LayerIntegratedGradients(
-            forward, model.get_submodule(path or family.block.format(0))
-        ).attribute(
-            pixels,
-            baselines=baseline,
-            target=targets,
-            n_steps=steps,
-            method=method,
-            internal_batch_size=500,
-            attribute_to_layer_input=path is None,
-        )
-        lig = lig[0] if isinstance(lig, tuple) else lig
-        found.append(lig.sum(-1).detach().numpy())
-    return found
-
-
-def ours(explainer: Explainer, images: list[Any]) -> list[TextResult]:
-    """The engine's own float64 results, before they are rounded to what is stored."""
-    engine = explainer.engine
-    encoded = engine.encoder.read([Document(str(i), image=image) for i, image in enumerate(images)])
-    return engine.explain(encoded, lambda _, logits: int(np.argmax(logits)))
-
-
-def relative(found: Float64, expected: Float64) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-
-
-@pytest.mark.usefixtures("double", "in_double")
-@pytest.mark.parametrize("name", FAMILIES)
-def test_same_nodes_give_the_same_numbers(name: str) -> None:
-    pretrained = zoo.load(name)
-    pixels = zoo.pixels(zoo.pictures(3))
-    results = ours(zoo.explainer(name, pretrained=pretrained, steps=18, rule="midpoint"), list(pixels))
-    targets = [r.target for r in results]
-    expected = captum_lig(
-        name, pretrained.model, pixels, torch.zeros_like(pixels), targets, "riemann_middle", 18
-    )
-    for depth in range(zoo.BLOCKS + 1):
-        for row, result in enumerate(results):
-            assert relative(result.depths[depth].ig, expected[depth][row]) < 1e-12
-
-
-@pytest.mark.usefixtures("double", "in_double")
-@pytest.mark.parametrize("name", ["vit", "deit", "beit", "dinov2", "siglip", "clip"])
-def test_other_sizes_have_their_position_embeddings_interpolated(name: str) -> None:
-    pretrained = zoo.load(name)
-    pixels = torch.stack([*zoo.pixels(zoo.pictures(2, side=32))])[:, :, :, :16].contiguous()
-    results = ours(zoo.explainer(name, pretrained=pretrained, steps=18, rule="midpoint"), list(pixels))
-    special = len(zoo.FAMILIES[name].special)
-    assert {len(d.ig) for r in results for d in r.depths} == {special + 4 * 2}
-    targets = [r.target for r in results]
-    if name == "beit":  # Captum's own forward cannot be told from ours here: compare the answers
-        logits = pretrained.model(pixel_values=pixels, interpolate_pos_encoding=True).logits
-        np.testing.assert_allclose([r.logits for r in results], logits.detach().numpy(), atol=1e-12)
-        return
-    expected = captum_lig(
-        name, pretrained.model, pixels, torch.zeros_like(pixels), targets, "riemann_middle", 18
-    )
-    for depth in range(zoo.BLOCKS + 1):
-        for row, result in enumerate(results):
-            assert relative(result.depths[depth].ig, expected[depth][row]) < 1e-12
-
-
-def test_what_converged_agrees_with_captum_s_converged_integral() -> None:
-    """Without a pilot the estimate is not calibrated for the model: of 100 pairs, two may have twice the error."""
-    errors = []
-    for name in FAMILIES:
-        pretrained = zoo.load(name)
-        pixels = zoo.pixels(zoo.pictures(3))
-        results = ours(zoo.explainer(name, pretrained=pretrained, tolerance=1e-2), list(pixels))
-        targets = [r.target for r in results]
-        expected = captum_lig(
-            name, pretrained.model, pixels, torch.zeros_like(pixels), targets, "gausslegendre", 60
-        )
-        assert all(depth.converged for result in results for depth in result.depths)
-        errors += [
-            relative(found.ig, expected[depth][row])
-            for row, result in enumerate(results)
-            for depth, found in enumerate(result.depths)
-        ]
-    assert len(errors) == len(FAMILIES) * 3 * (zoo.BLOCKS + 1)
-    assert max(errors) <= 2e-2
-    assert np.mean(np.array(errors) > 1e-2) <= 0.02
 
 
 @pytest.mark.parametrize("baseline", ["pad", "zero", "mean", "blur", "blur:2.5"])
 def test_baselines_are_images(baseline: str) -> None:
     """Σ LIG is the change of the logit from a baseline image made here, with loops."""
-    pretrained = zoo.load("vit")
     picture = zoo.pictures(1)[0]
     pixels = zoo.pixels([picture])
-    (a,) = zoo.explainer("vit", pretrained=pretrained, baseline=baseline, tolerance=1e-3).explain([picture])
+    (a,) = zoo.explainer("vit", baseline=baseline, tolerance=1e-3).explain([picture])
     if baseline in ("pad", "zero"):
         other = torch.zeros_like(pixels)
     elif baseline == "mean":
         other = torch.stack([torch.full_like(channel, channel.mean()) for channel in pixels[0]])[None]
     else:
         other = _blurred(pixels[0].numpy(), 2.5 if ":" in baseline else zoo.SIDE / 8)[None]
-    at_input, at_baseline = (pretrained.model(pixel_values=p).logits[0, a.target] for p in (pixels, other))
+    model = zoo.shared("vit").model
+    at_input, at_baseline = (model(pixel_values=p).logits[0, a.target] for p in (pixels, other))
     assert a.logit == pytest.approx(float(at_input), abs=1e-6)
     assert a.baseline_logit == pytest.approx(float(at_baseline), abs=1e-6)
     total = a.layer_ig.sum(axis=1, dtype=np.float64)
@@ -171,10 +54,12 @@ def _blurred(image: Float64, sigma: float) -> torch.Tensor:
     return torch.from_numpy(np.asarray(found))
 
 
-@pytest.mark.parametrize("name", [name for name, family in zoo.FAMILIES.items() if family.mask])
+@pytest.mark.parametrize(
+    "name", few([n for n, f in zoo.IMAGE_FAMILIES.items() if f.mask], ["beit"], zoo.MATRIX)
+)
 def test_the_mask_baseline_hides_every_patch_as_the_model_was_taught_to(name: str) -> None:
     pretrained = zoo.load(name)
-    family, model = zoo.FAMILIES[name], pretrained.model
+    family, model = zoo.IMAGE_FAMILIES[name], pretrained.model
     picture = zoo.pictures(1)[0]
     (a,) = zoo.explainer(name, pretrained=pretrained, baseline="mask", tolerance=1e-3).explain([picture])
     hidden = torch.ones((1, (zoo.SIDE // zoo.PATCH) ** 2), dtype=torch.bool)
@@ -186,9 +71,9 @@ def test_the_mask_baseline_hides_every_patch_as_the_model_was_taught_to(name: st
     assert a.converged.all()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", few(zoo.IMAGE_FAMILIES, zoo.QUICK, zoo.MATRIX))
 def test_tokens_are_patches_after_special_tokens(name: str) -> None:
-    special = zoo.FAMILIES[name].special
+    special = zoo.IMAGE_FAMILIES[name].special
     (a,) = zoo.explainer(name, steps=6).explain(zoo.pictures(1))
     side = zoo.SIDE // zoo.PATCH
     places = [(row, column) for row in range(side) for column in range(side)]
@@ -243,39 +128,6 @@ def test_more_images_than_a_window_come_in_order(monkeypatch: pytest.MonkeyPatch
         np.testing.assert_allclose(one.layer_ig, other.layer_ig, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.usefixtures("in_double")
-def test_attention_gradients_are_finite_differences() -> None:
-    """ctx is Σ over queries of A ⊙ ∂y/∂A: scaling a source's column of A by 1 + ε changes y by ε times its ctx."""
-    pretrained = zoo.load("vit")
-    picture = zoo.pictures(1)[0]
-    (a,) = zoo.explainer("vit", pretrained=pretrained, context="input", steps=6).explain([picture])
-    model, pixels = pretrained.model, zoo.pixels([picture])
-    model.set_attn_implementation("eager")
-    own = modeling_vit.eager_attention_forward
-    for block in range(zoo.BLOCKS):
-        for token in (0, 4):
-            ends = []
-            for epsilon in (1e-4, -1e-4):
-                calls = iter(range(zoo.BLOCKS))
-
-                def scaled(
-                    module: Any, query: Any, key: Any, value: Any, mask: Any, *args: Any, calls: Any = calls,
-                    epsilon: float = epsilon, block: int = block, token: int = token, **kwargs: Any,
-                ) -> Any:  # fmt: skip
-                    if next(calls) != block:
-                        return own(module, query, key, value, mask, *args, **kwargs)
-                    weights = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(-1)
-                    factor = torch.ones(weights.shape[-1], dtype=weights.dtype)
-                    factor[token] += epsilon * weights.shape[1]  # Ā is the mean over heads
-                    return ((weights * factor) @ value).transpose(1, 2).contiguous(), weights
-
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(modeling_vit, "eager_attention_forward", scaled)
-                    ends.append(float(model(pixel_values=pixels).logits[0, a.target]))
-            slope = (ends[0] - ends[1]) / 2e-4 / zoo.HEADS**2
-            assert a.context[block, token] == pytest.approx(slope, rel=1e-3, abs=1e-6)
-
-
 @pytest.mark.parametrize(
     ("image", "says"),
     [
@@ -284,7 +136,7 @@ def test_attention_gradients_are_finite_differences() -> None:
         (torch.full((3, 24, 24), torch.nan), "NaN or infinite"),
     ],
 )
-def test_pixel_values_of_a_wrong_shape(image: torch.Tensor, says: str) -> None:
+def test_pixel_values_of_a_wrong_shape_are_refused(image: torch.Tensor, says: str) -> None:
     with pytest.raises(DocumentError, match=says):
         zoo.explainer("vit", steps=6).explain([image])
 
@@ -298,12 +150,12 @@ def test_pixel_values_of_a_wrong_shape(image: torch.Tensor, says: str) -> None:
         (torch.zeros((3, 24, 24), dtype=torch.int64), "of bytes"),
     ],
 )
-def test_what_is_no_image(item: Any, says: str) -> None:
+def test_anything_but_an_image_is_refused(item: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         zoo.explainer("vit", steps=6).explain([item])
 
 
-def test_one_image_is_no_list_of_images() -> None:
+def test_one_image_for_a_list_is_refused() -> None:
     explainer = zoo.explainer("vit", steps=6)
     for one in (Image.new("RGB", (24, 24)), torch.zeros((3, 24, 24))):
         with pytest.raises(InputError, match=r"explain\(\[image\]\)"):
@@ -321,6 +173,6 @@ def test_one_image_is_no_list_of_images() -> None:
         ({"image_size": 20}, "20 does not divide into patches of 8 × 8"),
     ],
 )
-def test_choices_that_images_have_not(method: dict[str, Any], says: str) -> None:
+def test_choices_that_images_do_not_have_are_refused(method: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         zoo.explainer("vit", **method)

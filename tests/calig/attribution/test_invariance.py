@@ -10,8 +10,8 @@ import pytest
 from calig.attribution.explainer import Explainer
 from calig.records import Attribution
 from tests.material import zoo
+from tests.material.tiers import few
 
-FAMILIES = list(zoo.FAMILIES)
 LONG = "the cast is brilliant , " * 5 + "but the film is dull ."
 FIELDS = ("layer_ig", "context", "context_norm", "relevance", "scores", "logits")
 CLOSE = {"float32": 1e-5, "float64": 1e-10}
@@ -46,16 +46,20 @@ def bits(a: Attribution) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, "float64") for name in FAMILIES), *((name, "float32") for name in zoo.FEW)]
+    ("name", "dtype"),
+    few(
+        [*((name, "float64") for name in zoo.TEXT_FAMILIES), *((name, "float32") for name in zoo.FEW)],
+        [("bert", "float64"), ("gpt2", "float32")],
+        zoo.MATRIX,
+    ),
 )
 def test_company_order_and_budget_do_not_matter(name: str, dtype: str) -> None:
     """Stored numbers are float32, whose rounding bounds what can be seen of float64's 1e-10 to 1e-7."""
-    pretrained = zoo.load(name, dtype)
     texts = list(zoo.TEXTS)
     tolerance = max(CLOSE[dtype], 1.2e-7)
 
     def explain(asked: list[str], budget: int | None = None) -> list[Attribution]:
-        return zoo.explainer(name, pretrained=pretrained, steps=12, token_budget=budget).explain(asked)
+        return zoo.explainer(name, dtype, steps=6, token_budget=budget).explain(asked)
 
     alone = [explain([text])[0] for text in texts]
     same(explain(texts), alone, tolerance)
@@ -65,7 +69,7 @@ def test_company_order_and_budget_do_not_matter(name: str, dtype: str) -> None:
         same(explain(texts, budget), alone, tolerance)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
 def test_in_float64_the_engine_s_own_numbers_agree_to_ten_digits(name: str) -> None:
     engine = zoo.explainer(name, steps=12).engine
     encoded = engine.encoder.encode([*zoo.TEXTS, LONG])
@@ -77,12 +81,12 @@ def test_in_float64_the_engine_s_own_numbers_agree_to_ten_digits(name: str) -> N
         np.testing.assert_allclose(mine.context, alone.context, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", zoo.FEW)
+@pytest.mark.parametrize("name", few(zoo.FEW, ["bert"], zoo.MATRIX))
 def test_rungs_depend_on_the_document_alone(name: str) -> None:
-    pretrained, texts = zoo.load(name), [*zoo.TEXTS, "not bad", "a warm film of ideas"]
+    texts = [*zoo.TEXTS, "not bad", "a warm film of ideas"]
 
     def nodes(asked: list[str], budget: int | None = None) -> list[list[int]]:
-        explainer = zoo.explainer(name, pretrained=pretrained, tolerance=1e-4, token_budget=budget)
+        explainer = zoo.explainer(name, tolerance=1e-4, token_budget=budget)
         return [a.nodes.tolist() for a in explainer.explain(asked)]
 
     alone = [nodes([text])[0] for text in texts]

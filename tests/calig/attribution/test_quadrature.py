@@ -39,7 +39,7 @@ def exact(coefficients: Float64, edges: Float64) -> Float64:
     return np.diff(polyval(edges, polyint(coefficients)))
 
 
-def test_what_rungs_there_are() -> None:
+def test_ladders_have_the_rungs_of_their_rules() -> None:
     counts = {name: [len(nodes) for nodes, _ in rungs(name)] for name in LADDERS}
     assert counts == {
         "midpoint": [2, 6, 18, 54],
@@ -178,7 +178,7 @@ def test_a_ladder_ends_at_its_last_rung() -> None:
         ("gauss-kronrod", 8, "gauss-kronrod takes one of 3, 7, 15, 31, 63 steps, not 8"),
     ],
 )
-def test_steps_that_a_rule_does_not_have(name: str, steps: int, said: str) -> None:
+def test_a_number_of_steps_that_a_rule_does_not_have_is_refused(name: str, steps: int, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         rule(name, 486, steps)
 

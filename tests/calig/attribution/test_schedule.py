@@ -52,7 +52,7 @@ def test_json_gives_the_same_schedule_back() -> None:
     "damaged",
     ["", "{", "[]", "{}", '{"starts": 3}', Schedule.default(MESH, 2).to_json().replace("starts", "start")],
 )
-def test_what_is_no_schedule_is_told(damaged: str) -> None:
+def test_damaged_json_is_refused(damaged: str) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
         Schedule.from_json(damaged)
 
@@ -77,7 +77,7 @@ def test_errors_that_the_defects_do_not_show_raise_the_factor() -> None:
 
 
 @pytest.mark.parametrize("name", ["auto", "trapezoid", "midpoint", "gauss-kronrod", "gauss-legendre"])
-def test_under_what_is_learnt_no_pilot_document_is_accepted_that_should_not_be(name: str) -> None:
+def test_a_learnt_schedule_accepts_only_pilot_documents_within_the_tolerance(name: str) -> None:
     kind: Rule = rule(name, 486)
     documents = pilot(0.1, hidden=2.0)
     learnt = learn(kind, [documents, documents], TOLERANCE, 1.0)

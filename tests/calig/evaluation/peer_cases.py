@@ -1,4 +1,4 @@
-"""Cases of the zoos' models for tests of peers."""
+"""Cases of the zoo's models for tests of peers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from calig.evaluation.subject import Case, Subject
-from calig.records import Document
-from tests.material import image_zoo, zoo
+from tests.material import zoo
 
 
 def explained(
@@ -20,14 +19,8 @@ def explained(
     **options: Any,
 ) -> tuple[Subject, list[Case]]:
     """A family's model with its cases: of texts, or of three pictures."""
-    images = name in image_zoo.FAMILIES
-    make = image_zoo.explainer if images else zoo.explainer
-    subject = Subject(make(name, dtype, **options), samples=samples, seed=seed)
-    documents = (
-        [Document(f"picture {i}", image=picture) for i, picture in enumerate(image_zoo.pictures(3))]
-        if images
-        else [Document(text, text) for text in texts]
-    )
+    subject = Subject(zoo.explainer(name, dtype, **options), samples=samples, seed=seed)
+    documents = zoo.documents(texts if name in zoo.TEXT_FAMILIES else zoo.pictures(3))
     cases = [case for case in subject.cases(documents) if isinstance(case, Case)]
     assert len(cases) == len(documents)
     return subject, cases

@@ -10,7 +10,6 @@ import numpy as np
 
 from calig.attribution.quadrature import Float64
 from calig.evaluation.subject import Case, Subject
-from calig.records import Document, document_key
 from tests.material import zoo
 
 
@@ -32,11 +31,11 @@ def additive(weights: Mapping[str, float], target: int | str = "predicted") -> A
     return Additive(zoo.explainer("bert", target=target), weights=weights)
 
 
-def cases(subject: Subject, texts: Sequence[str]) -> list[Case]:
-    """The texts as cases; none fails."""
-    found = subject.cases([Document(document_key(text), text) for text in texts])
+def cases(subject: Subject, items: Sequence[Any]) -> list[Case]:
+    """The texts or images as cases; none fails."""
+    found = subject.cases(zoo.documents(items))
     kept = [case for case in found if isinstance(case, Case)]
-    assert len(kept) == len(texts)
+    assert len(kept) == len(items)
     return kept
 
 

@@ -21,8 +21,11 @@ from calig.evaluation.attention_peers import (
 from calig.models.classifier import Pass
 from calig.models.inputs import Batch
 from tests.calig.evaluation.peer_cases import explained
+from tests.material import zoo
+from tests.material.tiers import few
 
 Float64 = npt.NDArray[np.float64]
+FIRST_ROW = ("bert", "distilbert", "mpnet", "modernbert", "albert", "vit", "beit-shared")
 pytestmark = pytest.mark.usefixtures("in_double")
 
 
@@ -57,7 +60,9 @@ def toy() -> Any:
         (attention_grad_cam, [0.125, 0.375]),  # the head's mean gradient (2 − 1) / 2 times (¼, ¾)
     ],
 )
-def test_by_hand(method: Callable[..., list[Float64]], expected: list[float]) -> None:
+def test_methods_give_what_was_worked_out_by_hand(
+    method: Callable[..., list[Float64]], expected: list[float]
+) -> None:
     (found,) = method(toy(), [SimpleNamespace(encoded=[0, 1])])
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -126,8 +131,10 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["bert", "gpt2", "vit"])
-def test_on_the_models_own_attentions(name: str, method: Callable[..., list[Float64]]) -> None:
-    subject, cases = explained(name)
+def test_methods_give_what_algebra_on_the_models_own_attentions_gives(
+    name: str, method: Callable[..., list[Float64]]
+) -> None:
+    subject, cases = explained(name, pretrained=zoo.load(name))
     found = method(subject, cases)  # together: documents of other lengths beside them
     for case, ours in zip(cases, found, strict=True):
         inputs = subject.batch([case.encoded]).inputs
@@ -146,22 +153,20 @@ def weights(name: str) -> tuple[Float64, list[int]]:
     return read_out(gradient).numpy(), [len(case.encoded) for case in cases]
 
 
-@pytest.mark.parametrize(
-    "name", ["bert", "distilbert", "mpnet", "modernbert", "albert", "vit", "beit-shared"]
-)
-def test_heads_that_read_the_first_row(name: str) -> None:
+@pytest.mark.parametrize("name", few(FIRST_ROW, zoo.QUICK, zoo.MATRIX))
+def test_a_head_that_reads_the_first_row_is_recognised(name: str) -> None:
     rows, _ = weights(name)
     np.testing.assert_array_equal(rows, np.eye(rows.shape[1])[[0] * len(rows)])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
-def test_heads_that_read_the_last_token(name: str) -> None:
+@pytest.mark.parametrize("name", few(["gpt2", "llama", "opt"], zoo.QUICK, zoo.MATRIX))
+def test_a_head_that_reads_the_last_token_is_recognised(name: str) -> None:
     rows, lengths = weights(name)
     assert len(set(lengths)) > 1
     np.testing.assert_array_equal(rows, np.eye(rows.shape[1])[[length - 1 for length in lengths]])
 
 
-def test_heads_that_average_rows() -> None:
+def test_a_head_that_averages_rows_is_recognised() -> None:
     rows, lengths = weights("modernbert-mean")
     for row, length in zip(rows, lengths, strict=True):
         assert (row[:length] > 0).all()

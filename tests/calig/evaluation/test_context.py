@@ -16,7 +16,7 @@ from calig.errors import InputError
 from calig.evaluation.context import Pair, context, pairs, places
 from calig.evaluation.subject import Case, Subject
 from tests.calig.evaluation.planted import at
-from tests.material import image_zoo, zoo
+from tests.material import zoo
 
 PLAIN = "a good film"
 
@@ -164,7 +164,7 @@ def test_a_word_stands_by_itself() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_pairs_of_ones_own(tmp_path: Path, suffix: str) -> None:
+def test_pairs_of_ones_own_are_read_from_csv_and_json_lines(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"pairs.{suffix}"
     lines = {
         "csv": "word,text,contrast\ngood,a good film,a not good film\n3,3 films,not 3 films\n",
@@ -175,7 +175,7 @@ def test_pairs_of_ones_own(tmp_path: Path, suffix: str) -> None:
     assert pairs(str(file)) == [Pair(PLAIN, "a not good film", "good"), Pair("3 films", "not 3 films", "3")]
 
 
-def test_pairs_of_ones_own_in_parquet(tmp_path: Path) -> None:
+def test_pairs_of_ones_own_are_read_from_parquet(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -196,7 +196,7 @@ def test_pairs_of_ones_own_in_parquet(tmp_path: Path) -> None:
         ("text,contrast,word\n", "has no rows"),
     ],
 )
-def test_files_that_do_not_do_are_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+def test_unusable_files_of_pairs_are_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "pairs.csv"
     file.write_text(content)
     with pytest.raises(InputError, match=message) as error:
@@ -209,4 +209,4 @@ def test_no_file_and_no_texts_are_refused() -> None:
     with pytest.raises(InputError, match="nowhere"):
         pairs("nowhere.csv")
     with pytest.raises(InputError, match="for models of texts"):
-        context(Subject(image_zoo.explainer("vit")), pairs("sentiment"), score)
+        context(Subject(zoo.explainer("vit")), pairs("sentiment"), score)

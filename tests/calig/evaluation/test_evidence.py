@@ -22,9 +22,11 @@ from calig.models.loading import load_pretrained
 from calig.records import Document, document_key, image_key
 from calig.warehouse.statistics import LOWER_IS_BETTER, paired
 from tests.calig.evaluation.peer_cases import explained
+from tests.material.tiers import extended, few
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
 REAL = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real corpora and models: set CALIG_SHARED")
+SLOW = "real models on real corpora take half a minute each"
 CORPORA = {
     "sst2-dev": ("minilm-sst2", 24, None),
     "movie_reviews-train": ("minilm-sst2", 12, 128),
@@ -50,7 +52,7 @@ def cases_of(corpus: str) -> tuple[Subject, list[Case]]:
 
 @pytest.mark.shared
 @REAL
-@pytest.mark.parametrize("corpus", CORPORA)
+@pytest.mark.parametrize("corpus", few(CORPORA, ["afrisenti-hau-dev"], SLOW))
 def test_it_is_more_faithful_than_chance_by_disjoint_intervals(corpus: str) -> None:
     subject, cases = cases_of(corpus)
     design = Design(
@@ -77,6 +79,7 @@ def test_it_is_more_faithful_than_chance_by_disjoint_intervals(corpus: str) -> N
 
 
 @pytest.mark.shared
+@extended(SLOW)
 @REAL
 @pytest.mark.parametrize("corpus", ["sst2-dev", "cifar10-train"])
 def test_the_map_of_a_randomised_model_is_another(corpus: str) -> None:

@@ -25,7 +25,7 @@ from calig.evaluation.published import as_published
 from calig.evaluation.subject import Case, Subject
 from calig.records import Document
 from tests.calig.evaluation.planted import additive, at, cases
-from tests.material import image_zoo, zoo
+from tests.material import zoo
 
 WEIGHTS = {
     "good": 3.0,
@@ -48,7 +48,7 @@ def scores_of(case: Case, weights: Mapping[str, float] = WEIGHTS) -> np.ndarray:
     return np.array([weights.get(token, 0.0) for token in case.encoded.tokens])
 
 
-def test_a_hand_worked_example() -> None:
+def test_faithfulness_is_what_was_worked_out_by_hand() -> None:
     subject = additive(WEIGHTS)
     (case,) = cases(
         subject, [TEXT]
@@ -190,8 +190,8 @@ def test_probabilities_by_head() -> None:
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
-def test_of_a_regression_the_change_is_over_the_standard_deviation(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    zoo.save(zoo.FAMILIES[name], tmp_path, num_labels=1, problem_type="regression", id2label={0: "x"})
+def test_changes_of_a_regression_are_over_the_standard_deviation(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    zoo.save(name, tmp_path, num_labels=1, problem_type="regression", id2label={0: "x"})
     from calig.models.loading import load_pretrained
 
     subject = Subject(zoo.explainer(name, pretrained=load_pretrained(str(tmp_path), dtype="float64")))
@@ -232,13 +232,9 @@ def test_real_models_removals_are_what_the_model_says(name: str) -> None:
 
 
 def test_perturbation_curves_of_images_by_hand() -> None:
-    subject = Subject(image_zoo.explainer("vit"))
-    images = image_zoo.pixels(image_zoo.pictures(2))
-    found = [
-        c
-        for c in subject.cases([Document(str(i), image=x) for i, x in enumerate(images)])
-        if isinstance(c, Case)
-    ]
+    subject = Subject(zoo.explainer("vit"))
+    images = zoo.pixels(zoo.pictures(2))
+    found = cases(subject, images)
     rng = np.random.default_rng(0)
     scores = [{"m": rng.normal(size=10)} for _ in found]
     for case, own, image, values in zip(
@@ -264,7 +260,7 @@ def test_perturbation_curves_of_images_by_hand() -> None:
 
 def test_a_flat_curve_has_its_own_height_as_area() -> None:
     """Quantus's area grows with the number of steps."""
-    subject = Subject(image_zoo.explainer("vit"))
+    subject = Subject(zoo.explainer("vit"))
     (case,) = subject.cases([Document("flat", image=torch.zeros(3, 24, 24, dtype=torch.float64))])
     assert isinstance(case, Case)
     (values,) = perturbation(subject, [case], [{"m": np.arange(10.0)}], ["zero"])

@@ -26,8 +26,10 @@ from calig.evaluation.subject import Case, Subject
 from calig.models.loading import load_pretrained
 from calig.records import Document
 from tests.calig.evaluation.peer_cases import explained
-from tests.material import image_zoo, zoo
+from tests.material import zoo
+from tests.material.tiers import few
 
+FAMILIES = ("bert", "distilbert", "electra", "albert", "gpt2", "gemma", "vit")
 pytestmark = pytest.mark.usefixtures("in_double")
 
 
@@ -35,11 +37,11 @@ def relative(found: Any, expected: Any) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize("name", ["bert", "distilbert", "electra", "albert", "gpt2", "gemma", "vit"])
+@pytest.mark.parametrize("name", few(FAMILIES, zoo.QUICK, zoo.MATRIX))
 def test_input_x_gradient_is_captums_at_the_embeddings(name: str) -> None:
     subject, cases = explained(name)
     model = subject.classifier.model
-    path = (image_zoo if name == "vit" else zoo).FAMILIES[name].embeddings
+    path = zoo.FAMILIES[name].embeddings
     for case, found in zip(cases, input_x_gradient(subject, cases), strict=True):
         inputs = dict(subject.batch([case.encoded]).inputs)
         main = inputs.pop(model.main_input_name)
@@ -142,7 +144,7 @@ class Secant(torch.autograd.Function):
 
 
 def relu_bert(folder: Path) -> tuple[Subject, list[Case]]:
-    zoo.save(zoo.FAMILIES["bert"], folder, hidden_act="relu")
+    zoo.save("bert", folder, hidden_act="relu")
     subject = Subject(Explainer(load_pretrained(str(folder), dtype="float64"), Method()))
     cases = subject.cases([Document(text, text) for text in zoo.TEXTS])
     return subject, [case for case in cases if isinstance(case, Case)]

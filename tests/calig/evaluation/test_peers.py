@@ -12,14 +12,23 @@ from calig.evaluation import peers
 from calig.evaluation.peers import PEERS
 from calig.evaluation.subject import Case
 from tests.calig.evaluation.peer_cases import explained
+from tests.material.tiers import few
 
 NAMES = (
     *("input-x-gradient", "smoothgrad", "gradient-shap", "deeplift", "lime", "kernel-shap", "occlusion"),
     *("attention-rollout", "attention-x-gradient", "attcat", "attention-grad-cam", "random"),
 )
 MODELS = ("bert", "distilbert", "albert", "gpt2", "opt", "vit")
+EVERY = "every method on every kind of model"
 APPLY = [(m, n) for m in MODELS for n in NAMES if n != "deeplift" or m == "opt"]
 PICTURES = [(m, n) for m in ("beit", "siglip") for n in NAMES if n != "deeplift"]
+QUICK = [
+    *(("bert", n) for n in NAMES if n != "deeplift"),
+    *(("gpt2", n) for n in ("input-x-gradient", "lime", "attcat")),
+    *(("vit", n) for n in ("smoothgrad", "occlusion", "attention-rollout")),
+    ("opt", "deeplift"),
+]
+"""Every method once, and each kind of method on each kind of model."""
 DRAWN = ("smoothgrad", "gradient-shap", "lime", "kernel-shap", "random")
 
 
@@ -38,7 +47,7 @@ def test_the_registry_has_the_names_of_the_warehouse() -> None:
     assert all(peer.reference[-4:].isdigit() for name, peer in PEERS.items() if name != "random")
 
 
-@pytest.mark.parametrize(("model", "name"), APPLY + PICTURES)
+@pytest.mark.parametrize(("model", "name"), few(APPLY + PICTURES, QUICK, EVERY))
 def test_a_document_has_scores_that_do_not_depend_on_what_else_is_explained(model: str, name: str) -> None:
     subject, cases = explained(model, samples=24)
     assert PEERS[name].refusal(subject) is None
@@ -49,7 +58,7 @@ def test_a_document_has_scores_that_do_not_depend_on_what_else_is_explained(mode
     close(together, alone[::-1], 1e-5)
 
 
-@pytest.mark.parametrize(("model", "name"), APPLY)
+@pytest.mark.parametrize(("model", "name"), few(APPLY, QUICK, EVERY))
 def test_explaining_leaves_random_numbers_and_the_model_as_they_were(model: str, name: str) -> None:
     subject, cases = explained(model, samples=24)
     module = subject.classifier.model
@@ -76,7 +85,7 @@ def test_draws_depend_on_the_seed_and_the_document_alone(name: str) -> None:
     assert not np.allclose(scores(name, other, same[:1])[0], first)
 
 
-@pytest.mark.parametrize("model", ["bert", "opt", "vit"])
+@pytest.mark.parametrize("model", few(["bert", "opt", "vit"], ["bert"], EVERY))
 @pytest.mark.parametrize("name", NAMES)
 def test_batches_stay_within_the_token_budget(model: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     budget = 40

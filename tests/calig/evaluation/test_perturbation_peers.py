@@ -15,9 +15,11 @@ from calig.evaluation.perturbation_peers import Game, kernel_shap, lime, occlusi
 from calig.evaluation.subject import Case, Subject
 from calig.models.images import blurred
 from tests.calig.evaluation.peer_cases import explained
-from tests.material import image_zoo, zoo
+from tests.material import zoo
+from tests.material.tiers import few
 
 Float64 = npt.NDArray[np.float64]
+FAMILIES = ("bert", "roberta", "distilbert", "electra", "gpt2", "gemma")
 TEXTS = ("a good film", "the cast is brilliant but the film is dull , never warm", "unheard of !")
 
 
@@ -31,16 +33,19 @@ def replaced(subject: Subject, case: Case, family: str, unit: int | None, token:
     """The model's own answer, its ids changed; positions and the pooled row stay the text's."""
     ids = subject.batch([case.encoded]).inputs["input_ids"].clone()
     mask = torch.ones_like(ids)
-    numbers = zoo.positions(zoo.FAMILIES[family], ids, mask)
+    numbers = zoo.positions(zoo.TEXT_FAMILIES[family], ids, mask)
     ids[0, torch.from_numpy(case.units == unit)] = token
     model = subject.classifier.model
-    return float(zoo.answer(zoo.FAMILIES[family], model, ids, mask, numbers)[0, case.target])
+    return float(zoo.answer(zoo.TEXT_FAMILIES[family], model, ids, mask, numbers)[0, case.target])
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "electra", "gpt2", "gemma"])
+@pytest.mark.parametrize(
+    "family",
+    few(FAMILIES, ["roberta", "gpt2"], zoo.MATRIX),
+)
 @pytest.mark.parametrize("has_mask", [True, False])
 def test_occlusion_of_words_is_what_a_loop_over_them_gives(family: str, has_mask: bool) -> None:
-    subject, cases = explained(family, TEXTS)
+    subject, cases = explained(family, TEXTS, pretrained=zoo.load(family))
     tokenizer: Any = subject.explainer.pretrained.tokenizer
     stand_in = tokenizer.mask_token_id if has_mask else tokenizer.pad_token_id
     assert stand_in is not None
@@ -60,15 +65,15 @@ def test_occlusion_of_words_is_what_a_loop_over_them_gives(family: str, has_mask
 @pytest.mark.parametrize("baseline", ["zero", "blur"])
 def test_occlusion_of_patches_is_what_a_loop_over_them_gives(baseline: str) -> None:
     subject, cases = explained("vit", baseline=baseline)
-    model, size = subject.classifier.model, image_zoo.PATCH
-    pictures = image_zoo.pixels(image_zoo.pictures(3))
+    model, size = subject.classifier.model, zoo.PATCH
+    pictures = zoo.pixels(zoo.pictures(3))
     assert subject.samples >= 2 * 9
     for i, (case, found) in enumerate(zip(cases, occlusion(subject, cases), strict=True)):
         whole = pictures[i : i + 1]
         other = torch.zeros_like(whole) if baseline == "zero" else blurred(whole)
         expected = [0.0]  # [CLS]
-        for row in range(0, image_zoo.SIDE, size):
-            for column in range(0, image_zoo.SIDE, size):
+        for row in range(0, zoo.SIDE, size):
+            for column in range(0, zoo.SIDE, size):
                 without = whole.clone()
                 part = (..., slice(row, row + size), slice(column, column + size))
                 without[part] = other[part]
@@ -80,7 +85,7 @@ def test_occlusion_of_patches_is_what_a_loop_over_them_gives(baseline: str) -> N
 def test_an_absent_patch_may_be_the_mask_token() -> None:
     subject, cases = explained("dinov2", baseline="mask")
     model = subject.classifier.model
-    pictures = image_zoo.pixels(image_zoo.pictures(3))
+    pictures = zoo.pixels(zoo.pictures(3))
     for i, (case, found) in enumerate(zip(cases, occlusion(subject, cases), strict=True)):
         hidden = torch.cat([torch.zeros(1, 9), torch.eye(9)]).bool()
         embed = model.dinov2.embeddings
@@ -152,7 +157,7 @@ def test_kernel_shap_sums_to_what_the_document_has_over_nothing(family: str) -> 
 
 
 @pytest.mark.parametrize("method", [lime, kernel_shap, occlusion])
-def test_a_document_of_one_word(method: Callable[..., list[Float64]]) -> None:
+def test_a_document_of_one_word_has_all_scores_on_it(method: Callable[..., list[Float64]]) -> None:
     subject, (case,) = explained("bert", ["brilliant"])
     (found,) = method(subject, [case])
     (expected,) = occlusion(subject, [case])

@@ -45,7 +45,7 @@ TEXT = "the cast is great , but not the film"
         [0, 0, 0, 1, 0, 0, 1, 0, 0],
     ],
 )
-def test_one_rationale_in_every_spelling(value: Any) -> None:
+def test_every_spelling_of_a_rationale_marks_the_same_words(value: Any) -> None:
     (case,) = cases(Subject(zoo.explainer("bert")), [TEXT])
     marked = rationale(value, case)
     assert marked is not None
@@ -56,7 +56,7 @@ def test_one_rationale_in_every_spelling(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], "", "[]", [0] * 9, np.array([])])
-def test_nothing_marked_is_no_rationale(value: Any) -> None:
+def test_a_document_with_nothing_marked_has_no_rationale(value: Any) -> None:
     (case,) = cases(Subject(zoo.explainer("bert")), [TEXT])
     assert rationale(value, case) is None
 
@@ -131,7 +131,7 @@ def marked_case(gold: list[int]) -> Case:
     return replace(case, rationale=np.array(gold, dtype=np.bool_))
 
 
-def test_a_hand_worked_example() -> None:
+def test_plausibility_is_what_was_worked_out_by_hand() -> None:
     case = marked_case([0, 0, 1, 1, 0, 0, 1, 0, 0])
     words = np.array([0.0, 1, 2, 9, 3, 0, 8, -9, 0])
     scores = np.concatenate([[50.0], words, [-50.0]])  # special tokens do not count

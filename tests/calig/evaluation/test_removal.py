@@ -11,9 +11,10 @@ from calig.evaluation.removal import Removal, answers, check_removals, default_r
 from calig.evaluation.subject import Case, Subject
 from calig.records import Document, document_key
 from tests.calig.evaluation.planted import cases
-from tests.material import image_zoo, zoo
+from tests.material import zoo
+from tests.material.tiers import few
 
-TEXT_FAMILIES = ("bert", "roberta", "deberta-v2", "albert", "electra", "modernbert", "gpt2", "llama", "opt")
+FAMILIES = ("bert", "roberta", "deberta-v2", "albert", "electra", "modernbert", "gpt2", "llama", "opt")
 
 
 def gone_of(case: Case, seed: int = 0) -> np.ndarray:
@@ -24,7 +25,7 @@ def gone_of(case: Case, seed: int = 0) -> np.ndarray:
     return gone
 
 
-@pytest.mark.parametrize("name", TEXT_FAMILIES)
+@pytest.mark.parametrize("name", few(FAMILIES, zoo.QUICK, zoo.MATRIX))
 def test_deleted_tokens_leave_the_models_own_answer_on_the_rest(name: str) -> None:
     subject = Subject(zoo.explainer(name))
     found = cases(subject, zoo.TEXTS)
@@ -38,12 +39,12 @@ def test_deleted_tokens_leave_the_models_own_answer_on_the_rest(name: str) -> No
         assert logits == pytest.approx(own.numpy(), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", TEXT_FAMILIES)
+@pytest.mark.parametrize("name", few(FAMILIES, zoo.QUICK, zoo.MATRIX))
 @pytest.mark.parametrize("how", ["pad", "mask"])
 def test_stand_ins_change_embeddings_and_neither_positions_nor_the_row_that_is_pooled(
     name: str, how: str
 ) -> None:
-    family, subject = zoo.FAMILIES[name], Subject(zoo.explainer(name))
+    family, subject = zoo.TEXT_FAMILIES[name], Subject(zoo.explainer(name))
     tokenizer, model = subject.explainer.pretrained.tokenizer, subject.explainer.pretrained.model
     assert tokenizer is not None
     stand_in = tokenizer.pad_token_id if how == "pad" else tokenizer.mask_token_id
@@ -61,7 +62,7 @@ def test_stand_ins_change_embeddings_and_neither_positions_nor_the_row_that_is_p
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
-def test_a_text_of_which_all_is_deleted_keeps_its_special_tokens_or_its_first(name: str) -> None:
+def test_a_text_that_loses_everything_keeps_its_special_tokens_or_its_first(name: str) -> None:
     subject = Subject(zoo.explainer(name))
     (case,) = cases(subject, ["a good film"])
     left = remove(subject, case, np.ones(len(case.encoded), dtype=np.bool_), "delete")
@@ -101,17 +102,13 @@ def test_removals_of_many_documents_come_back_in_order(monkeypatch: pytest.Monke
     assert len(np.unique(alone.round(6), axis=0)) == len(removals)
 
 
-@pytest.mark.parametrize("name", ["vit", "deit", "ijepa"])
+@pytest.mark.parametrize("name", few(["vit", "deit", "ijepa"], zoo.QUICK, zoo.MATRIX))
 @pytest.mark.parametrize("how", ["zero", "mean", "blur"])
 def test_patches_are_replaced_pixel_by_pixel(name: str, how: str) -> None:
-    subject = Subject(image_zoo.explainer(name))
-    images = image_zoo.pixels(image_zoo.pictures(2))
-    found = [
-        c
-        for c in subject.cases([Document(str(i), image=x) for i, x in enumerate(images)])
-        if isinstance(c, Case)
-    ]
-    special = len(image_zoo.FAMILIES[name].special)
+    subject = Subject(zoo.explainer(name))
+    images = zoo.pixels(zoo.pictures(2))
+    found = cases(subject, images)
+    special = len(zoo.IMAGE_FAMILIES[name].special)
     gone = np.zeros(special + 9, dtype=np.bool_)
     gone[[special + 1, special + 5]] = True  # row 0, column 1, and row 1, column 2
     removals = [Removal(case, gone, how) for case in found]
@@ -134,7 +131,7 @@ def test_patches_are_replaced_pixel_by_pixel(name: str, how: str) -> None:
         assert logits == pytest.approx(own.numpy(), abs=1e-9)
 
 
-def test_what_a_model_has_not_is_refused_in_one_line() -> None:
+def test_a_removal_that_a_model_does_not_have_is_refused_in_one_line() -> None:
     pretrained = zoo.load("bert")
     assert pretrained.tokenizer is not None
     subject = Subject(zoo.explainer("bert", pretrained=pretrained))
@@ -149,7 +146,7 @@ def test_what_a_model_has_not_is_refused_in_one_line() -> None:
     (case,) = cases(subject, ["a good film"])
     with pytest.raises(InputError, match="'zero' is not one of"):
         answers(subject, [Removal(case, case.content, "zero")])
-    pictured = Subject(image_zoo.explainer("vit"))
+    pictured = Subject(zoo.explainer("vit"))
     assert removals_of(pictured) == ("zero", "mean", "blur")
     with pytest.raises(InputError, match=r"'delete' is not one of zero, mean, blur.* it reads images"):
         check_removals(pictured, ["delete"])
@@ -158,7 +155,5 @@ def test_what_a_model_has_not_is_refused_in_one_line() -> None:
 @pytest.mark.parametrize("baseline", ["zero", "mean", "blur", "pad", "mask"])
 def test_a_default_removal_is_always_another_than_the_methods_baseline(baseline: str) -> None:
     text = baseline in ("pad", "mask")
-    explainer = (
-        zoo.explainer("bert", baseline=baseline) if text else image_zoo.explainer("vit", baseline=baseline)
-    )
+    explainer = zoo.explainer("bert", baseline=baseline) if text else zoo.explainer("vit", baseline=baseline)
     assert set(default_removals(Subject(explainer))) - {baseline}

@@ -21,11 +21,13 @@ from calig.evaluation.sanity import (
     spearman,
 )
 from calig.evaluation.subject import Case, Subject
-from calig.records import Attribution, Document
+from calig.records import Attribution
 from tests.calig.evaluation.planted import at, cases
-from tests.material import image_zoo, zoo
+from tests.material import zoo
+from tests.material.tiers import few
 
 TEXTS = zoo.TEXTS[:3]
+NOISY = ("bert", "roberta", "gpt2", "gemma3", "deberta-v2", "electra")
 
 
 def input_x_gradient(subject: Subject, found: Sequence[Case]) -> list[Float64]:
@@ -47,26 +49,10 @@ def score(subject: Subject, found: Sequence[Case]) -> list[dict[str, Float64]]:
     ]
 
 
-def images(subject: Subject, count: int = 2) -> list[Case]:
-    pixels = image_zoo.pixels(image_zoo.pictures(count))
-    found = subject.cases([Document(str(i), image=image) for i, image in enumerate(pixels)])
-    return [case for case in found if isinstance(case, Case)]
-
-
-@pytest.mark.parametrize("name", [*zoo.FAMILIES])
-def test_every_parameter_of_a_text_model_is_randomised_once_from_the_head_down(name: str) -> None:
-    explainer = zoo.explainer(name)
-    subject = Subject(explainer)
-    cascade(subject, cases(subject, ["a good film"])[0], zoo.FAMILIES[name].block, name == "albert")
-
-
-@pytest.mark.parametrize("name", [*image_zoo.FAMILIES])
-def test_every_parameter_of_an_image_model_is_randomised_once_from_the_head_down(name: str) -> None:
-    subject = Subject(image_zoo.explainer(name))
-    cascade(subject, images(subject)[0], image_zoo.FAMILIES[name].block, False)
-
-
-def cascade(subject: Subject, example: Case, block: str, shared: bool) -> None:
+@pytest.mark.parametrize("name", few(zoo.FAMILIES, zoo.QUICK, zoo.MATRIX))
+def test_every_parameter_is_randomised_once_from_the_head_down(name: str) -> None:
+    subject, family = Subject(zoo.explainer(name)), zoo.FAMILIES[name]
+    (example,) = cases(subject, zoo.items(name)[:1])
     model = subject.explainer.pretrained.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     parameters = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -88,8 +74,8 @@ def cascade(subject: Subject, example: Case, block: str, shared: bool) -> None:
     head, *blocks, rest = stages
     assert any("classif" in name or "score" in name or "head" in name for name in head)
     assert not any("embeddings" in name for name in head)
-    if not shared:
-        stem = block.split("{}")[0]
+    if family.written_out is None:
+        stem = family.block.split("{}")[0]
         assert len(blocks) == subject.classifier.depth
         for number, stage in zip(reversed(range(len(blocks))), blocks, strict=True):
             assert all(name.startswith(f"{stem}{number}.") for name in stage)
@@ -178,7 +164,7 @@ def test_sensitivity_is_captums(monkeypatch: pytest.MonkeyPatch) -> None:
     assert at(values, method="blind") == 0
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "gpt2", "gemma3", "deberta-v2", "electra"])
+@pytest.mark.parametrize("name", few(NOISY, zoo.QUICK, zoo.MATRIX))
 def test_noise_moves_the_input_and_leaves_the_baselines_content_and_the_model_as_they_are(name: str) -> None:
     subject = Subject(zoo.explainer(name))
     found = cases(subject, TEXTS)
@@ -215,8 +201,8 @@ def test_a_documents_noise_does_not_depend_on_what_shares_the_batch() -> None:
 
 
 def test_an_images_noise_is_in_its_pixels_and_within_the_radius() -> None:
-    subject = Subject(image_zoo.explainer("vit"))
-    found = images(subject)
+    subject = Subject(zoo.explainer("vit"))
+    found = cases(subject, zoo.pixels(zoo.pictures(2)))
     with perturbed(subject, found, 0, 0.1) as noisy:
         for case, other in zip(found, noisy, strict=True):
             moved = (other.encoded.pixels - case.encoded.pixels).abs()  # type: ignore[attr-defined]

@@ -13,8 +13,7 @@ from calig.models.classifier import Classifier
 from calig.models.inputs import Batch
 from calig.models.text import TextEncoder
 from tests.material import zoo
-
-FAMILIES = list(zoo.FAMILIES)
+from tests.material.tiers import few
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -22,27 +21,15 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
-def prepared(name: str) -> tuple[Any, Classifier, Batch]:
-    pretrained = zoo.load(name)
+def prepared(name: str, fresh: bool = False) -> tuple[Any, Classifier, Batch]:
+    """A model, its classifier and a batch: those that all tests share, or fresh ones, for tests that change them."""
+    pretrained = zoo.load(name) if fresh else zoo.shared(name)
     encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
     batch = encoder.batch(encoder.encode(zoo.TEXTS), pretrained.model.device)
-    return pretrained, Classifier(pretrained.model), batch
+    return pretrained, Classifier(pretrained.model) if fresh else zoo.classifier(name), batch
 
 
-def condition(model: nn.Module) -> tuple[Any, ...]:
-    """What must not change: modules by identity, hooks, attention kernel, parameters' flags."""
-    modules = dict(model.named_modules())
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules.values())
-    return (
-        {name: id(module) for name, module in modules.items()},
-        hooks,
-        model.config._attn_implementation,
-        model.training,
-        [p.requires_grad for p in model.parameters()],
-    )
-
-
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
 class TestEveryFamily:
     def test_a_run_gives_the_model_s_own_logits(self, name: str) -> None:
         pretrained, classifier, batch = prepared(name)
@@ -50,13 +37,14 @@ class TestEveryFamily:
         assert torch.equal(classifier.run(batch).logits, own)
 
     def test_states_are_the_model_s_hidden_states(self, name: str) -> None:
-        pretrained, classifier, batch = prepared(name)
+        """On a fresh model: once asked for hidden states, transformers leaves hooks in it."""
+        pretrained, classifier, batch = prepared(name, fresh=True)
         states = classifier.run(batch).states
         own = pretrained.model(**zoo.inputs(pretrained, zoo.TEXTS), output_hidden_states=True).hidden_states
         assert classifier.depth == zoo.BLOCKS
         assert classifier.heads == zoo.HEADS
         assert len(states) == zoo.BLOCKS + 1
-        norm = zoo.FAMILIES[name].norm
+        norm = zoo.TEXT_FAMILIES[name].norm
         if norm:
             states[-1] = pretrained.model.get_submodule(norm)(states[-1])
         if len(own) == 1:  # ALBERT keeps the last state alone
@@ -73,13 +61,13 @@ class TestEveryFamily:
     def test_entering_works_before_anything_was_run(self, name: str) -> None:
         _, first, batch = prepared(name)
         states = first.run(batch).states
-        _, fresh, _ = prepared(name)
+        _, fresh, _ = prepared(name, fresh=True)
         close(fresh.run_from(1, states[1], batch), first.run(batch).logits)
 
     def test_what_lies_below_the_entered_depth_is_not_used(self, name: str) -> None:
-        pretrained, classifier, batch = prepared(name)
+        pretrained, classifier, batch = prepared(name, fresh=True)
         whole = classifier.run(batch)
-        if zoo.FAMILIES[name].written_out is None:
+        if zoo.TEXT_FAMILIES[name].written_out is None:
             for parameter in classifier.blocks[0].parameters():
                 parameter.data.fill_(float("nan"))
         pretrained.model.get_input_embeddings().weight.data.fill_(float("nan"))
@@ -87,7 +75,7 @@ class TestEveryFamily:
 
     def test_a_baseline_changes_content_embeddings_alone(self, name: str) -> None:
         pretrained, classifier, batch = prepared(name)
-        family = zoo.FAMILIES[name]
+        family = zoo.TEXT_FAMILIES[name]
         given = zoo.inputs(pretrained, zoo.TEXTS)
         content = batch.content
         padded = torch.where(content, family.pad, given["input_ids"])
@@ -108,20 +96,20 @@ class TestEveryFamily:
                 seen = row[:, :length]  # what padding itself sees is seen by nothing
                 torch.testing.assert_close(seen.sum(-1), torch.ones_like(seen.sum(-1)))
                 assert (seen[:, :, length:] == 0).all()
-                assert not zoo.FAMILIES[name].causal or (seen.triu(1) == 0).all()
+                assert not zoo.TEXT_FAMILIES[name].causal or (seen.triu(1) == 0).all()
 
     def test_the_model_is_left_as_it_was_found(self, name: str) -> None:
-        pretrained, classifier, batch = prepared(name)
-        before = condition(pretrained.model)
+        pretrained, classifier, batch = prepared(name, fresh=True)
+        before = zoo.condition(pretrained.model)
         whole = classifier.run(batch, classifier.word_embedding(None))
         classifier.run_from(2, whole.states[2], batch)
         classifier.run(batch, attention=True)
-        assert condition(pretrained.model) == before
+        assert zoo.condition(pretrained.model) == before
 
     def test_the_model_is_left_as_it_was_found_by_an_exception(self, name: str) -> None:
-        pretrained, classifier, batch = prepared(name)
+        pretrained, classifier, batch = prepared(name, fresh=True)
         whole = classifier.run(batch)
-        before = condition(pretrained.model)
+        before = zoo.condition(pretrained.model)
 
         def fail(*_: Any) -> None:
             raise RuntimeError("in the last block")
@@ -136,15 +124,18 @@ class TestEveryFamily:
             with pytest.raises(RuntimeError, match="in the last block"):
                 attempt()
         handle.remove()
-        assert condition(pretrained.model) == before
+        assert zoo.condition(pretrained.model) == before
         assert torch.equal(classifier.run(batch).logits, whole.logits)
 
 
-@pytest.mark.parametrize("name", [n for n, f in zoo.FAMILIES.items() if f.numbers == "padding"])
+@pytest.mark.parametrize(
+    "name",
+    few([n for n, f in zoo.TEXT_FAMILIES.items() if f.numbers == "padding"], ["roberta"], zoo.MATRIX),
+)
 def test_a_naive_pad_baseline_would_scramble_roberta_s_positions(name: str) -> None:
     """The trap: with content replaced by pad ids, the model itself numbers other positions."""
     pretrained, classifier, batch = prepared(name)
-    given, pad = zoo.inputs(pretrained, zoo.TEXTS), zoo.FAMILIES[name].pad
+    given, pad = zoo.inputs(pretrained, zoo.TEXTS), zoo.TEXT_FAMILIES[name].pad
     naive = {**given, "input_ids": torch.where(batch.content, pad, given["input_ids"])}
     trapped = pretrained.model(**naive).logits
     base = classifier.run(batch, classifier.word_embedding(pad)).logits

@@ -20,8 +20,8 @@ from calig.models import families
 from calig.models.classifier import Classifier
 from calig.models.inputs import Batch
 from tests.calig.models.own import own_model
-from tests.calig.models.test_classifier import condition
 from tests.material import zoo
+from tests.material.tiers import few
 
 README = Path(__file__).parents[3] / "README.md"
 DECLARED = Family("my-model", blocks="encoder.stages", attention="attention.dropout")
@@ -36,19 +36,19 @@ def undeclared(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def refusal(model: Any) -> str:
-    before = condition(model)
+    before = zoo.condition(model)
     with pytest.raises(InputError) as caught:
         Classifier(model)
     message = str(caught.value)
     assert "\n" not in message
-    assert condition(model) == before, "what is refused is left as it was found"
+    assert zoo.condition(model) == before, "what is refused is left as it was found"
     return message
 
 
 def small(stem: str, **config: Any) -> Any:
     """A model of a family that is not in the zoo, not saved."""
     usual = {"vocab_size": 60, "pad_token_id": 1, "num_labels": 3, "initializer_range": 0.25}
-    sizes = zoo._sizes(max_position_embeddings=64)()
+    sizes = zoo.texts.sizes(max_position_embeddings=64)()
     torch.manual_seed(0)
     made = getattr(transformers, f"{stem}Config")(**{**usual, **sizes, **config})
     model = getattr(transformers, f"{stem}ForSequenceClassification")(made)
@@ -70,7 +70,7 @@ class TestDeclared:
             torch.testing.assert_close(classifier.run_from(depth, state, batch), base.logits)
         return classifier
 
-    def test_by_the_user_as_the_readme_shows(self) -> None:
+    def test_a_family_declared_as_the_readme_shows_is_read(self) -> None:
         section = README.read_text().split("A model family of your own", 1)[1]
         example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
         assert example is not None
@@ -100,7 +100,7 @@ class TestDeclared:
                 float(gradient[0, 1, 2, 3]), rel=1e-6, abs=1e-9
             )
 
-    def test_by_an_installed_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_family_declared_by_an_installed_package_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         point = EntryPoint("my-model", f"{__name__}:DECLARED", "calig.families")
         monkeypatch.setattr(families, "entry_points", lambda group: [point] if group == point.group else [])
         self.check(own_model())
@@ -112,7 +112,7 @@ class TestDeclared:
             (f"{__name__}:README", "is no calig.Family"),
         ],
     )
-    def test_an_installed_declaration_that_is_broken(
+    def test_a_broken_installed_declaration_is_refused(
         self, value: str, said: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         point = EntryPoint("my-model", value, "calig.families")
@@ -131,7 +131,7 @@ class TestDeclared:
             ({"attention": None}, "interface: 0 maps for 4 blocks; outputs: 0 maps for 4 blocks"),
         ],
     )
-    def test_a_declaration_that_does_not_fit(self, wrong: dict[str, Any], said: str) -> None:
+    def test_a_declaration_that_does_not_fit_is_refused(self, wrong: dict[str, Any], said: str) -> None:
         declare_family(Family("my-model", **{"blocks": "encoder.stages", **wrong}))
         assert said in refusal(own_model())
 
@@ -146,17 +146,17 @@ class TestRefused:
             "with calig.declare_family(Family('my-model', …)): see help('calig.models.families')"
         )
 
-    def test_a_head_that_reads_past_the_blocks(self) -> None:
+    def test_a_head_that_reads_past_the_blocks_is_refused(self) -> None:
         """Entered with its own states it would answer rightly; the states of another input show it."""
         declare_family(DECLARED)
         message = refusal(own_model(leak=True))
         assert "entered at depth 0 does not give its own answer" in message
 
-    def test_blocks_that_see_other_tokens(self) -> None:
+    def test_blocks_that_see_other_tokens_are_refused(self) -> None:
         declare_family(DECLARED)
         assert "do not see 6 tokens of a text of 6" in refusal(own_model(halve=True))
 
-    def test_a_band_of_attention(self) -> None:
+    def test_attention_within_a_band_is_refused(self) -> None:
         model = small("Longformer", attention_window=8)
         assert refusal(model) == (
             "model.id: longformer models cannot be explained: their attention is a band around each token, "
@@ -165,17 +165,17 @@ class TestRefused:
         declare_family(Family("longformer"))
         assert "do not see 6 tokens of a text of 6" in refusal(model), "it pads inside"
 
-    def test_attention_computed_otherwise_in_one_block(self) -> None:
+    def test_a_block_that_computes_attention_otherwise_is_refused(self) -> None:
         pretrained = zoo.load("bert")
         pretrained.model.bert.encoder.layer[1].forward = lambda hidden, *_args, **_kwargs: hidden
         assert "cannot find the attention probabilities" in refusal(pretrained.model)
 
-    def test_attention_that_a_kernel_of_ours_would_get_wrong(self) -> None:
+    def test_attention_that_a_kernel_of_ours_would_get_wrong_is_refused(self) -> None:
         """GPT-OSS lets every token also look nowhere: its probabilities do not sum to one."""
         message = refusal(small("GptOss", num_key_value_heads=1, head_dim=8).float())
         assert "interface: the model answers otherwise" in message
 
-    def test_several_maps_a_block(self) -> None:
+    def test_several_maps_a_block_are_refused(self) -> None:
         assert "6 maps for 3 blocks" in refusal(small("Albert", embedding_size=16, inner_group_num=2))
 
     def test_nothing_is_refused_for_answers_that_are_not_finite(self) -> None:
@@ -191,26 +191,30 @@ class TestRead:
         ("stem", "config"),
         [
             ("Albert", {"embedding_size": 16, "num_hidden_groups": 2, "num_hidden_layers": 6}),
-            ("DebertaV2", {"conv_kernel_size": 3, "position_biased_input": False, **zoo.DEBERTA}),
+            ("DebertaV2", {"conv_kernel_size": 3, "position_biased_input": False, **zoo.texts.DEBERTA}),
             (
                 "Gemma2",
-                {"num_key_value_heads": 1, "head_dim": 8, "attn_logit_softcapping": 2.0, **zoo.WINDOW},
+                {"num_key_value_heads": 1, "head_dim": 8, "attn_logit_softcapping": 2.0, **zoo.texts.WINDOW},
             ),
             ("GPTNeoX", {}),
             ("Bloom", {}),
         ],
     )
-    def test_entered_anywhere(self, stem: str, config: dict[str, Any]) -> None:
+    def test_families_beyond_the_zoo_answer_alike_when_entered_anywhere(
+        self, stem: str, config: dict[str, Any]
+    ) -> None:
         model = small(stem, **config)
-        before = condition(model)
+        before = zoo.condition(model)
         TestDeclared().check(model)
-        assert condition(model) == before
+        assert zoo.condition(model) == before
 
-    @pytest.mark.parametrize("name", ["modernbert", "qwen2", "gemma3", "mistral"])
+    @pytest.mark.parametrize(
+        "name", few(["modernbert", "qwen2", "gemma3", "mistral"], ["modernbert"], zoo.MATRIX)
+    )
     def test_a_block_keeps_its_own_kind_of_attention(self, name: str) -> None:
         """Windows are shorter than the text: a block that took another's mask would answer otherwise."""
-        model = zoo.load(name).model
-        classifier, batch = Classifier(model), batch_of(2, 30, 50)
+        model = zoo.shared(name).model
+        classifier, batch = zoo.classifier(name), batch_of(2, 30, 50)
         whole = classifier.run(batch)
         for depth, state in enumerate(whole.states):
             assert torch.equal(classifier.run_from(depth, state, batch), whole.logits)
@@ -219,7 +223,7 @@ class TestRead:
         kinds = getattr(model.config, "layer_types", None) or ["sliding_attention"] * zoo.BLOCKS
         assert [r < 30 for r in reach] == [kind == "sliding_attention" for kind in kinds]
 
-    def test_dtypes(self) -> None:
+    def test_classifiers_are_verified_in_every_dtype(self) -> None:
         for dtype in (torch.bfloat16, torch.float32):
             for name in zoo.FEW:
                 assert Classifier(zoo.load(name).model.to(dtype)).heads == zoo.HEADS

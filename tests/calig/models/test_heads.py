@@ -20,7 +20,7 @@ ONE = {"id2label": {0: "spam"}, "label2id": {"spam": 0}}
 
 
 def load(path: Path, head: str | None = None, name: str = "bert", **config: Any) -> Pretrained:
-    zoo.save(zoo.FAMILIES[name], path, **config)
+    zoo.save(name, path, **config)
     return load_pretrained(str(path), dtype="float64", head=head)
 
 
@@ -38,7 +38,7 @@ def load(path: Path, head: str | None = None, name: str = "bert", **config: Any)
         (1, "multi_label_classification", "binary"),
     ],
 )
-def test_the_configuration_says(labels: int, problem: str | None, head: str) -> None:
+def test_the_head_is_what_the_configuration_says(labels: int, problem: str | None, head: str) -> None:
     config = SimpleNamespace(num_labels=labels, problem_type=problem)
     assert find_head(config) == find_head(config, head) == head
 

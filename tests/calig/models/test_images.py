@@ -25,7 +25,7 @@ from calig.models.images import ImageEncoder
 from calig.models.loading import fingerprint, load_pretrained
 from calig.models.pictures import picture_of
 from calig.records import Document, Failure, image_key, missing_image_key
-from tests.material import image_zoo as zoo
+from tests.material import zoo
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -71,7 +71,7 @@ def test_transparency_shows_white() -> None:
     assert found[1, 0].tolist() == [0, 0, 255]
 
 
-def test_cmyk() -> None:
+def test_cmyk_becomes_rgb() -> None:
     found = seen(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95))
     assert np.abs(found.astype(int) - [255, 0, 0]).max() <= 3
 
@@ -88,7 +88,7 @@ def test_16_bits_are_scaled_and_not_clipped() -> None:
     assert seen(encoded(Image.fromarray(deep)))[0, :, 0].tolist() == [0, 1, 100, 255]
 
 
-def test_16_bit_colour() -> None:
+def test_16_bit_colour_is_scaled() -> None:
     """Written by hand: Pillow does not write such."""
     rows = b"".join(b"\0" + struct.pack(">3H", *colour) for colour in ((65_535, 0, 32_896), (0, 257, 25_700)))
 
@@ -105,7 +105,7 @@ def test_16_bit_colour() -> None:
     assert seen(data).tolist() == [[[255, 0, 128]], [[0, 1, 100]]]
 
 
-def test_floating_point_tiff() -> None:
+def test_floating_point_tiff_is_scaled() -> None:
     values = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     assert seen(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
 
@@ -116,7 +116,7 @@ def test_an_animation_is_its_first_frame() -> None:
     assert seen(data).reshape(-1, 3).tolist() == [[255, 0, 0]] * 16
 
 
-def test_one_pixel() -> None:
+def test_one_pixel_is_a_picture() -> None:
     assert seen(encoded(Image.new("RGB", (1, 1), "red"))).tolist() == [[[255, 0, 0]]]
 
 
@@ -141,7 +141,7 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3),
         (b"GIF89a" + b"\0" * 10, "undecodable", "not a readable image"),
     ],
 )
-def test_damage_is_a_reason_and_no_crash(data: bytes, reason: str, says: str) -> None:
+def test_damaged_files_fail_with_a_reason(data: bytes, reason: str, says: str) -> None:
     with pytest.raises(DocumentError, match=says) as caught:
         picture_of(document(data))
     assert caught.value.reason == reason
@@ -199,7 +199,9 @@ def test_files_are_read_and_must_be_what_was_brought_in(tmp_path: Path) -> None:
 
 
 def encoder(square: int | None = None, **options: Any) -> ImageEncoder:
-    return ImageEncoder(zoo.load("vit", "float32").model, zoo.processor(**options), ("[CLS]",), True, square)
+    return ImageEncoder(
+        zoo.shared("vit", "float32").model, zoo.processor(**options), ("[CLS]",), True, square
+    )
 
 
 def test_pixel_values_are_the_processor_s_own() -> None:
@@ -251,7 +253,7 @@ def test_thumbnails_are_small() -> None:
         ({"size": {"shortest_edge": 24}}, (5, 5)),
     ],
 )
-def test_another_image_size(options: dict[str, Any], grid: tuple[int, int]) -> None:
+def test_another_image_size_gives_another_grid(options: dict[str, Any], grid: tuple[int, int]) -> None:
     (found,) = encoder(40, **options).read([Document("", image=PICTURE)])
     assert not isinstance(found, Failure)
     assert found.grid == grid
@@ -266,8 +268,8 @@ def test_a_strip_that_would_be_enlarged_without_end_is_refused() -> None:
     assert found.reason == "too-large"
 
 
-def test_grey_models(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path, num_channels=1)
+def test_grey_models_are_given_one_channel(tmp_path: Path) -> None:
+    zoo.save("vit", tmp_path, num_channels=1)
     zoo.processor(image_mean=[0.5], image_std=[0.5]).save_pretrained(tmp_path)
     (a,) = Explainer.from_pretrained(str(tmp_path), steps=6).explain([PICTURE])
     assert len(a.tokens) == 10
@@ -296,15 +298,15 @@ def test_models_without_tokens_of_their_own_are_refused(kind: str, says: str, tm
         load_pretrained(str(tmp_path))
 
 
-def test_a_model_without_image_processor(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path)
+def test_a_model_without_image_processor_is_refused(tmp_path: Path) -> None:
+    zoo.save("vit", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match="no usable image processor"):
         load_pretrained(str(tmp_path))
 
 
 def test_the_fingerprint_covers_the_processor(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path)
+    zoo.save("vit", tmp_path)
     before = fingerprint(load_pretrained(str(tmp_path)))
     assert fingerprint(load_pretrained(str(tmp_path))) == before
     settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
@@ -314,8 +316,8 @@ def test_the_fingerprint_covers_the_processor(tmp_path: Path) -> None:
     assert fingerprint(load_pretrained(str(tmp_path))) != before
 
 
-def test_a_head_that_was_never_trained(tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES["vit"], tmp_path)
+def test_a_head_that_was_never_trained_is_refused(tmp_path: Path) -> None:
+    zoo.save("vit", tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file(
         {k: v for k, v in weights.items() if "classifier" not in k},

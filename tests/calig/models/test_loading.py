@@ -16,6 +16,7 @@ from calig.attribution.explainer import Explainer
 from calig.errors import InputError
 from calig.models.loading import fingerprint, load_pretrained, resolve_device
 from tests.material import zoo
+from tests.material.tiers import few
 
 WEIGHTS = "model.safetensors"
 
@@ -44,7 +45,7 @@ def refusal(folder: Path | str, **options: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", zoo.FAMILIES)
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
 def test_a_model_is_ready_to_explain(name: str) -> None:
     pretrained = load_pretrained(str(zoo.folder(name)))
     assert pretrained.classes == zoo.CLASSES
@@ -54,17 +55,17 @@ def test_a_model_is_ready_to_explain(name: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["/no/such/model", "./no-such-model", "no/such/model"])
-def test_no_such_folder(missing: str) -> None:
+def test_a_missing_folder_is_refused(missing: str) -> None:
     assert refusal(missing) == (
         f"model.id: no model folder at {missing}; give a folder with config.json, or a hub id"
     )
 
 
-def test_a_file_is_no_folder(saved: Path) -> None:
+def test_a_file_for_a_folder_is_refused(saved: Path) -> None:
     assert "no model folder at" in refusal(saved / WEIGHTS)
 
 
-def test_a_folder_without_a_configuration(saved: Path) -> None:
+def test_a_folder_without_a_configuration_is_refused(saved: Path) -> None:
     (saved / "config.json").unlink()
     assert refusal(saved).endswith("has no config.json; save the model with save_pretrained()")
 
@@ -118,7 +119,9 @@ def test_pickles_beside_safetensors_and_code_in_the_folder_are_left_alone(
     assert not (tmp_path / "touched").exists()
 
 
-def test_links_in_a_model_s_folder(saved: Path, tmp_path: Path) -> None:
+def test_links_in_a_model_s_folder_are_followed_and_say_nothing_of_other_files(
+    saved: Path, tmp_path: Path
+) -> None:
     """They are followed, as the hub's cache needs; one that leads to another kind of file says nothing of it."""
     (saved / WEIGHTS).rename(tmp_path / "blob")
     (saved / WEIGHTS).symlink_to(tmp_path / "blob")
@@ -139,46 +142,46 @@ def test_links_in_a_model_s_folder(saved: Path, tmp_path: Path) -> None:
     assert "has no config.json" in refusal(saved)
 
 
-def test_no_weights(saved: Path) -> None:
+def test_a_folder_without_weights_is_refused(saved: Path) -> None:
     (saved / WEIGHTS).unlink()
     assert "has no weights; calig reads safetensors only" in refusal(saved)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
-def test_weights_cut_short(saved: Path, kept: float) -> None:
+def test_weights_cut_short_are_refused(saved: Path, kept: float) -> None:
     whole = (saved / WEIGHTS).read_bytes()
     (saved / WEIGHTS).write_bytes(whole[: int(kept * len(whole))])
     assert "its weights cannot be read" in refusal(saved)
 
 
-def test_weights_of_another_size(saved: Path) -> None:
+def test_weights_of_another_size_are_refused(saved: Path) -> None:
     configure(saved, hidden_size=48)
     assert "its weights do not fit its config.json" in refusal(saved)
 
 
-def test_a_configuration_that_is_not_json(saved: Path) -> None:
+def test_a_configuration_that_is_not_json_is_refused(saved: Path) -> None:
     (saved / "config.json").write_text("{")
     assert "config.json" in refusal(saved)
 
 
-def test_an_encoder_without_a_head(saved: Path) -> None:
+def test_an_encoder_without_a_head_is_refused(saved: Path) -> None:
     configure(saved, architectures=["BertModel"])
     assert "is a BertModel without a classification head; fine-tune it" in refusal(saved)
 
 
-def test_a_head_that_is_named_but_was_never_saved(saved: Path) -> None:
+def test_a_head_that_was_never_saved_is_refused(saved: Path) -> None:
     edit_weights(saved, lambda t: {k: v for k, v in t.items() if not k.startswith("classifier")})
     message = refusal(saved)
     assert "lacks the weights classifier.bias, classifier.weight" in message
     assert "without a trained classification head" in message
 
 
-def test_a_block_that_was_never_saved(saved: Path) -> None:
+def test_a_block_that_was_never_saved_is_refused(saved: Path) -> None:
     edit_weights(saved, lambda t: {k: v for k, v in t.items() if "layer.2." not in k})
     assert "lacks the weights bert.encoder.layer.2" in refusal(saved)
 
 
-def test_no_tokenizer(saved: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_refused(saved: Path) -> None:
     """Transformers makes up one of special tokens alone, for which every word is unknown."""
     for file in saved.glob("tokenizer*"):
         file.unlink()
@@ -186,25 +189,25 @@ def test_no_tokenizer(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"added_tokens": [], "model": {"type": "?"}}'])
-def test_a_damaged_tokenizer(saved: Path, content: str) -> None:
+def test_a_damaged_tokenizer_is_refused(saved: Path, content: str) -> None:
     (saved / "tokenizer.json").write_text(content)
     assert "its tokenizer cannot be read" in refusal(saved)
 
 
-def test_a_tokenizer_without_offsets(saved: Path) -> None:
+def test_a_tokenizer_without_offsets_is_refused(saved: Path) -> None:
     (saved / "tokenizer.json").unlink()
     (saved / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
     assert "its tokenizer (CanineTokenizer) has no character offsets" in refusal(saved)
 
 
-def test_a_tokenizer_of_another_model(saved: Path) -> None:
-    other = zoo.wordpiece()
+def test_a_tokenizer_of_another_model_is_refused(saved: Path) -> None:
+    other = zoo.texts.wordpiece()
     other.add_tokens(["film's"])
     other.save_pretrained(saved)
     assert f"its tokenizer has {len(other)} tokens and the model embeds {len(other) - 1}" in refusal(saved)
 
 
-def test_unknown_dtype_and_device() -> None:
+def test_an_unknown_dtype_or_device_is_refused() -> None:
     assert refusal(zoo.folder("bert"), dtype="float16").startswith("runtime.dtype: 'float16' is not one of")
     assert refusal(zoo.folder("bert"), device="gpu").startswith("runtime.device: 'gpu' cannot be used here")
     assert resolve_device("cpu") == torch.device("cpu")

@@ -14,6 +14,7 @@ from calig.models.classifier import Classifier
 from calig.models.loading import Pretrained, load_pretrained
 from calig.models.text import TextEncoder, free_id
 from tests.material import zoo
+from tests.material.tiers import few
 
 NAMES = ("bert", "roberta", "mpnet", "gpt2", "llama", "qwen2")
 VARIANTS = ("bare", "pad is eos", "no pad", "left", "another pad", "ends in pad")
@@ -23,9 +24,9 @@ CONFIGURED = ("as it was", "none", "out of range")
 def varied(name: str, variant: str, configured: str = "as it was") -> Pretrained:
     """A model of the zoo whose tokenizer, or whose configured padding, is of another kind."""
     pretrained = zoo.load(name)
-    tokenizer, spelling = pretrained.tokenizer, zoo.FAMILIES[name].tokenizer
+    tokenizer, spelling = pretrained.tokenizer, zoo.TEXT_FAMILIES[name].tokenizer
     if variant == "bare":
-        tokenizer.backend_tokenizer.post_processor = zoo._template("$A")
+        tokenizer.backend_tokenizer.post_processor = zoo.texts.in_tokens("$A")
     elif variant == "pad is eos":
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.sep_token
     elif variant == "no pad":
@@ -34,10 +35,10 @@ def varied(name: str, variant: str, configured: str = "as it was") -> Pretrained
         tokenizer.padding_side = tokenizer.truncation_side = "left"
     elif variant == "another pad":
         tokenizer.pad_token = tokenizer.unk_token
-    elif spelling.make is not zoo.WORDPIECE.make:  # the last token of every text is the one that pads
-        tokenizer.backend_tokenizer.post_processor = zoo._template("$A </s>")
+    elif spelling.make is not zoo.texts.WORDPIECE.make:  # the last token of every text is the one that pads
+        tokenizer.backend_tokenizer.post_processor = zoo.texts.in_tokens("$A </s>")
         tokenizer.pad_token = "</s>"
-        if zoo.FAMILIES[name].causal:
+        if zoo.TEXT_FAMILIES[name].causal:
             pretrained.model.config.pad_token_id = 2
     if configured != "as it was":
         pretrained.model.config.pad_token_id = {"none": None, "out of range": -1}[configured]
@@ -50,7 +51,7 @@ def alone(pretrained: Pretrained, text: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", few(NAMES, zoo.QUICK, zoo.MATRIX))
 class TestVariants:
     def test_every_row_is_the_model_s_answer_for_the_text_alone(self, name: str, variant: str) -> None:
         for configured in CONFIGURED:
@@ -89,10 +90,12 @@ class TestVariants:
             assert (np.abs(total - (a.logit - a.baseline_logit)) < 0.05 * np.maximum(gross, 0.1)).all()
 
 
-@pytest.mark.parametrize("name", [name for name, family in zoo.FAMILIES.items() if family.causal])
+@pytest.mark.parametrize(
+    "name", few([n for n, f in zoo.TEXT_FAMILIES.items() if f.causal], zoo.QUICK, zoo.MATRIX)
+)
 def test_our_right_padding_answers_as_the_model_s_own_left_padding(name: str) -> None:
     """With positions counted over the mask, as generation does."""
-    family = zoo.FAMILIES[name]
+    family = zoo.TEXT_FAMILIES[name]
     pretrained = varied(name, "left")
     given = zoo.inputs(pretrained, zoo.TEXTS)
     assert (given["attention_mask"][:, 0] == 0).any()
@@ -105,12 +108,12 @@ def test_our_right_padding_answers_as_the_model_s_own_left_padding(name: str) ->
     torch.testing.assert_close(ours, own, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
+@pytest.mark.parametrize("name", few(["gpt2", "llama", "opt"], ["gpt2"], zoo.MATRIX))
 def test_a_naive_pad_baseline_would_pool_another_row(name: str) -> None:
     """The trap: with content replaced by pad ids, a decoder's head reads the first token."""
-    pretrained = zoo.load(name)
+    pretrained = zoo.shared(name)
     pad = pretrained.model.config.pad_token_id
-    explainer = zoo.explainer(name, pretrained=pretrained, steps=12)
+    explainer = zoo.explainer(name, steps=12)
     (a,) = explainer.explain(["a good film"])
     given = zoo.inputs(pretrained, ["a good film"])
     ids = given["input_ids"].where(torch.from_numpy(a.is_special), pad)
@@ -133,7 +136,7 @@ def test_a_pad_baseline_without_a_pad_token_is_the_configuration_s() -> None:
         Explainer(pretrained)
 
 
-def test_token_types_that_share_the_word_table_are_no_content(tmp_path: Path) -> None:
+def test_token_types_that_share_the_word_table_are_not_content(tmp_path: Path) -> None:
     """GPT-2 looks token types up among the words."""
     pretrained = zoo.load("gpt2")
     pretrained.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
@@ -153,7 +156,7 @@ def test_a_batch_that_uses_every_id_cannot_be_padded() -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_a_saved_model_without_any_padding_loads_and_explains(name: str, tmp_path: Path) -> None:
-    zoo.save(zoo.FAMILIES[name], tmp_path, pad_token_id=None)
+    zoo.save(name, tmp_path, pad_token_id=None)
     pretrained = load_pretrained(str(tmp_path), dtype="float64")
     pretrained.tokenizer.pad_token = None
     found = zoo.explainer(name, pretrained=pretrained, steps=6, baseline="zero").explain(list(zoo.TEXTS))

@@ -9,8 +9,8 @@ import torch
 from calig.errors import InputError
 from calig.models.text import TextEncoder
 from tests.material import zoo
+from tests.material.tiers import few
 
-FAMILIES = list(zoo.FAMILIES)
 SCRIPTS = (
     "a good film",
     "  a   good\tfilm\n",
@@ -25,14 +25,14 @@ SCRIPTS = (
 
 
 def encoder_of(name: str, max_length: int | None = None) -> TextEncoder:
-    pretrained = zoo.load(name)
+    pretrained = zoo.shared(name)
     return TextEncoder(pretrained.model, pretrained.tokenizer, max_length)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
 class TestEveryFamily:
     def test_ids_are_the_tokenizer_s(self, name: str) -> None:
-        pretrained = zoo.load(name)
+        pretrained = zoo.shared(name)
         encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
         for text, encoded in zip(SCRIPTS, encoder.encode(SCRIPTS), strict=True):
             assert encoded.ids.tolist() == pretrained.tokenizer(text)["input_ids"]
@@ -44,7 +44,7 @@ class TestEveryFamily:
 
     def test_the_tokenizer_s_own_tokens_are_special_and_span_nothing(self, name: str) -> None:
         for encoded in encoder_of(name).encode(SCRIPTS):
-            spelling = zoo.FAMILIES[name].tokenizer
+            spelling = zoo.TEXT_FAMILIES[name].tokenizer
             inside = len(encoded) - spelling.before - spelling.after
             expected = [True] * spelling.before + [False] * inside + [True] * spelling.after
             assert encoded.is_special.tolist() == expected
@@ -81,7 +81,7 @@ class TestEveryFamily:
         ):
             bare = token.removeprefix("##").lstrip("Ġ▁")
             if not special and bare not in ("", "<unk>", "[UNK]"):
-                seen = text[start:end] if zoo.FAMILIES[name].tokenizer.cased else text[start:end].lower()
+                seen = text[start:end] if zoo.TEXT_FAMILIES[name].tokenizer.cased else text[start:end].lower()
                 assert seen == bare
 
     def test_batches_pad_on_the_right_with_a_mask(self, name: str) -> None:
@@ -93,7 +93,7 @@ class TestEveryFamily:
             used = len(text)
             assert batch.inputs["input_ids"].shape == (3, longest)
             assert batch.inputs["input_ids"][row, :used].tolist() == text.ids.tolist()
-            assert (batch.inputs["input_ids"][row, used:] == zoo.FAMILIES[name].pad).all()
+            assert (batch.inputs["input_ids"][row, used:] == zoo.TEXT_FAMILIES[name].pad).all()
             assert batch.mask[row].tolist() == [1] * used + [0] * (longest - used)
             assert batch.content[row].tolist() == (~text.is_special).tolist() + [False] * (longest - used)
 
@@ -103,13 +103,13 @@ class TestEveryFamily:
         long, short = encoder.encode(["a good film " * 60, "a"])
         assert (len(long), long.truncated) == (zoo.POSITIONS, True)
         assert not short.truncated
-        pretrained = zoo.load(name)
+        pretrained = zoo.shared(name)
         batch = encoder.batch([long], torch.device("cpu"))
         assert torch.isfinite(pretrained.model(**batch.inputs).logits).all()
 
     def test_a_text_that_just_fits_is_not_truncated(self, name: str) -> None:
         encoder = encoder_of(name, max_length=5)
-        spelling = zoo.FAMILIES[name].tokenizer
+        spelling = zoo.TEXT_FAMILIES[name].tokenizer
         room = 5 - spelling.before - spelling.after
         fits, exceeds = encoder.encode([(spelling.unit * n).strip() for n in (room, room + 1)])
         assert [len(fits), fits.truncated] == [5, False]
@@ -183,7 +183,7 @@ class TestPairs:
         ("good [SEP] film", "a <s> film"),
     )
 
-    @pytest.mark.parametrize("name", FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     def test_each_text_is_encoded_as_it_is_alone(self, name: str) -> None:
         encoder = encoder_of(name)
         pairs = encoder.encode(self.PAIRS)
@@ -202,9 +202,9 @@ class TestPairs:
             assert (encoded.word_ids[encoded.is_special] == -1).all()
             assert (encoded.char_spans[encoded.is_special] == 0).all()
 
-    @pytest.mark.parametrize("name", FAMILIES)
+    @pytest.mark.parametrize("name", few(zoo.TEXT_FAMILIES, zoo.QUICK, zoo.MATRIX))
     def test_pairs_are_the_tokenizer_s(self, name: str) -> None:
-        pretrained, (first, second) = zoo.load(name), self.PAIRS[0]
+        pretrained, (first, second) = zoo.shared(name), self.PAIRS[0]
         encoder = TextEncoder(pretrained.model, pretrained.tokenizer)
         (encoded,) = encoder.encode([(first, second)])
         own = pretrained.tokenizer(first, second, return_token_type_ids=True)
@@ -237,13 +237,13 @@ class TestPairs:
         ]
         assert counts == [[3, 3, False], [5, 1, True], [1, 5, True], [3, 3, True]]
 
-    def test_an_empty_text_in_a_pair(self) -> None:
+    def test_an_empty_text_in_a_pair_has_no_tokens(self) -> None:
         encoder = encoder_of("roberta")
         one, none = encoder.encode([("", "good"), ("", "")])
         assert set(one.segments.tolist()) == {-1, 1}
         assert none.is_special.all()
 
-    def test_no_room_for_a_pair(self) -> None:
+    def test_a_length_without_room_for_a_pair_is_refused(self) -> None:
         encoder = encoder_of("roberta", max_length=4)
         assert len(encoder.encode(["aaaa"])[0]) == 4
         with pytest.raises(

@@ -1,24 +1,15 @@
-"""Small random classifiers of several families, saved as the hub would; a new family is one line of `FAMILIES`."""
+"""Small random classifiers of texts, their tokenizers, and texts; a new family is one line of `FAMILIES`."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedTokenizerFast
-
-from calig.attribution.explainer import Explainer
-from calig.attribution.method import Method
-from calig.models.loading import Pretrained, load_pretrained
 
 CLASSES = ("no", "maybe", "yes")
 WORDS = tuple(
@@ -56,7 +47,7 @@ def byte_level(template: str = "<s> $A </s>") -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(vocabulary)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = _template(template)
+    tokenizer.post_processor = in_tokens(template)
     names = dict(zip(("bos", "pad", "eos", "unk", "mask"), special, strict=True), cls="<s>", sep="</s>")
     return _wrap(tokenizer, names, ["input_ids", "attention_mask"])
 
@@ -70,12 +61,12 @@ def unigram(template: str = "<s> $A </s>") -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.post_processor = _template(template)
+    tokenizer.post_processor = in_tokens(template)
     names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
     return _wrap(tokenizer, {**names, "cls": "<s>", "sep": "</s>"}, ["input_ids", "attention_mask"])
 
 
-def _template(single: str) -> processors.PostProcessor:
+def in_tokens(single: str) -> processors.PostProcessor:
     """A text in its special tokens; in a pair, the second text between `</s>` twice over, as RoBERTa has it."""
     second = single.replace("<s>", "</s>").replace("$A", "$B")
     return processors.TemplateProcessing(
@@ -163,14 +154,33 @@ class Family:
     dropout: str | None = None
     written_out: dict[str, Any] | None = None
     kinks: bool = False
+    drawn: ClassVar[torch.dtype] = torch.float32
 
     @property
     def causal(self) -> bool:
         """Whether a token sees only those before it."""
         return self.pools == "last"
 
+    def build(self, config: dict[str, Any]) -> Any:
+        """A model of the family, with as many tokens as its tokenizer has."""
+        numbered = self.pad + 1 if self.numbers == "padding" else 0
+        usual = {
+            "vocab_size": len(self.tokenizer()),
+            "max_position_embeddings": POSITIONS + numbered,
+            "pad_token_id": self.pad,
+            "initializer_range": SPREAD,
+            "id2label": dict(enumerate(CLASSES)),
+            "label2id": {name: i for i, name in enumerate(CLASSES)},
+        }
+        made = getattr(transformers, f"{self.stem}Config")(**{**usual, **self.options(), **config})
+        return getattr(transformers, f"{self.stem}ForSequenceClassification")(made)
 
-def _sizes(**others: Any) -> Callable[[], dict[str, Any]]:
+    def preprocessor(self) -> PreTrainedTokenizerFast:
+        """What is saved beside the model."""
+        return self.tokenizer()
+
+
+def sizes(**others: Any) -> Callable[[], dict[str, Any]]:
     usual = {"hidden_size": HIDDEN, "num_hidden_layers": BLOCKS, "num_attention_heads": HEADS}
     return lambda: {**usual, "intermediate_size": 2 * HIDDEN, **others}
 
@@ -181,13 +191,13 @@ def _encoder(stem: str, base: str, tokenizer: Any, pad: int, **facts: Any) -> Fa
         stem,
         tokenizer,
         pad,
-        **{"options": _sizes(), "embeddings": f"{base}.embeddings", "block": layer, **facts},
+        **{"options": sizes(), "embeddings": f"{base}.embeddings", "block": layer, **facts},
     )
 
 
 def _decoder(stem: str, tokenizer: Any, pad: int, **facts: Any) -> Family:
     layers, embeddings = "model.layers.{}", "model.embed_tokens"
-    usual = {"options": _sizes(**LLAMA), "embeddings": embeddings, "block": layers, "norm": "model.norm"}
+    usual = {"options": sizes(**LLAMA), "embeddings": embeddings, "block": layers, "norm": "model.norm"}
     return Family(stem, tokenizer, pad, pools="last", **{**usual, **facts})
 
 
@@ -235,7 +245,7 @@ FAMILIES = {
         "electra",
         WORDPIECE,
         0,
-        options=_sizes(embedding_size=16),
+        options=sizes(embedding_size=16),
         embeddings="electra.embeddings_project",
     ),
     "albert": _encoder(
@@ -243,7 +253,7 @@ FAMILIES = {
         "albert",
         WORDPIECE,
         0,
-        options=_sizes(embedding_size=16),
+        options=sizes(embedding_size=16),
         embeddings="albert.encoder.embedding_hidden_mapping_in",
         block="albert.encoder.albert_layer_groups.{}",
         written_out={"num_hidden_groups": BLOCKS},
@@ -254,7 +264,7 @@ FAMILIES = {
         "deberta",
         PIECES,
         1,
-        options=_sizes(position_biased_input=False, norm_rel_ebd="layer_norm", **DEBERTA),
+        options=sizes(position_biased_input=False, norm_rel_ebd="layer_norm", **DEBERTA),
         dropout="attention.self.dropout",
     ),
     "modernbert": _encoder(
@@ -262,7 +272,7 @@ FAMILIES = {
         "model",
         WORDPIECE,
         0,
-        options=_sizes(classifier_pooling="cls", **MODERN),
+        options=sizes(classifier_pooling="cls", **MODERN),
         block="model.layers.{}",
         norm="model.final_norm",
     ),
@@ -271,7 +281,7 @@ FAMILIES = {
         "model",
         WORDPIECE,
         0,
-        options=_sizes(classifier_pooling="mean", **MODERN),
+        options=sizes(classifier_pooling="mean", **MODERN),
         block="model.layers.{}",
         norm="model.final_norm",
         pools="mean",
@@ -281,7 +291,7 @@ FAMILIES = {
         "rembert",
         PIECES,
         1,
-        options=_sizes(input_embedding_size=16, bos_token_id=0, eos_token_id=2),
+        options=sizes(input_embedding_size=16, bos_token_id=0, eos_token_id=2),
         embeddings="rembert.encoder.embedding_hidden_mapping_in",
         dropout="attention.self.dropout",
     ),
@@ -303,7 +313,7 @@ FAMILIES = {
         "OPT",
         BYTES.begun(),
         1,
-        _sizes(ffn_dim=48, word_embed_proj_dim=HIDDEN),
+        sizes(ffn_dim=48, word_embed_proj_dim=HIDDEN),
         None,
         "model.decoder.layers.{}",
         pools="last",
@@ -312,67 +322,12 @@ FAMILIES = {
         kinks=True,
     ),
     "llama": _decoder("Llama", PIECES.begun(), 1),
-    "mistral": _decoder("Mistral", PIECES.begun(), 1, options=_sizes(sliding_window=6, **LLAMA)),
-    "qwen2": _decoder("Qwen2", BYTES.bare(), 2, options=_sizes(use_sliding_window=True, **LLAMA, **WINDOW)),
+    "mistral": _decoder("Mistral", PIECES.begun(), 1, options=sizes(sliding_window=6, **LLAMA)),
+    "qwen2": _decoder("Qwen2", BYTES.bare(), 2, options=sizes(use_sliding_window=True, **LLAMA, **WINDOW)),
     "qwen3": _decoder("Qwen3", BYTES.bare(), 2),
     "gemma": _decoder("Gemma", PIECES.begun(), 1),
-    "gemma3": _decoder("Gemma3Text", PIECES.begun(), 1, options=_sizes(**LLAMA, **WINDOW)),
+    "gemma3": _decoder("Gemma3Text", PIECES.begun(), 1, options=sizes(**LLAMA, **WINDOW)),
 }
-FEW = ("bert", "roberta", "mpnet", "modernbert", "gpt2", "gemma3")
-"""One of each kind, for what is slow."""
-_SAVED = tempfile.TemporaryDirectory(prefix="calig-zoo-")
-
-
-@cache
-def folder(name: str) -> Path:
-    """The family's model, saved; treat as read-only."""
-    family, path = FAMILIES[name], Path(_SAVED.name) / name
-    save(family, path)
-    return path
-
-
-def save(family: Family, path: Path, seed: int = 0, **config: Any) -> None:
-    """Write a random classifier of the family with its tokenizer, in the hub's layout."""
-    tokenizer = family.tokenizer()
-    made = getattr(transformers, f"{family.stem}Config")(
-        **{
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": POSITIONS + (family.pad + 1 if family.numbers == "padding" else 0),
-            "pad_token_id": family.pad,
-            "initializer_range": SPREAD,
-            "id2label": dict(enumerate(CLASSES)),
-            "label2id": {name: i for i, name in enumerate(CLASSES)},
-            **family.options(),
-            **config,
-        }
-    )
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)  # the same weights whatever a test computes in
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = getattr(transformers, f"{family.stem}ForSequenceClassification")(made)
-        for parameter in model.parameters():  # biases, norms and the pad row are not random at first
-            parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    torch.set_default_dtype(default)
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-
-
-def load(name: str, dtype: str = "float64") -> Pretrained:
-    """Load the family's model afresh: the caller may change it."""
-    return load_pretrained(str(folder(name)), dtype=dtype)
-
-
-def explainer(
-    name: str,
-    dtype: str = "float64",
-    *,
-    token_budget: int | None = None,
-    pretrained: Pretrained | None = None,
-    **method: Any,
-) -> Explainer:
-    """Explain with the family's model."""
-    return Explainer(pretrained or load(name, dtype), Method(**method), token_budget=token_budget)
 
 
 def positions(family: Family, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -402,39 +357,3 @@ def answer(
     states = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **known).last_hidden_state
     places = torch.arange(mask.shape[1]).expand_as(mask)
     return model.score(states)[torch.arange(len(ids)), (places * mask).argmax(1)]
-
-
-def inputs(pretrained: Pretrained, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Padded ids and mask straight from the tokenizer, without calig."""
-    tokenizer = pretrained.tokenizer
-    return dict(tokenizer(list(texts), padding=True, return_tensors="pt"))
-
-
-class InDouble(TorchFunctionMode):
-    """Nothing of a float64 model is computed in float32, as some families do in norms, rotations and softmax."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        double = bool(args) and isinstance(args[0], torch.Tensor) and args[0].dtype is torch.float64
-        if double and kwargs.get("dtype") is torch.float32:
-            kwargs.pop("dtype")
-        if double and func is torch.Tensor.float:
-            return args[0]
-        if double and func is torch.Tensor.to and (args[1:] == (torch.float32,) or not (args[1:] or kwargs)):
-            return args[0]
-        return func(*args, **kwargs)
-
-
-@pytest.fixture
-def in_double() -> Iterator[None]:
-    with InDouble():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small are slower on more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -1,22 +1,18 @@
-"""Small random image classifiers of several families, saved as the hub would, and images to give them."""
+"""Small random classifiers of images, and pictures; a new family is one line of `FAMILIES`."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import transformers
 from PIL import Image
-
-from calig.attribution.explainer import Explainer
-from calig.attribution.method import Method
-from calig.models.loading import Pretrained, load_pretrained
 
 CLASSES = ("cat", "dog", "fox")
 SIDE, PATCH, HIDDEN, HEADS, BLOCKS = 24, 8, 24, 3, 3
@@ -28,8 +24,8 @@ SPREAD = 0.2
 class Family:
     """A transformers family, and what tests must know of it to derive its answers a second way.
 
-    model
-        Class name, without `ForImageClassification…`.
+    stem
+        Its class names' stem.
     options
         Its configuration beyond the usual sizes.
     special
@@ -39,9 +35,11 @@ class Family:
         `embeddings` None: what block 0 is given.
     mask
         Whether it has a mask token.
+    dropout
+        Path, within a block, of the dropout that attention probabilities pass, where attention is the family's own.
     """
 
-    model: str
+    stem: str
     embeddings: str | None
     block: str
     special: tuple[str, ...] = ("[CLS]",)
@@ -49,6 +47,31 @@ class Family:
     head: str = "ForImageClassification"
     mask: bool = False
     config: Callable[[dict[str, Any]], Any] | None = None
+    dropout: str | None = None
+    written_out: ClassVar[None] = None
+    drawn: ClassVar[torch.dtype] = torch.float64
+
+    def build(self, config: dict[str, Any]) -> Any:
+        """A model of the family."""
+        options = {
+            "image_size": SIDE,
+            "patch_size": PATCH,
+            "hidden_size": HIDDEN,
+            "num_hidden_layers": BLOCKS,
+            "num_attention_heads": HEADS,
+            "intermediate_size": 2 * HIDDEN,
+            "initializer_range": SPREAD,
+            "id2label": dict(enumerate(CLASSES)),
+            "label2id": {name: i for i, name in enumerate(CLASSES)},
+            **self.options,
+            **config,
+        }
+        make = self.config or (lambda o: getattr(transformers, f"{self.stem}Config")(**o))
+        return getattr(transformers, self.stem + self.head)(make(options))
+
+    def preprocessor(self) -> Any:
+        """What is saved beside the model."""
+        return processor()
 
 
 def _vision(name: str) -> Callable[[dict[str, Any]], Any]:
@@ -107,76 +130,25 @@ FAMILIES = {
     ),
     "vit-msn": Family("ViTMSN", "vit.embeddings", "vit.layers.{}"),
     "ijepa": Family("IJepa", "ijepa.embeddings", "ijepa.layers.{}", ()),
-    "data2vec": Family("Data2VecVision", None, "data2vec_vision.encoder.layer.{}"),
+    "data2vec": Family(
+        "Data2VecVision",
+        None,
+        "data2vec_vision.encoder.layer.{}",
+        dropout="attention.attention.dropout",
+    ),
 }
-_SAVED = tempfile.TemporaryDirectory(prefix="calig-image-zoo-")
-
-
-@cache
-def folder(name: str) -> Path:
-    """The family's model, saved with an image processor; treat as read-only."""
-    family, path = FAMILIES[name], Path(_SAVED.name) / name
-    save(family, path)
-    return path
-
-
-def save(family: Family, path: Path, seed: int = 0, **config: Any) -> None:
-    """Write a random classifier of the family in the hub's layout."""
-    options = {
-        "image_size": SIDE,
-        "patch_size": PATCH,
-        "hidden_size": HIDDEN,
-        "num_hidden_layers": BLOCKS,
-        "num_attention_heads": HEADS,
-        "intermediate_size": 2 * HIDDEN,
-        "initializer_range": SPREAD,
-        "id2label": dict(enumerate(CLASSES)),
-        "label2id": {name: i for i, name in enumerate(CLASSES)},
-        **family.options,
-        **config,
-    }
-    make = family.config or (lambda o: getattr(transformers, f"{family.model}Config")(**o))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = getattr(transformers, family.model + family.head)(make(options))
-        for parameter in model.parameters():  # tokens, biases and norms are not random at first
-            parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    model.save_pretrained(path)
-    processor().save_pretrained(path)
 
 
 def processor(**options: Any) -> Any:
     """An image processor of the usual kind."""
     half = [0.5, 0.5, 0.5]
     usual = {"size": {"height": SIDE, "width": SIDE}, "image_mean": half, "image_std": half}
-    return transformers.AutoImageProcessor.from_pretrained(_written({**usual, **options}), backend="pil")
-
-
-def _written(options: dict[str, Any]) -> str:
-    import json
-
-    path = Path(tempfile.mkdtemp(dir=_SAVED.name))
     flags = {"do_normalize": True, "do_rescale": True, "do_resize": True, "resample": 2}
     kind = {"image_processor_type": "ViTImageProcessor"}
-    (path / "preprocessor_config.json").write_text(json.dumps({**kind, **flags, **options}))
-    return str(path)
-
-
-def load(name: str, dtype: str = "float64") -> Pretrained:
-    """Load the family's model afresh: the caller may change it."""
-    return load_pretrained(str(folder(name)), dtype=dtype)
-
-
-def explainer(
-    name: str,
-    dtype: str = "float64",
-    *,
-    pretrained: Pretrained | None = None,
-    token_budget: int | None = None,
-    **method: Any,
-) -> Explainer:
-    """Explain with the family's model."""
-    return Explainer(pretrained or load(name, dtype), Method(**method), token_budget=token_budget)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "preprocessor_config.json")
+        path.write_text(json.dumps({**kind, **flags, **usual, **options}))
+        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
 
 
 def pictures(count: int, side: int = SIDE, seed: int = 3) -> list[Image.Image]:
