@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial import legendre
 from numpy.polynomial.polynomial import polyint, polyval
@@ -22,6 +22,7 @@ from calig.attribution.quadrature import (
     rule,
     spline_panels,
 )
+from tests.material.fuzz import examples
 
 LADDERS = [name for name in RULES if name != "auto"]
 
@@ -100,7 +101,7 @@ def test_gauss_panels_are_exact_for_the_polynomial_through_the_nodes(name: str) 
         np.testing.assert_allclose(found, exact(coefficients, breaks(nodes)), atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.floats(0.02, 1), min_size=3, max_size=20), st.integers(0, 10**6))
 def test_splines_are_exact_for_cubics_on_any_mesh(widths: list[float], seed: int) -> None:
     nodes = np.concatenate([[0], np.cumsum(widths) / np.sum(widths)])

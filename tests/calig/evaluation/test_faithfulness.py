@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calig.evaluation.faithfulness import (
@@ -26,6 +26,7 @@ from calig.evaluation.subject import Case, Subject
 from calig.records import Document
 from tests.calig.evaluation.planted import additive, at, cases
 from tests.material import zoo
+from tests.material.fuzz import examples
 
 WEIGHTS = {
     "good": 3.0,
@@ -93,7 +94,7 @@ def test_signed_scores_rank_what_speaks_against_the_class_last() -> None:
     assert found == pytest.approx(p - sigmoid(-5))  # `good` is gone, not `dull`
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.integers(0, 30), min_size=3, max_size=12), st.integers(0, 10**6))
 def test_no_ranking_of_an_additive_model_beats_its_weights(words: list[int], seed: int) -> None:
     subject = ADDITIVE

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calig.errors import InputError
@@ -24,6 +24,7 @@ from calig.evaluation.subject import Case, Subject
 from calig.records import Document, document_key
 from tests.calig.evaluation.planted import at, cases
 from tests.material import zoo
+from tests.material.fuzz import examples
 
 TEXT = "the cast is great , but not the film"
 #       0123456789012345678901234567890123456
@@ -175,7 +176,7 @@ def test_the_share_is_the_mean_over_documents_that_have_a_rationale() -> None:
     assert np.isnan(rationale_share([]))
 
 
-@settings(deadline=None)  # scikit-learn is slow to import
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_numbers_are_scikit_learns(rows: list[tuple[int, bool, bool]]) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
