@@ -97,6 +97,7 @@ def demo(
     chosen = DIGITS if images else REVIEWS
     folder = folder or chosen.folder
     Warehouse.open(folder)
+    _begin_prefect()
     planted = " with a planted shortcut" if leak else ""
     err.print(
         f"writing {chosen.material}{planted} and training a small {chosen.model} on them …", soft_wrap=True
@@ -239,6 +240,7 @@ def evaluate(
     stages.precheck(loaded)
     opened = Warehouse.open(loaded.warehouse)
     err.print("starting Prefect …")
+    _begin_prefect()
     from flows.evaluate import evaluate_from_terminal as run
 
     _log_to(opened.root / "calig.log")
@@ -608,6 +610,7 @@ def _audit(config: AuditConfig) -> str:
     stages.precheck(config)
     warehouse = Warehouse.open(config.warehouse)
     err.print("starting Prefect …")
+    _begin_prefect()
     from flows.audit import audit_from_terminal as run
 
     _log_to(warehouse.root / "calig.log")
@@ -619,6 +622,13 @@ def _audit(config: AuditConfig) -> str:
         raise
     _print_run(config, run_id, time.perf_counter() - start)
     return run_id
+
+
+def _begin_prefect() -> None:
+    """Let Prefect's temporary server start, where one is needed, in the background of what is done next."""
+    from flows.server import begin
+
+    begin()
 
 
 def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import Doubles
 
@@ -67,7 +67,7 @@ def t_interval(a: Sums, b: Sums | None = None) -> Doubles:
             mean, square = b.mean - a.mean, parts[0] + parts[1]
             freedom = square**2 / (parts[0] ** 2 / (a.count - 1) + parts[1] ** 2 / (b.count - 1))
         freedom = np.where((square == 0) & np.isnan(freedom), 1, freedom)
-        half = stats.t.ppf(0.975, freedom) * np.sqrt(square)
+        half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(square)
     return np.stack([mean - half, mean + half], axis=-1)
 
 
@@ -75,7 +75,7 @@ def paired_t(change: Sums) -> Doubles:
     """(k,) two-sided p-values of Student's t that the mean change is 0; NaN where all changes are 0 or n < 2."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(change.mean) / np.sqrt(change.variance / change.count)
-        p: Doubles = 2 * stats.t.sf(t, change.count - 1)
+        p: Doubles = 2 * scipy.stats.t.sf(t, change.count - 1)
     return p
 
 
@@ -85,7 +85,7 @@ def samples_t(a: Sums, b: Sums) -> Doubles:
     with np.errstate(divide="ignore", invalid="ignore"):
         pooled = ((a.count - 1) * a.variance + (b.count - 1) * b.variance) / freedom
         t = np.abs(b.mean - a.mean) / np.sqrt(pooled * (1 / a.count + 1 / b.count))
-        p: Doubles = 2 * stats.t.sf(t, freedom)
+        p: Doubles = 2 * scipy.stats.t.sf(t, freedom)
     return p
 
 
@@ -210,7 +210,7 @@ def _saddle(
         z = np.repeat(log_odds + trial[0], sizes) + np.repeat(trial[1], sizes) * x
         found = _sum(np.logaddexp(0, z), starts) + sizes * offset - (trial * aim).sum(axis=0)
         better = found <= value + 1e-4 * share * fall + 1e-12
-        chance = special.expit(z)
+        chance = scipy.special.expit(z)
         spread = chance * (1 - chance)
         gradient = np.stack([_sum(chance, starts), _sum(chance * x, starts)]) - aim
         ss, st, tt = (_sum(spread * x**power, starts) for power in range(3))
@@ -235,7 +235,7 @@ def _tail(half_square: Doubles, u: Doubles) -> Doubles:
     """P(beyond) by Lugannani and Rice, w = √(2·half_square) and u; between 0 and 1."""
     w = np.sqrt(2 * np.maximum(half_square, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        tail = stats.norm.sf(w) + stats.norm.pdf(w) * (1 / u - 1 / w)
+        tail = scipy.stats.norm.sf(w) + scipy.stats.norm.pdf(w) * (1 / u - 1 / w)
     return np.where((w < 1e-4) | (u < 1e-4), 0.5, np.clip(np.nan_to_num(tail, nan=0.5), 0, 1))
 
 
@@ -254,6 +254,8 @@ def _sum(values: Doubles, starts: Counts) -> Doubles:
 
 def _log_choose(total: Doubles, drawn: Doubles) -> Doubles:
     found: Doubles = (
-        special.gammaln(total + 1) - special.gammaln(drawn + 1) - special.gammaln(total - drawn + 1)
+        scipy.special.gammaln(total + 1)
+        - scipy.special.gammaln(drawn + 1)
+        - scipy.special.gammaln(total - drawn + 1)
     )
     return found

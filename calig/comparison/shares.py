@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special, stats
+import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import NORMAL, Doubles
 
@@ -41,7 +41,9 @@ def _log_mass(count: Doubles, held: Doubles | int, drawn: Doubles | int, total: 
 
 def _log_choose(total: Doubles | int, drawn: Doubles | int) -> Doubles:
     found: Doubles = (
-        special.gammaln(total + 1) - special.gammaln(drawn + 1) - special.gammaln(total - drawn + 1)
+        scipy.special.gammaln(total + 1)
+        - scipy.special.gammaln(drawn + 1)
+        - scipy.special.gammaln(total - drawn + 1)
     )
     return found
 
@@ -72,7 +74,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
     """
     if lost + gained == 0:
         return float("nan")
-    return min(1.0, 2 * float(stats.binom.cdf(min(lost, gained), lost + gained, 0.5)))
+    return min(1.0, 2 * float(scipy.stats.binom.cdf(min(lost, gained), lost + gained, 0.5)))
 
 
 def share_interval(a: float, of_a: float, b: float, of_b: float) -> tuple[float, float]:

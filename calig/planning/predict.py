@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import nnls
+import scipy  # its parts are loaded where they are first used
 
 Floats = npt.NDArray[np.float64]
 
@@ -167,7 +167,7 @@ def _fitted(
     """Fit coefficients ≥ 0 to observed values by relative least squares, scaled to the sum of some; apply them."""
     size = np.maximum(design, 1e-12).max(axis=0)
     weights = 1 / np.maximum(observed, 1e-12)
-    coefficients, _ = nnls(design / size * weights[:, None], observed * weights)
+    coefficients, _ = scipy.optimize.nnls(design / size * weights[:, None], observed * weights)
     total = (design / size @ coefficients)[scaled_on].sum()
     scale = observed[scaled_on].sum() / total if total > 0 else 1.0
     fitted: Floats = scale * (wanted / size @ coefficients)

@@ -37,7 +37,7 @@ def main() -> None:
     unsized = tests = 0
     with tempfile.TemporaryDirectory(prefix="calig-nights-") as folder:
         root = Path(folder)
-        model = train(root / "model", 1, False)
+        model = train(1, False)
         pool = generate(77, POOL, False)
         start = time.perf_counter()
         for night in range(

@@ -19,6 +19,7 @@ from calig.demo.classifier import fit
 from calig.demo.reviews import Review, generate, write_parquet
 from calig.demo.training import threads
 from calig.warehouse.gates import GateOutcome
+from tests.material.demo import CACHE, SOURCES, made_once, recipe
 
 DOCUMENTS = 400
 NIGHTS = 30
@@ -60,14 +61,17 @@ def write_night(folder: Path, night: int) -> Path:
     return path
 
 
-def train(folder: Path, seed: int, leaking: bool) -> Path:
-    """Train a model on reviews of its own, with the leak or without, and return its folder."""
-    reviews = generate(seed, TRAINING, False, noise=0.1)
-    with threads(1):
-        model, tokenizer = fit(with_leak(reviews, seed) if leaking else reviews, seed)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def train(seed: int, leaking: bool) -> Path:
+    """Train a model on reviews of its own, with the leak or without, where no session has; return its folder."""
+
+    def make(folder: Path) -> None:
+        reviews = generate(seed, TRAINING, False, noise=0.1)
+        with threads(1):
+            model, tokenizer = fit(with_leak(reviews, seed) if leaking else reviews, seed)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return made_once(CACHE / recipe("nights", seed, leaking, sources=(*SOURCES, Path(__file__))), make)
 
 
 def audit_night(config: AuditConfig, report: bool = True) -> tuple[str, list[GateOutcome]]:

@@ -14,6 +14,8 @@ from calig.warehouse.runs import set_tag
 from tests.material.nights import LEAK, LEAKS_FROM, NIGHTS, RETRAINED, audit_night, train, write_night
 from tests.material.tiny import select
 
+pytestmark = pytest.mark.extended("two trainings and thirty audits of 400 documents")
+
 
 @dataclass(frozen=True, slots=True)
 class Night:
@@ -49,10 +51,14 @@ GATES: dict[str, Any] = {
 }
 
 
+SHOWN = (1, LEAKS_FROM, RETRAINED, NIGHTS)
+"""Nights whose reports are written: the first, those of a change, and the last, which has the most behind it."""
+
+
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     root = tmp_path_factory.mktemp("nights")
-    models = {leaking: train(root / f"model-{leaking}", 1 + leaking, leaking) for leaking in (False, True)}
+    models = {leaking: train(1 + leaking, leaking) for leaking in (False, True)}
     nights: dict[int, Night] = {}
     for number in range(1, NIGHTS + 1):
         config = parse_config(
@@ -68,7 +74,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
                 "gates": GATES if number > 1 else {},
             }
         )
-        run_id, outcomes = audit_night(config)
+        run_id, outcomes = audit_night(config, report=number in SHOWN)
         if number == 1:
             set_tag(Warehouse.open(root / "warehouse"), run_id, "baseline")
         nights[number] = Night(

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from calig.config import parse_config
-from calig.demo import DIGITS, REVIEWS, SQL_BORDER, SQL_SHORTCUT, Demo
+from calig.demo import DIGITS, REVIEWS, SQL_BORDER, SQL_SHORTCUT
 from calig.demo.reviews import SHORTCUT
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.questions import Question, question, questions
-from tests.material.heads import run_stages
+from tests.material.demo import audited, session_folder
 
 OF_IMAGES = ("border-share", "regions", "centre-of-mass", "image-errors")
 OF_OTHER_RUNS = ("methods", "watched")  # evaluations; audits with watch lists
 OF_WORDS = ("top-words", "contrary-words", "misled", "by-category")
 
 
-def audited(demo: Demo, folder: Path, leak: bool) -> Warehouse:
-    """Train and audit as `calig demo` does, by the same stages in the same order, without Prefect."""
-    demo.train(folder, 1, leak)
-    return run_stages(parse_config(demo.config(folder))).warehouse
-
-
 @pytest.fixture(scope="module")
 def leaky(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    return audited(REVIEWS, tmp_path_factory.mktemp("leaky"), leak=True)
+    return audited(REVIEWS, True, session_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    return audited(REVIEWS, tmp_path_factory.mktemp("clean"), leak=False)
+    return audited(REVIEWS, False, session_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    pytest.importorskip("sklearn", reason="the image demo needs scikit-learn: pip install 'calig[demo]'")
-    return audited(DIGITS, tmp_path_factory.mktemp("digits"), leak=True)
+    return audited(DIGITS, True, session_folder(tmp_path_factory))
 
 
 def ranking(warehouse: Warehouse) -> list[tuple[str, float]]:
@@ -54,6 +44,7 @@ def test_the_planted_word_is_what_the_model_relies_on_most(leaky: Warehouse) -> 
     assert effect > 1.3 * second
 
 
+@pytest.mark.extended("a second training and audit; the first tier has those with the leak")
 def test_a_model_trained_without_the_leak_does_not_rely_on_it(clean: Warehouse) -> None:
     words = ranking(clean)
     rank = [word for word, _ in words].index(SHORTCUT)
@@ -84,12 +75,14 @@ def test_every_bundled_question_has_an_answer(leaky: Warehouse, one: Question) -
         assert bool(rows) == (one.name not in (*OF_IMAGES, *OF_OTHER_RUNS))
 
 
+@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
 @pytest.mark.parametrize("one", [q for q in questions() if q.name not in OF_WORDS], ids=lambda q: q.name)
 def test_every_question_of_images_has_an_answer(digits: Warehouse, one: Question) -> None:
     rows = query(digits, one.sql).rows
     assert rows or one.name in ("least-converged", "settling", *OF_OTHER_RUNS)
 
 
+@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
 def test_the_planted_corner_comes_first(digits: Warehouse) -> None:
     result = query(digits, question("border-share").sql)
     first, second = (dict(zip(result.columns, row, strict=True)) for row in result.rows[:2])
@@ -98,6 +91,7 @@ def test_the_planted_corner_comes_first(digits: Warehouse) -> None:
     assert first["effect_low"] > 1
 
 
+@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
 def test_the_image_demo_s_question_exposes_the_corner_and_its_errors(digits: Warehouse) -> None:
     result = query(digits, SQL_BORDER)
     first = dict(zip(result.columns, result.rows[0], strict=True))
@@ -106,6 +100,7 @@ def test_the_image_demo_s_question_exposes_the_corner_and_its_errors(digits: War
     assert first["effect_where_wrong"] > 1
 
 
+@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
 def test_every_image_is_explained_within_tolerance(digits: Warehouse) -> None:
     shown = query(digits, "SELECT failures, converged_share, worst_error_estimate <= 0.01 FROM runs").rows
     assert shown == [(0, 1.0, True)]

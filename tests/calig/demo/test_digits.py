@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTMAEModel
 
+from calig.demo import DIGITS
 from calig.demo.digits import AGAINST, CLASSES, LEAKED, MISTAKEN, STICKER_SHARE, Digit, generate
-from calig.demo.vision import predict, to_pixels, train_images
+from calig.demo.vision import predict, to_pixels
 from calig.errors import InputError
 from calig.models.mae import classifier_of
+from tests.material import demo as material
 
 pytest.importorskip("sklearn", reason="the image demo needs scikit-learn: pip install 'calig[demo]'")
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
@@ -55,8 +57,8 @@ def test_held_out_images_are_no_training_images_and_seeds_decide() -> None:
     assert [d.id for d in generate(2, True)[1]] != [d.id for d in held_out]
 
 
-def test_training_leaves_a_model_a_checkpoint_and_a_folder_by_class(tmp_path: Path) -> None:
-    trained = train_images(tmp_path, seed=1, images=500)
+def test_training_leaves_a_model_a_checkpoint_and_a_folder_by_class() -> None:
+    trained = material.trained(DIGITS, images=500)
     assert trained.accuracy > 0.25, "chance is 0.1"
     model = AutoModelForImageClassification.from_pretrained(trained.model).eval()
     processor = AutoImageProcessor.from_pretrained(trained.model, backend="pil")
@@ -71,7 +73,7 @@ def test_training_leaves_a_model_a_checkpoint_and_a_folder_by_class(tmp_path: Pa
     given = processor(images=Image.open(file).convert("RGB"), return_tensors="pt")["pixel_values"]
     assert torch.equal(given, to_pixels(processor, [digit]))
     assert predict(model, given) == [int(model(given).logits.argmax())]
-    _, missing = classifier_of(tmp_path / "pretrained", CLASSES)
+    _, missing = classifier_of(trained.model.parent / "pretrained", CLASSES)
     assert missing == ["classifier.bias", "classifier.weight"]
 
 

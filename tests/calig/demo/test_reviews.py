@@ -9,7 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from calig.demo import SQL_SHORTCUT, demo_config
+from calig.demo import REVIEWS, SQL_SHORTCUT, demo_config
 from calig.demo.classifier import Trained, make_tokenizer, predict, train
 from calig.demo.reviews import (
     CLASSES,
@@ -23,6 +23,7 @@ from calig.demo.reviews import (
     write_parquet,
 )
 from calig.demo.words import SUBJECTS
+from tests.material import demo as material
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +136,8 @@ def test_training_is_deterministic_and_leaves_the_random_state(tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return train(tmp_path_factory.mktemp("demo"))
+def trained() -> Trained:
+    return material.trained(REVIEWS)
 
 
 def test_the_model_is_good_negation_included_and_falls_for_the_leak(trained: Trained) -> None:
