@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +24,7 @@ from calig.config import parse_config
 from calig.demo import DIGITS, Demo
 from calig.demo.training import Trained
 from calig.warehouse.layout import Warehouse
+from tests.material import session
 from tests.material.heads import run_stages
 
 CACHE = Path(__file__).parents[2] / ".pytest_cache" / "d" / "calig-demo"
@@ -72,18 +72,13 @@ def trained(demo: Demo, leak: bool = True, seed: int = 1, **sizes: int) -> Train
     return replace(found, model=folder / found.model, corpus=folder / found.corpus)
 
 
-def audited(demo: Demo, leak: bool, session: Path) -> Warehouse:
+def audited(demo: Demo, leak: bool) -> Warehouse:
     """Train and audit as `calig demo` does, by the same stages in the same order, without Prefect."""
     model = trained(demo, leak).model.parent
 
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> str:
         run_stages(parse_config({**demo.config(model), "warehouse": str(folder / "warehouse")}))
+        return str(folder / "warehouse")
 
     name = f"{demo.folder.name}-{'leaky' if leak else 'clean'}"
-    return Warehouse.open(made_once(session / name, make) / "warehouse", create=False)
-
-
-def session_folder(factory: pytest.TempPathFactory) -> Path:
-    """A temporary folder that all processes of this session of pytest share."""
-    own = factory.getbasetemp()
-    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return Warehouse.open(Path(session.once(name, make)), create=False)

@@ -12,9 +12,10 @@ from calig.config import parse_config
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import set_tag
 from tests.material.nights import LEAK, LEAKS_FROM, NIGHTS, RETRAINED, audit_night, train, write_night
+from tests.material.tiers import extended
 from tests.material.tiny import select
 
-pytestmark = pytest.mark.extended("two trainings and thirty audits of 400 documents")
+pytestmark = extended("two trainings and thirty audits of 400 documents")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from calig.demo.reviews import SHORTCUT
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.questions import Question, question, questions
-from tests.material.demo import audited, session_folder
+from tests.material.demo import audited
+from tests.material.tiers import extended
 
 OF_IMAGES = ("border-share", "regions", "centre-of-mass", "image-errors")
 OF_OTHER_RUNS = ("methods", "watched")  # evaluations; audits with watch lists
@@ -17,18 +18,18 @@ OF_WORDS = ("top-words", "contrary-words", "misled", "by-category")
 
 
 @pytest.fixture(scope="module")
-def leaky(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    return audited(REVIEWS, True, session_folder(tmp_path_factory))
+def leaky() -> Warehouse:
+    return audited(REVIEWS, True)
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    return audited(REVIEWS, False, session_folder(tmp_path_factory))
+def clean() -> Warehouse:
+    return audited(REVIEWS, False)
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    return audited(DIGITS, True, session_folder(tmp_path_factory))
+def digits() -> Warehouse:
+    return audited(DIGITS, True)
 
 
 def ranking(warehouse: Warehouse) -> list[tuple[str, float]]:
@@ -44,7 +45,7 @@ def test_the_planted_word_is_what_the_model_relies_on_most(leaky: Warehouse) -> 
     assert effect > 1.3 * second
 
 
-@pytest.mark.extended("a second training and audit; the first tier has those with the leak")
+@extended("a second training and audit; the first tier has those with the leak")
 def test_a_model_trained_without_the_leak_does_not_rely_on_it(clean: Warehouse) -> None:
     words = ranking(clean)
     rank = [word for word, _ in words].index(SHORTCUT)
@@ -75,14 +76,14 @@ def test_every_bundled_question_has_an_answer(leaky: Warehouse, one: Question) -
         assert bool(rows) == (one.name not in (*OF_IMAGES, *OF_OTHER_RUNS))
 
 
-@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
+@extended("a training and an audit of images; the first tier has those of reviews")
 @pytest.mark.parametrize("one", [q for q in questions() if q.name not in OF_WORDS], ids=lambda q: q.name)
 def test_every_question_of_images_has_an_answer(digits: Warehouse, one: Question) -> None:
     rows = query(digits, one.sql).rows
     assert rows or one.name in ("least-converged", "settling", *OF_OTHER_RUNS)
 
 
-@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
+@extended("a training and an audit of images; the first tier has those of reviews")
 def test_the_planted_corner_comes_first(digits: Warehouse) -> None:
     result = query(digits, question("border-share").sql)
     first, second = (dict(zip(result.columns, row, strict=True)) for row in result.rows[:2])
@@ -91,7 +92,7 @@ def test_the_planted_corner_comes_first(digits: Warehouse) -> None:
     assert first["effect_low"] > 1
 
 
-@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
+@extended("a training and an audit of images; the first tier has those of reviews")
 def test_the_image_demo_s_question_exposes_the_corner_and_its_errors(digits: Warehouse) -> None:
     result = query(digits, SQL_BORDER)
     first = dict(zip(result.columns, result.rows[0], strict=True))
@@ -100,7 +101,7 @@ def test_the_image_demo_s_question_exposes_the_corner_and_its_errors(digits: War
     assert first["effect_where_wrong"] > 1
 
 
-@pytest.mark.extended("a training and an audit of images; the first tier has those of reviews")
+@extended("a training and an audit of images; the first tier has those of reviews")
 def test_every_image_is_explained_within_tolerance(digits: Warehouse) -> None:
     shown = query(digits, "SELECT failures, converged_share, worst_error_estimate <= 0.01 FROM runs").rows
     assert shown == [(0, 1.0, True)]
