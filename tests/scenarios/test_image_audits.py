@@ -20,6 +20,7 @@ from calig.errors import InputError
 from calig.warehouse.questions import questions
 from tests.material import zoo
 from tests.material.heads import run_stages, select
+from tests.material.tiers import extended
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
 ROOT = Path(__file__).parents[2]
@@ -156,6 +157,7 @@ def test_a_text_corpus_for_an_image_model(audited: stages.Run, tmp_path: Path) -
         run_stages(config)
 
 
+@extended("an audit of a real model")
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real corpora and models: set CALIG_SHARED")
 def test_the_example_audit_is_the_model_s_own_and_within_tolerance(

@@ -12,12 +12,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from calig import stages
 from calig.config import load_config
 from calig.warehouse.query import query
+from tests.material.tiers import extended
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = 8
 
 
+@extended("an audit of a real model")
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the real corpora and models: set CALIG_SHARED")
 def test_the_example_audit_is_the_models_own_and_within_tolerance(
