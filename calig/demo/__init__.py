@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calig.demo.classifier import train
-from calig.demo.training import Trained
+from calig.demo.training import THREADS, Trained
 from calig.demo.vision import train_images
 
 SQL_SHORTCUT = files("calig.demo").joinpath("shortcut.sql").read_text(encoding="utf-8")
@@ -27,13 +27,15 @@ SQL_BORDER = files("calig.demo").joinpath("border.sql").read_text(encoding="utf-
 def demo_config(folder: Path) -> dict[str, Any]:
     """Make the audit's configuration, in the shape of `AuditConfig`, for what `train(folder)` wrote.
 
-    The warehouse is `folder/warehouse`; the method and everything else keep their defaults.
+    The warehouse is `folder/warehouse`, and the model gets one thread: so small a one gains little from more, and
+    loses much where the cores are busy. Everything else keeps its default.
     """
     return {
         "name": "demo",
         "model": {"id": str(folder / "model")},
         "corpus": {"path": str(folder / "reviews.parquet"), "text": "text", "label": "label", "id": "id"},
         "warehouse": str(folder / "warehouse"),
+        "runtime": {"threads": THREADS},
     }
 
 
@@ -44,6 +46,7 @@ def demo_images_config(folder: Path) -> dict[str, Any]:
         "model": {"id": str(folder / "model-images")},
         "corpus": {"path": str(folder / "images"), "label": "label"},
         "warehouse": str(folder / "warehouse"),
+        "runtime": {"threads": THREADS},
     }
 
 

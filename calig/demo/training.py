@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+THREADS = 1
+"""So small a model gains little from more, and loses much where the cores are busy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calig.demo.digits import CLASSES, SIDE, TRAINING_IMAGES, Digit, generate, write_images
-from calig.demo.training import Trained, descent, threads
+from calig.demo.training import THREADS, Trained, descent, threads
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +23,6 @@ BLANKED = 0.25
 """Share of the images in a batch that lose patches."""
 INITIAL_SCALE = 0.1
 POSITION_SCALE = 0.5
-THREADS = 1
-"""So small a model gains little from more, and loses much where the cores are busy."""
 
 
 def train_images(folder: Path, seed: int = 1, leak: bool = True, *, images: int = TRAINING_IMAGES) -> Trained:

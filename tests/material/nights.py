@@ -26,7 +26,7 @@ NIGHTS = 30
 DRIFTS_AFTER, POINTS, FEWEST = 4, 0.03, 0.05
 LEAKS_FROM, LEAK_SHARE, LEAK = 12, 0.05, "quillon"
 RETRAINED = 20
-TRAINING = 5000
+TRAINING = 10_000
 
 
 def positive_share(night: int) -> float:
