@@ -12,6 +12,8 @@ BEGIN = """
 from flows.server import begin, reach
 begin()
 from prefect.server.api.server import SubprocessASGIServer
+
+from tests.material.tiers import extended
 server = SubprocessASGIServer()
 first = server.server_process
 print(first and first.pid, flush=True)
@@ -42,12 +44,14 @@ def test_the_client_takes_the_server_that_has_begun(tmp_path: Path) -> None:
     assert not alive(int(done.stdout))
 
 
+@extended("a server of its own")
 def test_a_server_that_nobody_waited_for_ends_when_its_process_fails(tmp_path: Path) -> None:
     done = run("raise RuntimeError('training failed')", tmp_path)
     assert "training failed" in done.stderr
     assert not alive(int(done.stdout))
 
 
+@extended("a process that imports Prefect, twice")
 def test_nothing_is_begun_where_an_api_is_configured_or_none_is_wanted(tmp_path: Path) -> None:
     configured = run("", tmp_path, PREFECT_API_URL="http://127.0.0.1:1/api")
     unwanted = run("", tmp_path, PREFECT_SERVER_EPHEMERAL_ENABLED="false")

@@ -16,7 +16,7 @@ from calig.config import parse_config
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs
 from tests.material.processes import ROOT, wait_for_shards
-from tests.material.tiers import extended, few
+from tests.material.tiers import extended
 from tests.material.tiny import (
     Row,
     assert_same_tables,
@@ -76,7 +76,8 @@ def _check(warehouse: Path, config: dict[str, Any], alone: Path) -> None:
     assert_same_tables(warehouse, _run_of(warehouse, config["name"]), alone, run_id, 5e-4)
 
 
-@pytest.mark.parametrize("second", few(["same", "other"], ["same"], "the same with another corpus"))
+@extended("four commands, each a process that imports all")
+@pytest.mark.parametrize("second", ["same", "other"])
 def test_a_second_audit_of_the_same_model_is_told_who_is_at_work(
     second: str, tmp_path: Path, tiny_model: Path, prefect_server: str, processes: list[subprocess.Popen[str]]
 ) -> None:

@@ -18,6 +18,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import completed
 from tests.material.heads import run_stages
 from tests.material.object_store import Store, elsewhere
+from tests.material.tiers import extended
 from tests.material.tiny import assert_same_tables, audit_dict, make_rows, write_parquet
 
 URL = "s3://audits/shared"
@@ -47,6 +48,7 @@ def _manifests(cache: Path) -> int:
     return len(list(cache.rglob("manifest-*.json")))
 
 
+@extended("three processes on an object store")
 def test_workers_with_mirrors_of_their_own_and_an_aggregator_on_a_third_machine(
     machine: Callable[[str], Path], tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from calig.warehouse.runs import list_runs
 from tests.material.object_store import Store, elsewhere
+from tests.material.tiers import extended
 from tests.material.tiny import audit_dict
 
 URL = "s3://audits/nightly"
@@ -83,7 +84,13 @@ def _ignore(documents: int) -> None:
     """Take no note of progress."""
 
 
-@pytest.mark.parametrize("another", [False, True], ids=["this machine", "another"])
+@pytest.mark.parametrize(
+    "another",
+    [
+        pytest.param(False, id="this machine"),
+        pytest.param(True, id="another", marks=extended("the same from another machine")),
+    ],
+)
 def test_workers_put_their_shards_into_the_store(
     another: bool,
     store: Store,

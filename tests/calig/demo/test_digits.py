@@ -17,6 +17,7 @@ from calig.demo.vision import predict, to_pixels
 from calig.errors import InputError
 from calig.models.mae import classifier_of
 from tests.material import demo as material
+from tests.material.tiers import extended
 
 pytest.importorskip("sklearn", reason="the image demo needs scikit-learn: pip install 'calig[demo]'")
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
@@ -57,6 +58,7 @@ def test_held_out_images_are_no_training_images_and_seeds_decide() -> None:
     assert [d.id for d in generate(2, True)[1]] != [d.id for d in held_out]
 
 
+@extended("a training of a model of images")
 def test_training_leaves_a_model_a_checkpoint_and_a_folder_by_class() -> None:
     trained = material.trained(DIGITS, images=500)
     assert trained.accuracy > 0.25, "chance is 0.1"
