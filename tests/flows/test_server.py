@@ -14,6 +14,7 @@ begin()
 from prefect.server.api.server import SubprocessASGIServer
 
 from tests.material.tiers import extended
+
 server = SubprocessASGIServer()
 first = server.server_process
 print(first and first.pid, flush=True)
