@@ -7,14 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.material.tiers import extended
+
 ROOT = Path(__file__).parents[2]
 BEGIN = """
 from flows.server import begin, reach
 begin()
 from prefect.server.api.server import SubprocessASGIServer
-
-from tests.material.tiers import extended
-
 server = SubprocessASGIServer()
 first = server.server_process
 print(first and first.pid, flush=True)
