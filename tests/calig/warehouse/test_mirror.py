@@ -14,6 +14,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.mirror import Mirror
 from calig.warehouse.runs import list_runs
 from tests.material.object_store import Store, elsewhere
+from tests.material.tiers import few
 
 URL = "s3://audits/nightly"
 Machine = Callable[[str], Warehouse]
@@ -161,15 +162,18 @@ def test_a_lease_is_kept_for_as_long_as_its_holder_lives(
         pass
 
 
-def test_errors_throttling_and_silence_pass(machine: Machine, store: Store) -> None:
-    store.faults = {500: 0.1, 503: 0.1, 0: 0.03}
+@pytest.mark.parametrize(
+    ("count", "share"), few([(12, 0.15), (40, 0.1)], [(12, 0.15)], "more files, and more waits for the store")
+)
+def test_errors_throttling_and_silence_pass(machine: Machine, store: Store, count: int, share: float) -> None:
+    store.faults = {500: share, 503: share, 0: 0.03}
     one = machine("one")
-    for number in range(40):
+    for number in range(count):
         files.write_atomic(one.attributions("k") / f"documents-{number:02d}.parquet", bytes([number]) * 1000)
     other = machine("other")
     files.fetch(other.attributions("k"))
     found = {path.name: path.read_bytes() for path in other.attributions("k").iterdir()}
-    assert found == {f"documents-{n:02d}.parquet": bytes([n]) * 1000 for n in range(40)}
+    assert found == {f"documents-{n:02d}.parquet": bytes([n]) * 1000 for n in range(count)}
     assert {500, 503} <= set(store.met)
 
 
