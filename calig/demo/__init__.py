@@ -47,7 +47,6 @@ def demo_images_config(folder: Path) -> dict[str, Any]:
         "corpus": {"path": str(folder / "images"), "label": "label"},
         "warehouse": str(folder / "warehouse"),
         "runtime": {"threads": THREADS},
-        "runtime": {"threads": THREADS},
     }
 
 
