@@ -52,44 +52,6 @@ GATES: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Night:
-    """What a night's gates say: name → whether it holds, and the words of those that fail."""
-
-    run_id: str
-    passed: dict[str, bool | None]
-    details: str
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The nights, from 1, in a warehouse."""
-
-    warehouse: Path
-    nights: dict[int, Night]
-
-    def failing(self, gate: str) -> list[int]:
-        """Nights in which a gate does not hold."""
-        return [number for number, night in self.nights.items() if night.passed.get(gate) is False]
-
-
-GATES: dict[str, Any] = {
-    "drift": {"what": ["outcomes"]},
-    "sql": [
-        {"name": "no-new-word", "sql": "SELECT word FROM comparison_words WHERE change = 'new'"},
-        {
-            "name": "same-reading",
-            "sql": "SELECT word FROM comparison_words WHERE change IN ('stronger', 'weaker', 'reversed')",
-        },
-        {"name": "same-model", "sql": "FROM comparisons WHERE NOT same_model"},
-    ],
-}
-
-
-SHOWN = (1, LEAKS_FROM, RETRAINED, NIGHTS)
-"""Nights whose reports are written: the first, those of a change, and the last, which has the most behind it."""
-
-
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     root = tmp_path_factory.mktemp("nights")
