@@ -217,10 +217,12 @@ def test_a_ray_node_killed_in_a_run_loses_nothing(
         finished.append(len(shard_times(warehouse)))
         hold.released.set()
         ray_nodes.remove_node(second, allow_graceful=False)
-        add_node(ray_nodes, cpus=2)  # for the tests that come after
 
-    with once(all_are_at_work, kill):
-        run_id = watched.audit(warehouse, hold, engine="ray", workers=4, ray_address=ray_nodes.address)
+    try:
+        with once(all_are_at_work, kill):
+            run_id = watched.audit(warehouse, hold, engine="ray", workers=4, ray_address=ray_nodes.address)
+    finally:
+        add_node(ray_nodes, cpus=2)  # for the tests that come after
     assert finished[0] < 20, "the node was killed too late"
     assert_same_results(warehouse, run_id, alone)
     [engine] = watched.engines
