@@ -122,7 +122,7 @@ class Costs:
         known = json.loads(FILE.read_text()).get(self.tier, {})
         if self.config.getoption("record_costs"):
             _record(self.tier, figures)
-        elif known:
+        elif "yardstick" in known:
             self.over = _over_budget(figures, known)
             if self.over and os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -162,8 +162,8 @@ class Costs:
             f"{self.tier}: {figures['tests']} tests, {figures['wall']:.0f} s of wall clock, "
             f"{figures['cpu']:.0f} s of CPU"
         )
-        known = json.loads(FILE.read_text()).get(self.tier)
-        if known and self._is_whole and figures["yardstick"]:
+        known = json.loads(FILE.read_text()).get(self.tier, {})
+        if "yardstick" in known and self._is_whole and figures["yardstick"]:
             slower = figures["yardstick"] / known["yardstick"]
             write(
                 f"recorded on {known['date']}: {known['tests']} tests, {known['wall']:.0f} s of wall clock, "
@@ -182,10 +182,10 @@ def yardstick() -> float:
     import numpy as np
 
     before = time.process_time()
-    table = {index: str(index) for index in range(60_000)}
+    table = {index: str(index) for index in range(200_000)}
     sorted(table.values())
     matrix = np.arange(90_000, dtype=np.float64).reshape(300, 300) / 90_000
-    for _ in range(4):
+    for _ in range(12):
         matrix = np.tanh(matrix @ matrix)
     return time.process_time() - before
 

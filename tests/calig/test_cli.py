@@ -25,6 +25,7 @@ from calig.config import load_config
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
 from tests.material.heads import run_stages
+from tests.material.tiers import extended
 from tests.material.tiny import (
     MAX_TOKENS,
     Audited,
@@ -607,6 +608,7 @@ def test_a_text_that_gives_nan_is_one_line(calig: Calig, tmp_path: Path) -> None
     assert "NaN" in answer.line
 
 
+@extended("a pilot and an audit; tests of planning are in the first tier")
 def test_a_plan_is_printed_and_then_the_run_beside_it(
     calig: Calig, write_audit: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -39,7 +39,7 @@ from tests.material.tiny import (
 )
 
 SLOW = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "threads": 1}}
-"""Fifteen shards of 60 documents, each of many nodes: some seconds of work."""
+"""Shards of four documents, each of many nodes: some seconds of work."""
 
 
 def _write_audit(path: Path, model: Path, corpus: Path, warehouse: Path, **sections: Any) -> Path:
@@ -56,7 +56,7 @@ def _audit(model: Path, corpus: Path, warehouse: Path, **sections: Any) -> dict[
 def test_after_kill_9_only_the_missing_shards_are_done(
     prefect_server: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
-    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(60, seed=3))
+    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(32, seed=3))
     warehouse = tmp_path / "killed"
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, warehouse, **SLOW)
     process = start("audit", config, tmp_path, processes, prefect_server)
@@ -65,7 +65,7 @@ def test_after_kill_9_only_the_missing_shards_are_done(
     process.wait()
 
     before = shard_times(warehouse)
-    assert 2 <= len(before) < 15
+    assert 2 <= len(before) < 8
     held = sum(
         pq.read_metadata(path).num_rows
         for name in before
@@ -77,12 +77,12 @@ def test_after_kill_9_only_the_missing_shards_are_done(
     assert run_manifest(warehouse, killed.run_id)["status"] == "failed"
     after = shard_times(warehouse)
     assert {name: after[name] for name in before} == before
-    assert len(after) == 15
-    assert resumed["attributed"] == 60 - held
+    assert len(after) == 8
+    assert resumed["attributed"] == 32 - held
     assert resumed["reused"] == held
 
     undisturbed = _audit(tiny_model, corpus, tmp_path / "undisturbed", **SLOW)
-    assert undisturbed["attributed"] == 60
+    assert undisturbed["attributed"] == 32
     assert_same_tables(warehouse, resumed["run_id"], tmp_path / "undisturbed", undisturbed["run_id"])
 
 

@@ -15,6 +15,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.plans import Figure, Plan, plan_path, read_plan
 from calig.warehouse.shards import completed, held
 from tests.material.heads import run_stages
+from tests.material.tiers import extended
 from tests.material.tiny import audit_config, make_rows, write_parquet
 
 ROWS = 120
@@ -85,6 +86,7 @@ def test_a_run_without_a_plan_says_how_to_get_one(
         read_plan(run.warehouse, run.run_id)
 
 
+@extended("two more pilots")
 def test_a_plan_for_more_documents_is_in_proportion_and_waits_for_no_run(
     tiny_model: Path, corpus: Path, tmp_path: Path
 ) -> None:
