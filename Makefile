@@ -30,7 +30,7 @@ endif
 demo: $(VENV)/.installed  ## Train a model with a planted shortcut, audit it, print the report and the SQL
 	$(RUN) calig demo
 
-test: $(VENV)/.installed  ## Run the first tier of the tests: every feature, some minutes
+test: $(VENV)/.installed  ## Run the first tier of the tests: every feature, eight minutes on two cores
 	$(PYTEST)
 
 test-all: $(VENV)/.installed  ## Run the first and the second tier: every family, kill, night and database
