@@ -205,6 +205,7 @@ def _reason(report: Any) -> str:
 def _over_budget(figures: dict[str, Any], known: dict[str, Any]) -> str:
     """What to say of a tier that takes more CPU than its budget; nothing where it does not."""
     slower = figures["yardstick"] / known["yardstick"] if figures["yardstick"] else 1.0
+    slower = max(slower, 1.0)  # on a faster machine the budget is no smaller
     seconds = figures["cpu"] / slower
     if seconds <= known["budget"]:
         return ""

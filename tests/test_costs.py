@@ -35,5 +35,9 @@ def test_a_machine_that_is_twice_as_slow_may_take_twice_as_long() -> None:
     assert costs._over_budget(figures(220, yardstick=0.2, a=90, b=130), KNOWN).startswith("110 s of CPU")
 
 
+def test_a_faster_machine_has_the_same_budget() -> None:
+    assert costs._over_budget(figures(95, yardstick=0.05, a=45, b=50), KNOWN) == ""
+
+
 def test_the_yardstick_takes_cpu_time() -> None:
     assert 0.005 < costs.yardstick() < 5
