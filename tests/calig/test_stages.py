@@ -23,6 +23,7 @@ from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
+from tests.material.services import without_prefect
 from tests.material.tiny import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
 
 
@@ -263,7 +264,7 @@ def test_prefect_reads_the_environment_that_the_tasks_prepare() -> None:
         "server = get_current_settings().server\n"
         "print(server.ephemeral.startup_timeout_seconds, server.analytics_enabled)"
     )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment = without_prefect()
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=True

@@ -1,13 +1,13 @@
-"""a few of the kills of `python -m tests.crash`: nothing is lost, done twice, or left behind."""
+"""A few of the kills of `python -m tests.crash`: nothing is lost, done twice, or left behind."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.material.services import without_prefect
 from tests.material.tiers import extended
 
 KILLS, WORKERS, OWN_SERVERS, SEED = 15, 1, 1, 7
@@ -17,11 +17,10 @@ KILLS, WORKERS, OWN_SERVERS, SEED = 15, 1, 1, 7
 def test_killed_audits_keep_their_promises() -> None:
     numbers = {"--kills": KILLS, "--workers": WORKERS, "--own-servers": OWN_SERVERS, "--seed": SEED}
     asked = [word for name, number in numbers.items() for word in (name, str(number))]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash", *asked],
         cwd=Path(__file__).parents[2],
-        env=environment,
+        env=without_prefect(),
         capture_output=True,
         text=True,
         timeout=1500,

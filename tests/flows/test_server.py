@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.material.services import without_prefect
 from tests.material.tiers import extended
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ print(first and first.pid, flush=True)
 
 def run(program: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run it in a process that has a Prefect of its own."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    inherited = without_prefect()
     return subprocess.run(
         [sys.executable, "-c", BEGIN + program],
         cwd=ROOT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.material.services import without_prefect
 from tests.material.tiny import shard_times
 
 ROOT = Path(__file__).parents[2]
@@ -23,11 +23,10 @@ def start(
     server: str | None = None,
 ) -> Any:
     """Start `python -m calig <command>` with a Prefect home of its own; without `server`, it starts one, too."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "calig", command, str(config)],
         env={
-            **inherited,
+            **without_prefect(),
             "PREFECT_HOME": str(tmp_path / "prefect"),
             **({"PREFECT_API_URL": server} if server else {}),
         },
