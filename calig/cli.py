@@ -5,8 +5,6 @@ Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import os
 import sys
@@ -746,20 +744,16 @@ def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:
+    from calig.rows import csv_lines, json_lines
     from calig.terminal import printable
 
     if output is Format.csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(result.columns)
-        writer.writerows(result.rows)
+        sys.stdout.writelines(csv_lines(result.columns, result.rows))
     elif output is Format.json:
-        rows = (dict(zip(result.columns, row, strict=True)) for row in result.rows)
-        print(json.dumps(list(rows), default=str, ensure_ascii=False, indent=1))
+        sys.stdout.writelines(json_lines(result.columns, result.rows))
     else:
-        _print_table(
-            [printable(name) for name in result.columns],
-            [[_cell(value) for value in row] for row in result.rows],
-        )
+        columns = [_cells(values) for values in zip(*result.rows, strict=True)]
+        _print_table([printable(name) for name in result.columns], list(zip(*columns, strict=True)))
     if result.truncated:
         err.print(
             f"only the first {len(result.rows)} rows are shown; add a LIMIT or aggregate", style="yellow"
@@ -784,9 +778,13 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         out.print()
 
 
-def _cell(value: Any) -> str:
+def _cells(values: Sequence[Any]) -> list[str]:
+    """Write the values of one column for people."""
+    from calig.rows import cell, numbers
     from calig.terminal import printable
 
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    texts = [printable(cell(value)) for value in values]
+    places = [place for place, value in enumerate(values) if isinstance(value, float)]
+    for place, text in zip(places, numbers([values[place] for place in places]), strict=True):
+        texts[place] = text
+    return texts

@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
+from calig.rows import finite
+
 PART_SUFFIX = ".part"
 
 
@@ -105,8 +107,10 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON to `path`, atomically (see `write_atomic`)."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write `value` as indented UTF-8 JSON to `path`, atomically (see `write_atomic`); NaN becomes null."""
+    write_atomic(
+        path, (json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    )
 
 
 def sha256_file(path: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calig.rows import csv_lines, json_lines, number
 from calig.terminal import printable
 from calig.warehouse.metrics import Metric, Point
 
@@ -84,12 +83,9 @@ def _row(point: Point) -> dict[str, Any]:
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
-    elif rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    columns = list(rows[0]) if rows else []
+    write = json_lines if as_json else csv_lines
+    sys.stdout.writelines(write(columns, [list(row.values()) for row in rows]))
 
 
 def bar(value: float | None, low: float, high: float) -> str:
@@ -120,7 +116,7 @@ def written(value: float | None) -> str:
     """A value to four significant digits, whole numbers in full; a dash for none."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() else number(value)
 
 
 def _ends(points: Sequence[Point]) -> tuple[float, float]:

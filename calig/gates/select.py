@@ -8,6 +8,7 @@ from typing import Any
 from calig.config.history import SqlGate
 from calig.errors import InputError
 from calig.gates.finding import DOCUMENTS
+from calig.rows import cell, number
 from calig.warehouse.gates import GateOutcome
 from calig.warehouse.guard import check_select
 from calig.warehouse.layout import Warehouse
@@ -67,7 +68,9 @@ def _first_rows(answer: QueryResult) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float | Decimal) else " ".join(str(value).split())
+    if value is None:
+        return "NULL"
+    text = number(float(value)) if isinstance(value, float | Decimal) else " ".join(cell(value).split())
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 

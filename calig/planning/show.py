@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calig.rows import finite
 from calig.warehouse.plans import Figure, Plan, Unit
 
 _BYTES = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
@@ -41,7 +42,7 @@ def print_plan(plan: Plan, out: Console) -> None:
 
 def to_json(plan: Plan) -> str:
     """Return a plan as JSON text."""
-    return json.dumps(plan.to_json(), indent=1, ensure_ascii=False)
+    return json.dumps(finite(plan.to_json()), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def numbers(figure: Figure, plan: Plan) -> tuple[str, ...]:

@@ -296,4 +296,4 @@ def nice(low: float, high: float, count: int = 4) -> list[float]:
 
 def tick_label(value: float, share: bool) -> str:
     """A tick's value, as a percentage where it is a share."""
-    return f"{value * 100:g} %" if share else f"{value:g}".replace("-", "−")
+    return f"{value * 100:.12g} %" if share else f"{value:.12g}".replace("-", "−")

@@ -50,7 +50,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 def plain(value: float | None) -> str:
     """A setting as it was given: 0.01, 0.5, 3."""
-    return MISSING if not _known(value) else _minus(f"{value:g}")
+    return MISSING if not _known(value) else _minus(f"{value:.15g}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from calig.errors import InputError
+from calig.rows import unique_names
 from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, VIEWS, about, name, quote
 from calig.warehouse.database import attach, is_damage, reporting_disk
 from calig.warehouse.evaluations import list_evaluations
@@ -29,11 +30,30 @@ SAFE: Config = {
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
 }
+_ROUNDED_BY_PYTHON = frozenset(
+    (
+        *("date", "time", "time with time zone", "time_ns", "interval", "blob", "bit", "uuid"),
+        *("timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"),
+    )
+)
+"""DuckDB's names of the types whose values are given as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """An answer: `columns`, their DuckDB `types`, `rows`, and whether rows beyond the limit were left off."""
+    """An answer.
+
+    Attributes
+    ----------
+    columns
+        Unique names: of two columns called text the second is text_1.
+    types
+        DuckDB's types of the columns.
+    rows
+        Python values; dates, times, intervals and bytes are text as DuckDB writes them, since Python's are coarser.
+    truncated
+        Whether rows beyond the limit were left off.
+    """
 
     columns: list[str]
     types: list[str]
@@ -190,8 +210,20 @@ def _answer(
     timer = threading.Timer(seconds, connection.interrupt)
     timer.start()
     try:
+        asked = connection.sql(sql)
+        names, kinds = asked.columns, asked.types
+        exact = [_exact(kind) for kind in kinds]
+        columns = [
+            f"#{place}" if wanted == str(kind) else f"CAST(#{place} AS {wanted})"
+            for place, (wanted, kind) in enumerate(zip(exact, kinds, strict=True), start=1)
+        ]
+        if not all(column.startswith("#") for column in columns):
+            # parsed and written anew, a statement has no semicolon or comment at its end and can stand in brackets
+            bare = connection.execute(
+                "SELECT json_deserialize_sql(json_serialize_sql(?::VARCHAR))", [sql]
+            ).fetchone()
+            sql = connection.sql(bare[0]).project(", ".join(columns)).sql_query() if bare else sql
         result = connection.execute(sql)
-        description = result.description or []
         rows: list[tuple[Any, ...]] = []
         size = 0
         while len(rows) <= max_rows and (chunk := result.fetchmany(min(FETCH, max_rows + 1 - len(rows)))):
@@ -215,5 +247,28 @@ def _answer(
         raise sql_error(error) from error
     finally:
         timer.cancel()
-    columns, types = [str(item[0]) for item in description], [str(item[1]) for item in description]
-    return QueryResult(columns, types, rows[:max_rows], len(rows) > max_rows)
+    return QueryResult(
+        unique_names(names), [str(kind) for kind in kinds], rows[:max_rows], len(rows) > max_rows
+    )
+
+
+def _exact(kind: Any) -> str:
+    """Return the SQL type in which Python holds all of a value of DuckDB's type `kind`.
+
+    It is text for what Python would round: a month would become 30 days, nanoseconds microseconds, and the date
+    infinity 31 December 9999.
+    """
+    if kind.id in _ROUNDED_BY_PYTHON:
+        return "VARCHAR"
+    if kind.id == "array":
+        (_, inner), (_, size) = kind.children
+        return f"{_exact(inner)}[{size}]"
+    if kind.id not in ("list", "map", "struct", "tuple", "union"):
+        return str(kind)
+    inner_types = [(field, _exact(inner)) for field, inner in kind.children]
+    if kind.id == "list":
+        return f"{inner_types[0][1]}[]"
+    if kind.id in ("map", "tuple"):
+        return f"{kind.id.upper()}({', '.join(inner for _, inner in inner_types)})"
+    members = inner_types[1:] if kind.id == "union" else inner_types  # the first of a union is its tag
+    return f"{kind.id.upper()}({', '.join(f'{name(field)} {inner}' for field, inner in members)})"

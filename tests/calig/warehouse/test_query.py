@@ -240,3 +240,38 @@ def test_the_planted_words_are_found(warehouse: Warehouse) -> None:
     against = next(question for question in questions() if question.name == "contrary-words")
     found = {(row[1], row[2]) for row in query(warehouse, against.sql, run="run-0").rows}
     assert {("negative", "great"), ("positive", "awful")} <= found
+
+
+EXACT = [
+    ("interval 1 month", "1 month"),
+    ("'2026-01-01 00:00:00.123456789'::timestamp_ns", "2026-01-01 00:00:00.123456789"),
+    ("'infinity'::date", "infinity"),
+    ("'290000-01-01'::date", "290000-01-01"),
+    ("date '2026-11-01'", "2026-11-01"),
+    ("timestamptz '2026-11-01 12:00:00+02'", "2026-11-01 10:00:00+00"),
+    ("'a\\xFF'::blob", "a\\xFF"),
+    ("170141183460469231731687303715884105727", 170141183460469231731687303715884105727),
+    ("{'since': interval 1 month, 'n': 1}", {"since": "1 month", "n": 1}),
+    ("[date '2026-11-01', NULL]", ["2026-11-01", None]),
+    ("MAP {date '2026-11-01': interval 1 month}", {"2026-11-01": "1 month"}),
+    ("array_value(interval 1 month, NULL)", ("1 month", None)),
+    ("union_value(k := interval 1 month)", "1 month"),
+    ("row(1, interval 1 month)", (1, "1 month")),
+]
+
+
+def test_values_that_python_would_round_are_text(warehouse: Warehouse) -> None:
+    answer = query(warehouse, "SELECT " + ", ".join(sql for sql, _ in EXACT))
+    assert dict(zip((sql for sql, _ in EXACT), answer.rows[0], strict=True)) == dict(EXACT)
+    assert answer.types[:3] == ["INTERVAL", "TIMESTAMP_NS", "DATE"]
+
+
+def test_two_columns_of_one_name_stay_two(warehouse: Warehouse) -> None:
+    answer = query(warehouse, "SELECT 1 AS text, 2 AS text, 3 AS text_1, interval 1 month AS text")
+    assert answer.columns == ["text", "text_2", "text_1", "text_3"]
+    assert answer.rows == [(1, 2, 3, "1 month")]
+
+
+def test_rows_keep_their_order_when_columns_become_text(warehouse: Warehouse) -> None:
+    sql = "SELECT date '2026-01-01' + i::INTEGER AS day, i FROM range(5000) t(i) ORDER BY i DESC; -- newest first"
+    assert [row[1] for row in query(warehouse, sql).rows] == list(range(4999, -1, -1))
