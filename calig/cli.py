@@ -188,7 +188,12 @@ def _plan(config: Path, overrides: list[str], warehouse: str | None, documents: 
 def deploy(
     config: Annotated[Path, typer.Argument(help="The audit's YAML; ${VAR} in it is expanded where it runs.")],
     cron: Annotated[str, typer.Option(help="When: minute, hour, day of month, month, day of week.")],
-    timezone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Berlin.")] = "UTC",
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            help="Time zone of --cron and {{ yesterday }}, such as Europe/Berlin; by default corpus.timezone, or UTC."
+        ),
+    ] = None,
     pool: Annotated[
         str, typer.Option(help="Work pool; made for process workers if it is missing.")
     ] = "calig",
@@ -213,7 +218,11 @@ def deploy(
         template, cron, timezone=timezone, pool=pool, folder=folder, paused=paused, notify=notify or ()
     )
     due = f"next run {deployed.next_run:%Y-%m-%d %H:%M %Z}" if deployed.next_run else "paused"
-    out.print(f"[bold]{deployed.name}[/]: {cron} {timezone}, {due}", soft_wrap=True)
+    out.print(f"[bold]{deployed.name}[/]: {cron} {deployed.timezone}, {due}", soft_wrap=True)
+    if template.corpus.is_dated and template.corpus.timezone is None and deployed.timezone != "UTC":
+        out.print(
+            f"note:   runs by hand take the day in UTC; set corpus.timezone: {deployed.timezone} in {config}"
+        )
     out.print(f"told of failed runs: {', '.join(notify) if notify else 'nobody'}", soft_wrap=True)
     out.print(f"work:   prefect worker start --pool {pool}", soft_wrap=True)
     out.print(f"now:    prefect deployment run {deployed.name}", soft_wrap=True)

@@ -21,6 +21,7 @@ from flows.compare import compare
 from flows.ingest import ingest
 from flows.report import report
 from flows.server import reach
+from flows.zone import with_schedule_zone
 from tasks.gates import check_gates, publish_gates
 
 
@@ -47,7 +48,8 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     GateError
         The audit ran, and one of its gates does not hold.
     """
-    config = expand_config(config).started(runtime.flow_run.scheduled_start_time)
+    config = with_schedule_zone(expand_config(config), runtime.deployment.id)
+    config = config.started(runtime.flow_run.scheduled_start_time)
     with (
         Warehouse.open(config.warehouse).at_work(),
         tags(*runtime.flow_run.tags),

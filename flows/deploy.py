@@ -29,16 +29,20 @@ from calig.config import AuditConfig
 from calig.errors import InputError
 from flows.audit import audit
 from flows.lost_runs import HEARTBEAT_SECONDS, LOST_RUNS, TAG, put
+from flows.zone import DEFAULT, in_zone
 
 SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
+CHECKED = 400
+"""Runs of a schedule that are looked at before it is put on the server."""
 BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What was put on the server: the name (flow/deployment), and when the next run is due; None: never."""
+    """What was put on the server: the name (flow/deployment), the schedule's zone, when the next run is due, if any."""
 
     name: str
+    timezone: str
     next_run: datetime | None
 
 
@@ -46,7 +50,7 @@ def deploy(
     config: AuditConfig,
     cron: str,
     *,
-    timezone: str = "UTC",
+    timezone: str | None = None,
     pool: str = "calig",
     folder: Path | None = None,
     paused: bool = False,
@@ -59,7 +63,8 @@ def deploy(
     config
         The audit; `${VAR}` in it is expanded where it runs (see `load_template`). Its name is the deployment's.
     cron, timezone
-        When it runs: five fields, and the IANA name of the zone they are meant in.
+        When it runs: five fields, and the IANA name of the zone they are meant in; None: `corpus.timezone`, else UTC.
+        The corpus of the deployment has the same zone.
     pool
         The work pool; made, for process workers, if there is none.
     folder
@@ -72,9 +77,12 @@ def deploy(
     Raises
     ------
     InputError
-        No server answers, or the schedule or a block is not one.
+        No server answers, or the schedule or a block is not one, or `corpus.timezone` is another zone.
     """
-    schedule = _schedule(cron, timezone)
+    schedule = _schedule(cron, timezone or config.corpus.zone)
+    if config.corpus.is_dated:
+        config = in_zone(config, schedule.timezone or DEFAULT, "--timezone")
+        _check_days(schedule)
     name = config.name or "audit"
     with _server() as client:
         blocks = [_block(client, block) for block in notify]
@@ -105,16 +113,40 @@ def deploy(
         put(client, LOST_RUNS.name, LOST_RUNS)
         title = f"calig: {name} failed"
         put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
-    return Deployed(f"{audit.name}/{name}", None if paused else _next_run(schedule))
+    zone = schedule.timezone or DEFAULT
+    return Deployed(f"{audit.name}/{name}", zone, None if paused else _next_run(schedule))
 
 
 def _next_run(schedule: CronSchedule) -> datetime | None:
     """Return when a schedule is due next, in its own zone."""
+    return next(iter(due(schedule, 1, datetime.now(UTC))), None)
+
+
+def due(schedule: CronSchedule, count: int, start: datetime) -> list[datetime]:
+    """Return when a schedule is due, as Prefect's server reckons, in its own zone."""
     from prefect.server.schemas.schedules import CronSchedule as Calendar
     from prefect.utilities.asyncutils import run_coro_as_sync
 
     calendar = Calendar(cron=schedule.cron, timezone=schedule.timezone)
-    return next(iter(run_coro_as_sync(calendar.get_dates(1, datetime.now(UTC))) or []), None)
+    return list(run_coro_as_sync(calendar.get_dates(count, start)) or [])
+
+
+def _check_days(schedule: CronSchedule) -> None:
+    """Raise an InputError if a change of the clocks moves a run of the next year or so to another day.
+
+    Where the clocks go from 0:00 to 1:00, Prefect starts a run of 0:00 at 23:00 of the day before, which would audit
+    the documents of one day twice and those of the next never. The days in UTC, which has no such change, are those meant.
+    """
+    start = datetime.now(UTC)
+    meant = [
+        moment.date() for moment in due(CronSchedule(cron=schedule.cron, timezone=DEFAULT), CHECKED, start)
+    ]
+    taken = {moment.date() for moment in due(schedule, CHECKED, start - timedelta(days=1))}
+    if missed := [day for day in meant[1:] if day < max(taken) and day not in taken]:
+        raise InputError(
+            f"--cron: {schedule.cron!r} falls into the hour that {schedule.timezone} leaves out on {missed[0]}, and "
+            "Prefect would start that run on the day before: choose an hour from 1 to 22"
+        )
 
 
 def _schedule(cron: str, timezone: str) -> CronSchedule:

@@ -75,10 +75,13 @@ class CorpusConfig(Section):
         title="Split",
         description="Split of the dataset, train if not given; not used with files.",
     )
-    timezone: Annotated[Text, AfterValidator(_zone)] = Field(
-        default="UTC",
+    timezone: Annotated[Text, AfterValidator(_zone)] | None = Field(
+        default=None,
         title="Time zone",
-        description="IANA name, such as Europe/Berlin, of the zone in which today is today.",
+        description=(
+            "IANA name, such as Europe/Berlin, of the zone in which today is today; empty: that of the schedule which "
+            "starts the run, else UTC."
+        ),
     )
     text: Text = Field(default="text", title="Text column", description="Column that holds the documents.")
     text_pair: Text | None = Field(
@@ -137,6 +140,11 @@ class CorpusConfig(Section):
     def is_dated(self) -> bool:
         """Whether the documents depend on the day of the run."""
         return any(is_dated(getattr(self, field) or "") for field in self.DATED)
+
+    @property
+    def zone(self) -> str:
+        """The time zone in which today is today."""
+        return self.timezone or "UTC"
 
     def on(self, today: dt.date) -> CorpusConfig:
         """Return the corpus of a day: its placeholders filled in."""
@@ -364,7 +372,7 @@ class AuditConfig(Section):
     def dated_corpus(self) -> CorpusConfig:
         """The corpus of the run's date, its placeholders filled in."""
         now = dt.datetime.now(dt.UTC)
-        return self.corpus.on(self.date or day_of(now, self.corpus.timezone))
+        return self.corpus.on(self.date or day_of(now, self.corpus.zone))
 
     def started(self, moment: dt.datetime) -> AuditConfig:
         """Return the audit as it is started at a moment: its date fixed, where the corpus depends on one.
@@ -373,7 +381,7 @@ class AuditConfig(Section):
         """
         if self.date is not None or not self.corpus.is_dated:
             return self
-        return self.model_copy(update={"date": day_of(moment, self.corpus.timezone)})
+        return self.model_copy(update={"date": day_of(moment, self.corpus.zone)})
 
     @property
     def metric_groups(self) -> tuple[str, ...]:
