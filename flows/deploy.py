@@ -135,7 +135,7 @@ def _check_days(schedule: CronSchedule) -> None:
     """Raise an InputError if a change of the clocks moves a run of the next year or so to another day.
 
     Where the clocks go from 0:00 to 1:00, Prefect starts a run of 0:00 at 23:00 of the day before, which would audit
-    the documents of one day twice and those of the next never. The days in UTC, which has no such change, are those meant.
+    the documents of one day twice and those of the next never. UTC has no such change: its days are those meant.
     """
     start = datetime.now(UTC)
     meant = [
