@@ -6,6 +6,8 @@ Shapes: T tokens of the document (special tokens included, padding never), L blo
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -176,6 +178,24 @@ def probabilities(logits: npt.NDArray[np.float64], head: Head) -> npt.NDArray[np
         return np.asarray(np.where(logits >= 0, 1.0, small) / (1 + small))
     powers = np.exp(logits - logits.max())
     return np.asarray(powers / powers.sum())
+
+
+ALL_CLASSES = "*"
+"""Stands for all classes in tables whose rows are of one class or of all."""
+
+
+def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of classes by which they are told apart, in index order.
+
+    A name that several classes have, or that stands for all classes in tables, gets the index of its class: `neutral`
+    becomes `neutral (0)` and `neutral (1)`.
+    """
+    counts = Counter(names)
+    numbered = [
+        f"{name} ({index})" if counts[name] > 1 or name == ALL_CLASSES else name
+        for index, name in enumerate(names)
+    ]
+    return tuple(numbered) if len(set(numbered)) == len(numbered) else distinct_names(numbered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from calig.errors import InputError
-from calig.records import HEADS, Head
+from calig.records import HEADS, Head, distinct_names
 
 
 def find_head(config: Any, asked: str | None = None) -> Head:
@@ -50,6 +50,6 @@ def find_head(config: Any, asked: str | None = None) -> Head:
 
 
 def class_names(config: Any, head: Head) -> tuple[str, ...]:
-    """Names of the classes in index order; a binary head has its label's opposite first."""
+    """Names of the classes in index order, each its own; a binary head has its label's opposite first."""
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return (f"not {names[0]}", names[0]) if head == "binary" else names
+    return distinct_names((f"not {names[0]}", names[0]) if head == "binary" else names)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from calig.records import ALL_CLASSES
 from calig.report.changes_data import WordChange
-from calig.report.model import ALL_CLASSES
 
 SHOWN = 20
 """Words drawn per class."""

@@ -12,10 +12,11 @@ import numpy as np
 from markupsafe import Markup
 
 from calig.files import write_atomic
+from calig.records import ALL_CLASSES
 from calig.report import arrows, changes_prose
 from calig.report.changes_data import Changes, DocumentChange, collect
 from calig.report.charts import PALETTE, Chart
-from calig.report.model import ALL_CLASSES, Heat
+from calig.report.model import Heat
 from calig.report.page import environment, policy, resource
 from calig.report.payload import encode
 from calig.report.shifts import shifts

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from calig.records import ALL_CLASSES
 from calig.report.formats import number, percent
-from calig.report.model import ALL_CLASSES, LayerRow, PlaceRow, RegionEffect, WordEffect
+from calig.report.model import LayerRow, PlaceRow, RegionEffect, WordEffect
 from calig.report.terms import Terms
 
 WIDTH, HEIGHT = 320, 176

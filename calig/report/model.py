@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from calig.records import Head, Modality
 
-ALL_CLASSES = "*"
-
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from calig.records import ALL_CLASSES
 from calig.report.data import CONFIDENT
 from calig.report.formats import integer, number, percent, plural, signed
 from calig.report.heat import clip
-from calig.report.model import ALL_CLASSES, RegionEffect, ReportData, RunSummary
+from calig.report.model import RegionEffect, ReportData, RunSummary
 from calig.report.since import Gate
 from calig.report.since import verdict as gates_verdict
 from calig.report.terms import terms
@@ -138,7 +139,7 @@ def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
         (
             "All errors, largest first",
             f"SELECT source_id, label_value, logit, logit - label_value AS error, {shown} FROM documents "
-            "WHERE label_value IS NOT NULL ORDER BY abs(error) DESC LIMIT 50",
+            "WHERE label_value IS NOT NULL ORDER BY abs(logit - label_value) DESC LIMIT 50",
         )
         if regression
         else (
@@ -147,9 +148,9 @@ def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
             "WHERE NOT correct ORDER BY probability DESC LIMIT 50",
         )
     )
-    wrong = "label_value IS NOT NULL" if regression else "NOT correct"
+    wrong = "d.label_value IS NOT NULL" if regression else "NOT d.correct"
     item = "region" if image else "word"
-    unit, moved = ("patch", "concat(patch_row, ',', patch_column)") if image else ("word", "w.text")
+    unit, moved = ("patch", "concat(w.patch_row, ',', w.patch_column)") if image else ("word", "w.text")
     asked = (
         (
             f"Every {item} whose interval excludes zero",
@@ -159,9 +160,9 @@ def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
         errors,
         (
             f"The {unit} that moved each {'output' if regression else 'error'} most",
-            f"SELECT source_id, arg_max({moved}, abs(logit_effect)) AS {unit}, max(abs(logit_effect)) AS effect "
+            f"SELECT d.source_id, arg_max({moved}, abs(w.logit_effect)) AS {unit}, max(abs(w.logit_effect)) AS effect "
             f"FROM {'patches' if image else 'words'} AS w JOIN documents AS d USING (run_id, doc_id) "
-            f"WHERE {wrong} GROUP BY source_id ORDER BY effect DESC",
+            f"WHERE {wrong} GROUP BY d.source_id ORDER BY max(abs(w.logit_effect)) DESC",
         ),
     )
     return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]

@@ -15,6 +15,7 @@ import pyarrow as pa
 from calig.warehouse.catalog import name
 from calig.warehouse.views import (
     LABELS,
+    RUN_COLUMNS,
     Rows,
     RunFiles,
     document_scan,
@@ -61,7 +62,7 @@ def split(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> list[RunFiles
         held = f"SELECT doc_key, tokens, shard FROM ({found}) JOIN files USING (filename)"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE placed AS SELECT d.doc_id, h.shard, h.tokens "
-        f"FROM (SELECT doc_id, doc_key FROM {file_rows(run).documents}) AS d "
+        f"FROM {file_rows(run).documents} AS d "
         f"LEFT JOIN ({held}) AS h ON h.doc_key = d.doc_key"
     )
     connection.unregister("files")
@@ -99,7 +100,7 @@ def units(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> Units:
         "WHERE failure IS NULL AND doc_key IN (SELECT doc_key FROM run_rows)"
     ).fetchall()
     [(label,)] = connection.execute(
-        f"SELECT max(abs(label_value)) FROM (SELECT {LABELS[run.manifest.head]} FROM run_rows)"
+        f"SELECT max(abs({LABELS[run.manifest.head][2]})) FROM run_rows AS d"
     ).fetchall()
     of_column = run.manifest.method["fusion"] == "column"
     score = run.manifest.depths if of_column else (effect or 0) + (context or 0)
@@ -136,7 +137,7 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, run: RunFiles, groups: list[
     if run.manifest.modality == "text" and paired(run):
         contents.append("text_pair")
     files = file_rows(run)
-    tables = {"run_rows": ("d.*", files.documents)}
+    tables = {"run_rows": (", ".join(f"d.{column}" for column in RUN_COLUMNS), files.documents)}
     tables["run_contents"] = (", ".join(f"d.{column}" for column in ("doc_id", *contents)), files.contents)
     for table, (columns, source) in tables.items():
         connection.execute(

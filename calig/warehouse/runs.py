@@ -9,7 +9,7 @@ from typing import Any
 
 from calig.errors import InputError
 from calig.files import write_json
-from calig.records import HEADS, MODALITIES, Head, Modality
+from calig.records import HEADS, MODALITIES, Head, Modality, distinct_names
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.tags import check_name, read_tag, tag_files
 
@@ -64,8 +64,8 @@ class RunManifest:
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes, by class index."""
-        return [str(label) for label in self.model["classes"]]
+        """Names of the classes, by class index, each its own."""
+        return list(distinct_names([str(label) for label in self.model["classes"]]))
 
     @property
     def head(self) -> Head:

@@ -38,13 +38,13 @@ DOCUMENT_VIEW = (
     *("completeness_error", "converged", "nodes", "block_passes", "tokens", "grid_rows", "grid_columns"),
     *("truncated", "seconds", "settling_depth", "failure"),
 )
-LABELS: dict[Head, str] = {
-    "single_label": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
-    "binary": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
-    "multi_label": "NULL::INTEGER AS label_id, label AS label_ids, NULL::DOUBLE AS label_value",
-    "regression": "NULL::INTEGER AS label_id, NULL::INTEGER[] AS label_ids, label AS label_value",
+LABELS: dict[Head, tuple[str, str, str]] = {
+    "single_label": ("d.label", "NULL::INTEGER[]", "NULL::DOUBLE"),
+    "binary": ("d.label", "NULL::INTEGER[]", "NULL::DOUBLE"),
+    "multi_label": ("NULL::INTEGER", "d.label", "NULL::DOUBLE"),
+    "regression": ("NULL::INTEGER", "NULL::INTEGER[]", "d.label"),
 }
-"""What the column `label` of a run's documents is, by head."""
+"""A document's class, classes and number, by head, from the column `label` of the run's documents d."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,23 +251,34 @@ def document_scan(run: RunFiles, columns: str | None = None) -> str:
     return _shard_scan(run, 0, document_schema(run.manifest.modality), columns)
 
 
-def _documents(run: RunFiles, rows: Rows) -> str:
+def _extras(run: RunFiles) -> str:
+    """Return the corpus's own columns, as SQL that goes on a list of columns.
+
+    One that is called as a column of the view, which an earlier version had not, is there as corpus_<name>.
+    """
     taken = set(DOCUMENT_VIEW)
-    extra = []
-    image = run.manifest.modality == "image"
+    extras = []
     for column in pq.read_schema(run.documents).names:
         if column in RUN_COLUMNS:
             continue
-        alias = column
+        stem = f"corpus_{column}" if column.lower() in DOCUMENT_VIEW else column
+        alias, count = stem, 0
         while alias.lower() in taken:
-            alias += "_source"
+            count += 1
+            alias = f"{stem}_{count}"
         taken.add(alias.lower())
-        extra.append(f", d.{name(column)} AS {name(alias)}")
+        extras.append(f", d.{name(column)} AS {name(alias)}")
+    return "".join(extras)
+
+
+def _documents(run: RunFiles, rows: Rows, extras: str = "") -> str:
+    image = run.manifest.modality == "image"
+    label_id, label_ids, label_value = LABELS[run.manifest.head]
     return _fill(
         "documents",
         run_id=quote(run.manifest.run_id),
         classes=f"[{', '.join(quote(label) for label in run.manifest.classes)}]::VARCHAR[]",
-        extra="".join(extra),
+        extra=extras,
         text="NULL::VARCHAR" if image else "c.text",
         text_pair="c.text_pair" if not image and paired(run) else "NULL::VARCHAR",
         image="c.image" if image else "NULL::VARCHAR",
@@ -275,7 +286,9 @@ def _documents(run: RunFiles, rows: Rows) -> str:
             f"{'a.' if image else 'NULL::SMALLINT AS '}grid_{side}" for side in ("rows", "columns")
         ),
         head=quote(run.manifest.head),
-        labels=LABELS[run.manifest.head],
+        label_id=label_id,
+        label_ids=label_ids,
+        label_value=label_value,
         run_documents=rows.documents,
         documents=document_scan(run),
         corpus=rows.contents,
@@ -307,7 +320,7 @@ def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:
     united = "\nUNION ALL BY NAME\n"
     queries = {
         "tokens": united.join(_tokens(run, file_rows(run)) for run in runs),
-        "documents": united.join(_documents(run, file_rows(run)) for run in runs),
+        "documents": united.join(_documents(run, file_rows(run), _extras(run)) for run in runs),
         "relevance_long": _fill(
             "relevance_long",
             depths=depths,
@@ -326,7 +339,10 @@ def item_queries() -> dict[str, str]:
 
 
 def portion_queries(run: RunFiles, rows: Rows) -> dict[str, str]:
-    """Return the SELECT behind `tokens` and `documents`, of the run's documents that are in `rows` alone."""
+    """Return the SELECT behind `tokens` and `documents`, of the run's documents that are in `rows` alone.
+
+    The corpus's own columns are left out: no number is made of them, and their names could meet those of ours.
+    """
     return {"tokens": _tokens(run, rows), "documents": _documents(run, rows)}
 
 

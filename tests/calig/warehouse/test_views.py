@@ -163,7 +163,7 @@ def test_a_column_of_the_corpus_never_hides_one_of_ours(tmp_path: Path) -> None:
         table = table.append_column(name, pa.array(["mine"] * 60))
     pq.write_table(table, path)
     aggregate(warehouse, run_id)
-    sql = 'SELECT DISTINCT "Probability_source", tokens_source, "a ""b"" c" FROM documents'
+    sql = 'SELECT DISTINCT "corpus_Probability", corpus_tokens, "a ""b"" c" FROM documents'
     assert query(warehouse, sql).rows == [("mine", "mine", "mine")]
     assert query(warehouse, "SELECT typeof(tokens) FROM documents LIMIT 1").rows == [("INTEGER",)]
 

@@ -7,5 +7,5 @@ SELECT
 FROM tokens AS t
 JOIN documents AS d ON d.run_id = t.run_id AND d.doc_id = t.doc_id
 WHERE NOT t.is_special
-GROUP BY t.run_id, tenth
+GROUP BY t.run_id, floor(10 * t.position / d.tokens)
 ORDER BY t.run_id, tenth

@@ -1,13 +1,15 @@
 SELECT
     $run_id AS run_id, d.doc_id, d.source_id, d.doc_key, $text AS text, $text_pair AS text_pair,
     $image AS image,
-    coalesce(($classes)[d.label_id + 1], d.label_id::VARCHAR, array_to_string(d.labels, ', '), d.label_value::VARCHAR)
-        AS label,
-    d.label_id, d.labels, d.label_value,
+    coalesce(
+        ($classes)[$label_id + 1], ($label_id)::VARCHAR,
+        array_to_string(list_transform($label_ids, lambda i: ($classes)[i + 1]), ', '), ($label_value)::VARCHAR
+    ) AS label,
+    $label_id AS label_id, list_transform($label_ids, lambda i: ($classes)[i + 1]) AS labels, $label_value AS label_value,
     coalesce(($classes)[a.predicted + 1], a.predicted::VARCHAR) AS predicted, a.predicted AS predicted_id,
     list_transform(a.predicted_ids, lambda i: ($classes)[i + 1]) AS predicted_labels,
     coalesce(($classes)[a.target + 1], a.target::VARCHAR) AS target, a.target AS target_id,
-    CASE WHEN $head = 'multi_label' THEN a.predicted_ids = d.label_ids ELSE a.predicted = d.label_id END AS correct,
+    CASE WHEN $head = 'multi_label' THEN a.predicted_ids = $label_ids ELSE a.predicted = $label_id END AS correct,
     a.probability, a.logits, a.logit, a.baseline_logit,
     list_max(a.error_estimate) AS error_estimate,
     list_max(a.completeness_error) AS completeness_error,
@@ -16,10 +18,7 @@ SELECT
     a.block_passes, a.tokens, $grid, a.truncated, a.seconds, s.settling_depth,
     CASE WHEN a.doc_key IS NULL THEN 'missing' ELSE a.failure END AS failure
     $extra
-FROM (
-    SELECT *, list_transform(label_ids, lambda i: ($classes)[i + 1]) AS labels
-    FROM (SELECT *, $labels FROM $run_documents)
-) AS d
+FROM $run_documents AS d
 LEFT JOIN (
     -- p > 0.5 is logit > 0
     SELECT

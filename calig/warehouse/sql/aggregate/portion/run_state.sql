@@ -15,7 +15,11 @@ SELECT
     min(logit) FILTER (paired)::DOUBLE AS lowest_logit, max(logit) FILTER (paired)::DOUBLE AS greatest_logit,
     min(label_value) FILTER (paired) AS lowest_label, max(label_value) FILTER (paired) AS greatest_label,
     any_value(a.block_passes) AS block_passes, any_value(a.seconds) AS seconds
-FROM (SELECT * EXCLUDE (block_passes, seconds), failure IS NULL AND label_value IS NOT NULL AS paired FROM portion_documents),
+FROM (
+    SELECT
+        failure, truncated, correct, logit, label_value, failure IS NULL AND label_value IS NOT NULL AS paired
+    FROM portion_documents
+),
     (
         SELECT sum(block_passes)::BIGINT AS block_passes, sum(share_units(seconds::DOUBLE)) AS seconds
         FROM portion_attributed
