@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calig.comparison.rows import Row
+from calig.rows import number
 
 _KIND = {"new": 0, "gone": 1}
 _OUTCOMES = ("accuracy", "predicted share", "labelled share", "probability", "output", "error")
@@ -82,7 +83,7 @@ def _outcome(row: Row) -> str:
     of = "" if name == "*" else f" of {name}"
     if measure == "accuracy":
         return f"accuracy {way} from {_percent(a)} to {_percent(b)}"
-    return f"the mean {measure}{of} {way} from {a:.3g} to {b:.3g}"
+    return f"the mean {measure}{of} {way} from {number(a, 3)} to {number(b, 3)}"
 
 
 def _place(measure: str) -> tuple[float, int]:
@@ -94,7 +95,7 @@ def _layer(row: Row) -> str:
     way = "rose" if row["b"] > row["a"] else "fell"
     of = "" if row["class"] == "*" else f" of {row['class']}"
     measure = row["measure"].replace("_", " ")
-    return f"{measure}{of} at depth {row['depth']} {way} from {row['a']:.3g} to {row['b']:.3g}"
+    return f"{measure}{of} at depth {row['depth']} {way} from {number(row['a'], 3)} to {number(row['b'], 3)}"
 
 
 def _relative(row: Row) -> float:

@@ -206,6 +206,7 @@ def test_control_characters_do_not_reach_the_terminal(history: Calig, tmp_path: 
 def test_bars_and_sparks() -> None:
     assert (bar(1.0, 0.0, 2.0), bar(2.0, 0.0, 2.0), bar(0.0, 0.0, 2.0)) == ("█" * 12, "█" * 24, "")
     assert bar(1.0 + 1 / 96, 0.0, 2.0) == "█" * 12 + "▏"
+    assert bar(3.0, 2.0, 4.0) == "█" * 18, "from 0, not from the lowest"
     assert (bar(None, 0.0, 1.0), bar(float("nan"), 0.0, 1.0), bar(0.0, -1.0, 1.0)) == ("", "", "█" * 12)
     assert sparks([0.0, 0.5, 1.0, None]) == "▁▅█ "
     assert sparks([2.0, 2.0]) == "▄▄"
