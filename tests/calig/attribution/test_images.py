@@ -24,6 +24,7 @@ def test_baselines_are_images(baseline: str) -> None:
     picture = zoo.pictures(1)[0]
     pixels = zoo.pixels([picture])
     (a,) = zoo.explainer("vit", baseline=baseline, tolerance=1e-3).explain([picture])
+    assert a.truncated is False
     if baseline in ("pad", "zero"):
         other = torch.zeros_like(pixels)
     elif baseline == "mean":

@@ -132,6 +132,16 @@ def test_a_verdict_is_made_where_the_table_has_none(warehouse: Warehouse) -> Non
     assert changes_prose.verdict(one) == "Changed: 1 word."
 
 
+def test_the_smallest_sizes_are_said_where_the_audit_has_them(warehouse: Warehouse) -> None:
+    found = gathered(warehouse, run_id(RETRAINED), run_id(0))
+    settings = {"min_effect": 0.05, "min_documents": 5}
+    known = replace(found, run=replace(found.run, config={"compare": settings}))
+    said = "What is smaller is not called a change: 0.05 logits of a word’s mean effect; a word in fewer than 5 "
+    assert any(rule.startswith(said) for rule in changes_prose.rules(known))
+    without = replace(found, run=replace(found.run, config={}))
+    assert not any("not called a change" in rule for rule in changes_prose.rules(without))
+
+
 def word(**values: object) -> WordChange:
     plain = WordChange(
         "c", "w", 9, 9, 0.1, 0.1, 1.0, -1.0, -2.0, -2.5, -1.5, 0.01, True, 0, "reversed", True, 0.2

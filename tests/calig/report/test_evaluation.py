@@ -21,7 +21,7 @@ from calig.report.comparison import scatter, styles
 from calig.report.evaluation_data import EvaluationData, Method, Stat, collect
 from calig.report.evaluation_payload import payload, spearman
 from calig.report.formats import alike, interval
-from calig.report.measures import KNOWN, measure
+from calig.report.measures import KNOWN, SUBJECT, measure
 from calig.report.standings import columns, finding, verdict
 from calig.warehouse import database
 from tests.material.html import Page
@@ -247,6 +247,10 @@ def test_the_frontier_is_what_no_cheaper_method_matches(data: EvaluationData) ->
             best = column.stats[name].mean or 0
             expected.add(name)
     assert expected - {"random"} == on
+    assert drawn.points[-1].key == SUBJECT, "drawn last, it lies over the others"
+    assert [point.key in styles(column) for point in drawn.points] == sorted(
+        point.key in styles(column) for point in drawn.points
+    )
     assert by_key["random"].x < by_key["attention-rollout"].x < by_key["attcat"].x < by_key["lime"].x
 
 
