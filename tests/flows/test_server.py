@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.material.services import without_prefect
+from tests.material.services import wait_for, without_prefect
 from tests.material.tiers import extended
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,13 @@ def test_a_server_that_nobody_waited_for_ends_when_its_process_fails(tmp_path: P
     done = run("raise RuntimeError('training failed')", tmp_path)
     assert "training failed" in done.stderr
     assert not alive(int(done.stdout))
+
+
+def test_a_server_ends_when_its_process_is_killed(tmp_path: Path) -> None:
+    done = run("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", tmp_path)
+    assert done.returncode == -signal.SIGKILL
+    pid = int(done.stdout)
+    wait_for(lambda: not alive(pid), 30, "the server to end")
 
 
 @extended("a process that imports Prefect, twice")

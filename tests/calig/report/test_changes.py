@@ -136,7 +136,9 @@ def test_the_smallest_sizes_are_said_where_the_audit_has_them(warehouse: Warehou
     found = gathered(warehouse, run_id(RETRAINED), run_id(0))
     settings = {"min_effect": 0.05, "min_documents": 5}
     known = replace(found, run=replace(found.run, config={"compare": settings}))
-    said = "What is smaller is not called a change: 0.05 logits of a word’s mean effect; a word in fewer than 5 "
+    said = (
+        "What is smaller is not called a change: 0.05 logits of a word’s mean effect; a word in fewer than 5 "
+    )
     assert any(rule.startswith(said) for rule in changes_prose.rules(known))
     without = replace(found, run=replace(found.run, config={}))
     assert not any("not called a change" in rule for rule in changes_prose.rules(without))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from calig.errors import InputError
@@ -104,6 +106,25 @@ def test_the_verdict_says_what_happened(scene: Scene, text: str) -> None:
     verdict = prose.verdict(collect(connect(scene), RUN).run)
     assert text in verdict
     assert ("accuracy" in verdict) == (scene.labelled and scene.documents > scene.failures)
+
+
+def test_the_verdict_of_a_regression_says_its_error() -> None:
+    run = replace(
+        collect(connect(Scene()), RUN).run, head="regression", accuracy=None, mean_absolute_error=0.25
+    )
+    assert "; mean absolute error 0.25; " in prose.verdict(run)
+    assert "error" not in prose.verdict(replace(run, mean_absolute_error=None))
+
+
+def test_a_document_without_any_of_several_labels_says_none() -> None:
+    """Of a multi-label model an empty list is a label, and null is not."""
+    connection = connect(Scene(failures=0))
+    connection.execute("UPDATE documents SET label = '' WHERE doc_id % 3 = 0")
+    connection.execute("UPDATE documents SET label = NULL WHERE doc_id % 3 = 1")
+    labels = {one.doc_id: one.label for one in collect(connection, RUN).documents}
+    assert {label for doc_id, label in labels.items() if doc_id % 3 == 0} == {"none"}
+    assert {label for doc_id, label in labels.items() if doc_id % 3 == 1} == {None}
+    assert not {"none", None} & {label for doc_id, label in labels.items() if doc_id % 3 == 2}
 
 
 @pytest.mark.parametrize(

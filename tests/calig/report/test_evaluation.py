@@ -323,6 +323,8 @@ def test_a_longer_document_is_cut_to_where_ca_lig_looks(tmp_path: Path) -> None:
     marks = data.documents[0].rationale
     assert marks is not None
     assert sent["rationale"] == [place for place in range(400) if marks[first - 1 + place]]
+    unmarked = replace(data, documents=(replace(data.documents[0], rationale=None),))
+    assert payload(unmarked, None)["documents"][0]["rationale"] is None
     mass = np.convolve(np.abs(data.documents[0].scores["ca-lig"]), np.ones(400), mode="valid")
     assert first == int(np.argmax(mass)) + 1
 
