@@ -112,8 +112,8 @@ def test_the_verdict_of_a_regression_says_its_error() -> None:
     run = replace(
         collect(connect(Scene()), RUN).run, head="regression", accuracy=None, mean_absolute_error=0.25
     )
-    assert "; mean absolute error 0.25; " in prose.verdict(run)
-    assert "error" not in prose.verdict(replace(run, mean_absolute_error=None))
+    assert "; mean absolute error 0.250; " in prose.verdict(run)
+    assert "mean absolute error" not in prose.verdict(replace(run, mean_absolute_error=None))
 
 
 def test_a_document_without_any_of_several_labels_says_none() -> None:
