@@ -80,13 +80,12 @@ def align(
     lengths = np.array([len(text) for text in texts], np.int64)
     base = np.cumsum(lengths + 1) - lengths - 1  # all texts in one row, with a line break after each
     codes = np.frombuffer("".join(f"{text}\n" for text in texts).encode("utf-32-le", "surrogatepass"), "<u4")
-    found = [(base[i] + s, base[i] + e) for i, text in enumerate(texts) for s, e in word_spans(text)]
-    starts, ends = np.array(found, np.int64).reshape(-1, 2).T
 
     token = np.flatnonzero(text_of >= 0)
     place = text_of[token]
     start, end = (base[place] + np.clip(spans[token, side], 0, lengths[place]) for side in (0, 1))
     end = np.maximum(start, end)
+    starts, ends = _words(texts, base, cut, (place, start, end))
     first = np.searchsorted(ends, start, "right")
     count = np.searchsorted(starts, end, "left") - first
     _adjoin(first, count, start, end, (starts, ends), codes)
@@ -105,24 +104,37 @@ def align(
     owner = documents[text]
     lowest = np.full(int(documents.max(initial=-1)) + 1, len(kept))
     np.minimum.at(lowest, owner, number)
-
-    begin, stop = starts[word], ends[word]
-    read = np.zeros((2, len(texts)), np.int64)  # from where to where tokens reach
-    read[0] = len(codes)
-    np.minimum.at(read[0], place, start)
-    np.maximum.at(read[1], place, end)
-    begin = np.where(cut[text], np.maximum(begin, read[0, text]), begin) - base[text]
-    stop = np.where(cut[text], np.minimum(stop, read[1, text]), stop) - base[text]
     return WordTokens(
         token=token[within].astype(np.int32),
         word=(number - lowest[owner]).astype(np.int32),
         text=text.astype(np.int32),
-        start=begin.astype(np.int32),
-        end=stop.astype(np.int32),
+        start=(starts[word] - base[text]).astype(np.int32),
+        end=(ends[word] - base[text]).astype(np.int32),
         characters=characters.astype(np.int32),
         token_characters=total.astype(np.int32),
         main=main,
     )
+
+
+def _words(
+    texts: Sequence[str],
+    base: npt.NDArray[np.int64],
+    cut: npt.NDArray[np.bool_],
+    tokens: tuple[npt.NDArray[np.integer], npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Starts and ends of all words in the row of texts; of a text that was cut as far as tokens reach."""
+    place, start, end = tokens
+    spans = [list(word_spans(text)) for text in texts]
+    text = np.repeat(np.arange(len(texts)), [len(found) for found in spans])
+    starts, ends = np.array([one for found in spans for one in found], np.int64).reshape(-1, 2).T + base[text]
+    if cut.any():
+        first, last = np.full(len(texts), np.iinfo(np.int64).max), np.zeros(len(texts), np.int64)
+        np.minimum.at(first, place, start)
+        np.maximum.at(last, place, end)
+        starts = np.where(cut[text], np.maximum(starts, first[text]), starts)
+        ends = np.where(cut[text], np.minimum(ends, last[text]), ends)
+    kept = starts < ends
+    return starts[kept], ends[kept]
 
 
 def _adjoin(
