@@ -32,10 +32,25 @@ NAMES = sorted(
         and issubclass(found, TokenizersBackend)
     }
 )
-_SPECIAL = (
-    "<pad> <unk> <s> </s> <mask> <cls> <sep> [PAD] [UNK] [CLS] [SEP] [MASK] <eos> <bos> <|endoftext|> "
-    "<|startoftext|> <|im_end|>"
-).split()
+_SPECIAL = [
+    "<pad>",
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<mask>",
+    "<cls>",
+    "<sep>",
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "<eos>",
+    "<bos>",
+    "<|endoftext|>",
+    "<|startoftext|>",
+    "<|im_end|>",
+]
 _LETTERS = string.ascii_letters + string.digits + string.punctuation + "éüßжяпри字我用ภา한국ש"
 _WORDS = ("film", "never", "good", "bad", "the", "don")
 _PIECES = [*_SPECIAL, *_LETTERS, *("##" + letter for letter in _LETTERS), *_WORDS, "##ing", "##s"]

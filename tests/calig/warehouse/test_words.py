@@ -140,7 +140,7 @@ def test_a_run_of_before_keeps_its_tokenizer_s_words_until_its_tables_are_made_a
     assert manifest["versions"].pop("words") == boundaries.rule()
     path.write_text(json.dumps(manifest))
     words_file(across).unlink()
-    old = select(across, "SELECT word_id, text = d.text FROM words w JOIN documents d USING (doc_id)")
+    old = select(across, "SELECT w.word_id, w.text = d.text FROM words w JOIN documents d USING (doc_id)")
     assert set(old) == {(0, True)}, "one word id for the whole text"
     assert select(across, "SELECT DISTINCT word_id FROM tokens ORDER BY 1") == [(-1,), (0,)]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,7 +89,7 @@ def check(text: str) -> None:
     spans = list(word_spans(text))
     assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
     assert not any(text[start:end].split() != [text[start:end]] for start, end in spans)
-    assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
 
 
 @settings(max_examples=200, deadline=None)
