@@ -33,23 +33,8 @@ NAMES = sorted(
     }
 )
 _SPECIAL = [
-    "<pad>",
-    "<unk>",
-    "<s>",
-    "</s>",
-    "<mask>",
-    "<cls>",
-    "<sep>",
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    "<eos>",
-    "<bos>",
-    "<|endoftext|>",
-    "<|startoftext|>",
-    "<|im_end|>",
+    *("<pad>", "<unk>", "<s>", "</s>", "<mask>", "<cls>", "<sep>", "<eos>", "<bos>"),
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "<|endoftext|>", "<|startoftext|>", "<|im_end|>"),
 ]
 _LETTERS = string.ascii_letters + string.digits + string.punctuation + "éüßжяпри字我用ภา한국ש"
 _WORDS = ("film", "never", "good", "bad", "the", "don")

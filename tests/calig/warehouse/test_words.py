@@ -35,6 +35,7 @@ def two_by_two(text: str) -> list[tuple[str, int, int, int]]:
 
 @pytest.fixture
 def across(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    uninstall(monkeypatch)  # whatever is installed here
     monkeypatch.setattr(warehouses, "pieces", two_by_two)
     warehouses.make_warehouse(tmp_path, 40, 3)
     warehouse = Warehouse.open(tmp_path)
@@ -175,7 +176,6 @@ def name_rule(warehouse: Warehouse, rule: str) -> None:
 def test_a_missing_segmenter_is_refused_where_earlier_runs_used_it(
     across: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uninstall(monkeypatch)
     words.check_segmenter(across, "synthetic")
     name_rule(across, "uax29+icu-78.3")
     words.check_segmenter(across, "another")
@@ -193,10 +193,7 @@ def test_a_missing_segmenter_is_refused_where_earlier_runs_used_it(
     words.check_segmenter(across, "synthetic")
 
 
-def test_a_run_keeps_its_words_where_its_segmenter_is_gone(
-    across: Warehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uninstall(monkeypatch)
+def test_a_run_keeps_its_words_where_its_segmenter_is_gone(across: Warehouse) -> None:
     path = words_file(across)
     name_rule(across, "uax29+icu-78.3")
     path.rename(path.with_name(path.name.replace("uax29", "uax29+icu-78.3")))
