@@ -84,7 +84,8 @@ class Attribution:
     tokens
         T token strings, special tokens included; an image's patch is "row,column".
     word_ids
-        (T,) index of the word a token belongs to, −1 for special tokens and patches.
+        (T,) index of the word that holds most of a token (`calig.words`), −1 for special tokens, patches, and tokens in
+        no word, such as line breaks.
     char_spans
         (T, 2) start and end of each token in its own text, in characters; equal for special tokens and patches.
     segments

@@ -42,6 +42,7 @@ from calig.warehouse.plans import close_plan, peak_memory, take_plan
 from calig.warehouse.references import check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest, list_runs, read_run
 from calig.warehouse.shards import ShardManifest, completed, payments, write_shard
+from calig.warehouse.words import check_segmenter
 from calig.workers import (
     ModelCard,
     head_of,
@@ -203,13 +204,16 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     Raises
     ------
     InputError
-        The gates or watch lists make no sense, or calig.duckdb is damaged or of another version; no folder is made.
+        The gates or watch lists make no sense, the segmenter of earlier runs is missing, or calig.duckdb is damaged or
+        of another version; no folder is made.
     """
     from calig.attribution.schedule import Schedule
 
     warehouse = Warehouse.open(config.warehouse)
     gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
     check_database(warehouse)
+    if model.modality == "text":
+        check_segmenter(warehouse, config.name or "audit")
     key = key_of(config, model, Schedule.from_json(schedule.read_text()))
     with warehouse.writer_lock(warehouse.runs, wait=LOCK_SECONDS):  # no corpus is pruned meanwhile
         now = _after_all_others(warehouse)

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calig.records import Attribution, Float
+from calig.words import align
 
 TEXT_LINES = 12
 CLASS_LINES = 8
@@ -48,7 +49,8 @@ class Word:
     start, end
         Characters of that text.
     effect
-        In logits: layer-wise integrated gradients, mean over depths 0..L−1, summed over the word's tokens.
+        In logits: layer-wise integrated gradients, mean over depths 0..L−1, summed over the word's tokens by their
+        shares.
     depths
         (L+1,) in logits, the same per depth.
     score
@@ -63,25 +65,26 @@ class Word:
     score: float
 
 
-def words_of(attribution: Attribution) -> list[Word]:
-    """Join tokens to words by their word ids; special tokens belong to none. In the order of the text."""
-    words = []
+def words_of(attribution: Attribution, texts: Sequence[str]) -> list[Word]:
+    """Join tokens to the words of the texts (`calig.words`), in their order; special tokens belong to none."""
     effect = attribution.layer_ig[:-1].mean(axis=0)
-    content = ~attribution.is_special & (attribution.word_ids >= 0)
-    for word_id in np.unique(attribution.word_ids[content]):
-        chosen = content & (attribution.word_ids == word_id)
-        spans = attribution.char_spans[chosen]
+    cut = np.full(len(texts), attribution.truncated)
+    found = align(texts, np.zeros(len(texts), np.int32), attribution.segments, attribution.char_spans, cut)
+    words = []
+    for number in range(int(found.word.max(initial=-1)) + 1):
+        pairs = np.flatnonzero(found.word == number)
+        tokens, share = found.token[pairs], found.share[pairs]
         words.append(
             Word(
-                text=int(attribution.segments[chosen][0]),
-                start=int(spans[:, 0].min()),
-                end=int(spans[:, 1].max()),
-                effect=float(effect[chosen].sum()),
-                depths=attribution.layer_ig[:, chosen].sum(axis=1),
-                score=float(attribution.scores[chosen].sum()),
+                text=int(found.text[pairs[0]]),
+                start=int(found.start[pairs[0]]),
+                end=int(found.end[pairs[0]]),
+                effect=float(effect[tokens] @ share),
+                depths=(attribution.layer_ig[:, tokens] @ share).astype(np.float32),
+                score=float(attribution.scores[tokens] @ share),
             )
         )
-    return sorted(words, key=lambda w: (w.text, w.start, w.end))
+    return words
 
 
 def render_explanation(
@@ -101,7 +104,7 @@ def render_explanation(
         Where to; its width, colour system and `NO_COLOR` are honoured.
     """
     texts = (text,) if isinstance(text, str) else text
-    words = words_of(attribution)
+    words = words_of(attribution, texts)
     console.print(_heading(attribution, classes))
     console.print()
     if not words:

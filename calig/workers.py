@@ -19,6 +19,7 @@ from calig.errors import InputError
 from calig.records import Head, Modality
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest
+from calig.words import rule
 
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
@@ -178,8 +179,8 @@ def _count_load() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
-    return {name: _version(name) for name in _VERSIONED}
+    """Versions of the packages that results depend on, and under `words` the rule that finds words."""
+    return {**{name: _version(name) for name in _VERSIONED}, "words": rule()}
 
 
 def _version(package: str) -> str:

@@ -114,4 +114,5 @@ def _as_run(warehouse: Warehouse, run: RunFiles, key: str, keys: dict[int, str],
     chosen = chosen.set_column(chosen.column_names.index("doc_key"), "doc_key", own)
     pq.write_table(chosen, folder / "documents.parquet")
     manifest = replace(run.manifest, attribution_key=key)
-    return RunFiles(manifest, folder / "documents.parquet", run.corpus, *attributed(warehouse, key))
+    words = None if run.words is None else folder / "words.parquet"
+    return RunFiles(manifest, folder / "documents.parquet", run.corpus, *attributed(warehouse, key), words)

@@ -57,8 +57,13 @@ class Case:
 
     @property
     def units(self) -> Int:
-        """(T,) the unit each token belongs to, −1 for special tokens: words 0..W−1 of a text, patches of an image."""
+        """(T,) the unit each token belongs to, −1 for special tokens: words 0..W−1 of a text, patches of an image.
+
+        A token of a text in no word, such as a line break, is a unit of its own, after the words.
+        """
         ids = np.where(self.content, self.encoded.word_ids, -1)
+        apart = self.content & (ids < 0)
+        ids[apart] = ids.max(initial=-1) + 1 + np.arange(apart.sum())
         if self.encoded.patches is not None:
             ids = np.where(self.content, np.arange(len(ids)), -1)
         found = np.unique(ids[self.content])

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from calig.errors import InputError
 from calig.models.inputs import Batch, Encoded
 from calig.records import Document, Failure, Int
+from calig.words import align
 
 TextOrPair: TypeAlias = str | tuple[str, str]
 
@@ -34,7 +35,7 @@ class EncodedText(Encoded):
     """One text, or pair of texts, as T tokens.
 
     ids, types (T,): as the tokenizer gives them; segments (T,): 0 in the first text, 1 in the second, −1 special;
-    word_ids (T,): unique over the pair, −1 special; char_spans (T, 2): in the token's own text.
+    word_ids (T,): unique over the pair, −1 special or in no word; char_spans (T, 2): in the token's own text.
     """
 
     ids: Int
@@ -181,30 +182,35 @@ def _one(texts: tuple[str, ...], encoding: Any) -> EncodedText:
     sequences = [-1 if s is None else s for s in encoding.sequence_ids]
     segments = np.where(special, -1, np.asarray(sequences, dtype=np.int32).reshape(len(ids)))
     spans = np.array(encoding.offsets, dtype=np.int32).reshape(len(ids), 2)
+    spaces = np.zeros(len(ids), np.bool_)
     for i, (start, end) in enumerate(spans):
         piece = texts[segments[i]][start:end]
-        spans[i, 0] = start + len(piece) - len(piece.lstrip()) if piece.strip() else start
+        if piece.strip():  # they start and end at what is seen
+            spans[i] = start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
+        spaces[i] = piece == " "
     spans[special] = 0
+    truncated = bool(encoding.overflowing)
+    words = _words(texts, segments, spans, truncated)
+    led = spaces & (words >= 0)  # a space that belongs to the word behind it is no character of the word
+    spans[led, 0] = spans[led, 1]
     return EncodedText(
         ids=ids,
         types=np.asarray(encoding.type_ids, dtype=np.int32),
         tokens=list(encoding.tokens),
         segments=segments.astype(np.int32),
-        word_ids=_words(encoding.word_ids, segments),
+        word_ids=words,
         char_spans=spans,
         is_special=special,
-        truncated=bool(encoding.overflowing),
+        truncated=truncated,
     )
 
 
-def _words(numbers: Sequence[int | None], segments: Int) -> Int:
-    """The tokenizer's word numbers, which start again in a second text, made unique; −1 outside both texts."""
-    words = np.array([-1 if w is None else w for w in numbers], dtype=np.int32).reshape(len(segments))
-    words[segments < 0] = -1
-    second = (segments == 1) & (words >= 0)
-    words[second] += words[segments == 0].max(initial=-1) + 1
-    orphans = (words < 0) & (segments >= 0)  # content that no word claims: each a word of its own
-    words[orphans] = words.max(initial=-1) + 1 + np.arange(orphans.sum(), dtype=np.int32)
+def _words(texts: tuple[str, ...], segments: Int, spans: Int, truncated: bool) -> Int:
+    """(T,) the word that holds most of each token, numbered over both texts; −1 for tokens in no word."""
+    one = np.zeros(len(texts), np.int32)
+    found = align(texts, one, segments, spans, np.full(len(texts), truncated))
+    words = np.full(len(segments), -1, np.int32)
+    words[found.token[found.main]] = found.word[found.main]
     return words
 
 

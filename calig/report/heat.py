@@ -11,6 +11,8 @@ import numpy as np
 
 from calig.report.model import Heat
 
+BLANK = "␣"
+"""Stands for a token in no word: white space."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -41,8 +43,9 @@ def clip(text: str, limit: int) -> str:
 def segment(text: str, tokens: Sequence[TokenRow], pair: str | None = None) -> Heat:
     """Join the tokens of each word, and keep the text around them; `pair` is the second text of a pair.
 
-    Tokens of one word that follow each other are summed. A token without characters of its own (a byte of a
-    character already shown) adds to the unit before it, so that every depth still sums to the same.
+    Tokens of one word that follow each other are summed. A token in no word is a unit of its own, shown as `␣`. A unit
+    without characters of its own (bytes of a character already shown, of tables of before words were found in the
+    text) adds to the unit before it, so that every depth still sums to the same.
 
     Raises
     ------
@@ -68,7 +71,8 @@ def segment(text: str, tokens: Sequence[TokenRow], pair: str | None = None) -> H
         if second is None and pair is not None and members[0].segment == 1:
             second, tail, text, cursor = len(units), text[cursor:], pair, 0
         start, end, shown = _span(text, members, cursor)
-        if not members[0].special and end <= start and units and second != len(units):
+        apart = members[0].special or members[0].word_id < 0
+        if not apart and end <= start and units and second != len(units):
             values[-1] = [a + b for a, b in zip(values[-1], column, strict=True)]
             scores[-1] += score
             continue
@@ -109,6 +113,8 @@ def _span(text: str, members: Sequence[TokenRow], cursor: int) -> tuple[int, int
         start += 1
     while start < end and text[end - 1].isspace():
         end -= 1
+    if members[0].word_id < 0 and start >= end:
+        return cursor, cursor, BLANK
     return start, end, text[start:end]
 
 

@@ -224,7 +224,7 @@ class Heat:
     special
         (U,) true for special tokens.
     word_ids
-        (U,) the tokenizer's word index, −1 for special tokens.
+        (U,) the word's number in the document, −1 for special tokens and tokens in no word.
     layer_ig
         (L+1, U) in logits, summed over the unit's tokens.
     scores

@@ -12,7 +12,7 @@ documents are divided among shards and portions.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Template
 
 import duckdb
@@ -35,6 +35,7 @@ from calig.warehouse.states import FEW, States
 from calig.warehouse.terms import Terms
 from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
 from calig.warehouse.watched import find_watched, watch_terms
+from calig.warehouse.words import settle_words, write_words
 
 PORTION_STEPS = (
     *("document_depths", "settling", "failures"),
@@ -83,7 +84,7 @@ def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB", wait: floa
         another version (then `calig rebuild` helps).
     """
     with warehouse.writer_lock(wait=wait), new_database(warehouse, memory, keep=True) as connection:
-        _aggregate_run(connection, run_files(warehouse, run_id))
+        _aggregate_run(connection, warehouse, run_files(warehouse, run_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
         for key in sorted({run.attribution_key for run in ready}):
             completed(warehouse.attributions(key))
         for run in ready:
-            _aggregate_run(connection, run_files(warehouse, run.run_id))
+            _aggregate_run(connection, warehouse, run_files(warehouse, run.run_id))
         evaluations = [evaluation.evaluation_id for evaluation in list_evaluations(warehouse)]
         for evaluation_id in evaluations:
             completed(warehouse.evaluation(evaluation_id))
@@ -123,19 +124,20 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
     return Rebuilt([run.run_id for run in ready], evaluations)
 
 
-def _aggregate_run(database: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
+def _aggregate_run(database: duckdb.DuckDBPyConnection, warehouse: Warehouse, run: RunFiles) -> None:
     """Replace the run's rows, on a connection of its own: temporary tables go with it."""
     with database.cursor() as connection:
         for table in TABLES:
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.manifest.run_id])
         portions = split(connection, run)
+        run = settle_words(connection, warehouse, run, portions)
         scales = units(connection, run)
         values = _values(run, scales)
         _execute(connection, "units", values)
         states = States(connection)
         terms = watch_terms(connection, run)
         for number, portion in enumerate(portions):
-            _add_portion(connection, portion, number, terms, values)
+            _add_portion(connection, replace(portion, words=run.words), number, terms, values)
             states.settle()
         states.merge()
         for kind, least in LEAST_DOCUMENTS.items():
@@ -185,8 +187,13 @@ def _open_portion(
 
 
 def profile(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
-    """Make the run's views, and its rows of `document_depths` and `settling`, in a connection's empty tables."""
+    """Make the run's views, and its rows of `document_depths` and `settling`, in a connection's empty tables.
+
+    Its file of words is written, by the rule in force here.
+    """
     portions = split(connection, run)
+    if run.words is not None:
+        write_words(connection, portions, run.words)
     values = _values(run, units(connection, run))
     _execute(connection, "units", values)
     for number, portion in enumerate(portions):

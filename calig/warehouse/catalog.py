@@ -35,7 +35,7 @@ EVALUATION_TABLES = (
     "evaluation_methods",
     "evaluation_documents",
 )
-VIEWS = ("tokens", "words", "documents", "relevance_long", "patches", "thumbnails")
+VIEWS = ("tokens", "words", "documents", "relevance_long", "word_tokens", "patches", "thumbnails")
 
 
 def read_sql(name: str) -> str:

@@ -25,6 +25,7 @@ from calig.warehouse.catalog import quote, read_sql
 from calig.warehouse.database import attach, create_tables
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.views import RunFiles, create_views
+from calig.warehouse.words import with_rule_of
 
 Columns = dict[str, Any]
 
@@ -181,7 +182,7 @@ def pairing(warehouse: Warehouse, a: RunFiles, b: RunFiles, memory: str = "4GB")
         duckdb.connect(config={"memory_limit": memory, "temp_directory": spill}) as connection,
     ):
         attach(connection, warehouse.database)
-        for side, run in (("a", a), ("b", b)):
+        for side, run in (("a", with_rule_of(warehouse, a, b.manifest)), ("b", b)):
             create_views(connection, [run])
             _take_side(connection, side, run)
         yield Pairing(connection, paired=_keys(a) == _keys(b))

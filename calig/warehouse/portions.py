@@ -75,7 +75,7 @@ def split(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> list[RunFiles
 
 
 def enter(connection: duckdb.DuckDBPyConnection, portion: RunFiles, number: int) -> None:
-    """Make the views `tokens` and `documents` of one portion, from its files and what `split` laid out."""
+    """Make a portion's views `tokens`, `word_tokens` and `documents`, from its files and what `split` laid out."""
     for view, table in (("portion_rows", "run_rows"), ("portion_contents", "run_contents")):
         connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {view} AS "
@@ -86,8 +86,8 @@ def enter(connection: duckdb.DuckDBPyConnection, portion: RunFiles, number: int)
 
 
 def enter_items(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the views `words` and `patches` of what `tokens` and `documents` are now."""
-    for view, query in item_queries().items():
+    """Make the views `words` and `patches` of what `tokens`, whose effects are whole, and `documents` are now."""
+    for view, query in item_queries(whole=True).items():
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query}")
 
 
@@ -127,7 +127,10 @@ def _groups(sizes: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
 
 
 def _lay_out(connection: duckdb.DuckDBPyConnection, run: RunFiles, groups: list[list[int]]) -> None:
-    """Make `run_rows` and `run_contents`: the run's documents and what they say, portion by portion."""
+    """Make `run_rows` and `run_contents`: the run's documents and what they say, portion by portion.
+
+    And `run_explained`: which of them have an explanation.
+    """
     pairs = [(shard, number) for number, group in enumerate(groups) for shard in group]
     shards, numbers = zip(*pairs, strict=True) if pairs else ((), ())
     connection.register(
@@ -146,6 +149,10 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, run: RunFiles, groups: list[
             f"ORDER BY {PORTION}, d.doc_id"
         )
     connection.unregister("numbers")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE run_explained AS SELECT DISTINCT d.doc_id FROM run_rows AS d "
+        f"JOIN ({document_scan(run, 'doc_key, failure')}) AS a ON a.doc_key = d.doc_key WHERE a.failure IS NULL"
+    )
     connection.execute("DROP TABLE placed")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from calig.errors import InputError
-from calig.files import fetch, sync, withdraw
+from calig.files import discard, fetch, sync, withdraw
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import tidy
 from calig.warehouse.database import attach, new_database
@@ -134,6 +134,9 @@ def _finish(warehouse: Warehouse) -> Pruned:
             sweep(folder)
         for folder in (*free.corpora, *free.attributions):
             _move(folder, warehouse.pruned / f"{folder.parent.name}-{folder.name}")
+    for path in warehouse.attributions("").glob("*/words/*.parquet"):
+        if path.parents[1] not in busy and not warehouse.corpus(path.name.partition(".")[0]).exists():
+            discard(path)
     if warehouse.pruned.exists():
         shutil.rmtree(warehouse.pruned)
     return done

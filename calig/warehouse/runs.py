@@ -39,7 +39,7 @@ class RunManifest:
     attributed, reused
         Documents computed in this run, and taken from earlier ones.
     config, versions, timings
-        The full configuration; package versions; seconds per stage.
+        The full configuration; versions of packages, and of the rule for words; seconds per stage.
     own_block_passes, own_seconds
         Block passes and seconds of the attributions that this run computed; None until it is complete, and in old runs.
     """
@@ -76,6 +76,11 @@ class RunManifest:
     def modality(self) -> Modality:
         """What the model reads; runs of before there were several say nothing, and are of texts."""
         return next((one for one in MODALITIES if one == self.model.get("modality")), "text")
+
+    @property
+    def words(self) -> str | None:
+        """What found the run's words (`calig.words.rule`); None where it was the tokenizer, as in old runs."""
+        return self.versions.get("words")
 
     @property
     def weight(self) -> float:

@@ -63,6 +63,9 @@ class RunFiles:
         Per shard that counts: the paths of its files of documents, and of tokens (absent if all failed).
     superseded
         Pairs of (doc_key, index of a shard) not to be read: a better or earlier shard holds the key too.
+    words
+        The file of its words (`calig.warehouse.words`), which may not be there yet; None for images, and for runs of
+        before there were such files, whose words are the tokenizer's until their tables are made again.
     """
 
     manifest: RunManifest
@@ -70,11 +73,13 @@ class RunFiles:
     corpus: tuple[Path, ...]
     shards: tuple[tuple[Path, Path | None], ...]
     superseded: tuple[tuple[str, int], ...]
+    words: Path | None = None
 
     @property
     def allowed(self) -> list[str]:
         """All files as DuckDB's `allowed_paths` must list them: by name, and as the views write the name."""
         paths = [self.documents, *self.corpus, *(path for shard in self.shards for path in shard if path)]
+        paths += [self.words] if self.words else []
         return sorted({text for path in paths for text in (str(path), _pattern(path))})
 
 
@@ -112,7 +117,20 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
         raise InputError(
             f"run {run_id}: its corpus {manifest.corpus['key']} has no parts; run the audit again"
         )
-    return RunFiles(manifest, documents, corpus, *attributed(warehouse, manifest.attribution_key))
+    words = words_path(warehouse, manifest, manifest.words) if manifest.words else None
+    return RunFiles(
+        manifest,
+        documents,
+        corpus,
+        *attributed(warehouse, manifest.attribution_key),
+        words=words if manifest.modality == "text" else None,
+    )
+
+
+def words_path(warehouse: Warehouse, manifest: RunManifest, rule: str) -> Path:
+    """Return the place of a run's words by a rule (see `calig.warehouse.words`)."""
+    folder = warehouse.attributions(manifest.attribution_key) / "words"
+    return folder / f"{manifest.corpus['key']}.{rule}.parquet"
 
 
 def attributed(
@@ -201,6 +219,11 @@ def _tokens(run: RunFiles, rows: Rows) -> str:
     schema = token_schema(depths, run.manifest.modality)
     either = [*TOKEN_COLUMNS, *(field for field in IMAGE_TOKEN_COLUMNS if field not in TOKEN_COLUMNS)]
     own = [f"t.{field.name}" if field.name in schema.names else _null(field) for field in either[3:]]
+    words = ""
+    if (held := _words_of(run)) is not None:
+        own[0] = "coalesce(w.word_id, -1) AS word_id"
+        mains = f"SELECT doc_id, position, word_id FROM {held} WHERE main"
+        words = f"LEFT JOIN ({mains}) AS w ON w.doc_id = d.doc_id AND w.position = t.position"
     scales, terms = [], []
     for block in range(1, depths):  # the block reads depth block - 1; lists count from 1
         for column, scale in zip((ig[block - 1], ctx[block - 1]), _scales(run, block), strict=True):
@@ -218,7 +241,23 @@ def _tokens(run: RunFiles, rows: Rows) -> str:
         tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
         run_documents=rows.documents,
+        words=words,
     )
+
+
+def _words_of(run: RunFiles) -> str | None:
+    """The scan of the run's file of words; None where it has none."""
+    return None if run.words is None or not run.words.is_file() else scan([run.words])
+
+
+def _word_tokens(run: RunFiles, rows: Rows) -> str:
+    run_id = quote(run.manifest.run_id)
+    if (held := _words_of(run)) is not None:
+        return _fill("word_tokens", run_id=run_id, words=held)
+    schema = token_schema(run.manifest.depths, "text")
+    stored = run.manifest.modality == "text"
+    tokens = _shard_scan(run, 1, schema) if stored else f"SELECT * FROM ({_empty(schema)})"
+    return _fill("stored_words", run_id=run_id, tokens=tokens, run_documents=rows.documents)
 
 
 def _scales(run: RunFiles, block: int) -> tuple[str, str]:
@@ -327,23 +366,28 @@ def view_queries(runs: Sequence[RunFiles]) -> dict[str, str]:
             ig=", ".join(ig_columns(depths)),
             ctx=", ".join(context_columns(depths)),
         ),
+        "word_tokens": united.join(_word_tokens(run, file_rows(run)) for run in runs),
         **item_queries(),
         "thumbnails": united.join(_thumbnails(run) for run in runs),
     }
-    return {view: queries[view] for view in ("tokens", "documents", *VIEWS)}
+    return {view: queries[view] for view in ("tokens", "documents", "word_tokens", *VIEWS)}
 
 
-def item_queries() -> dict[str, str]:
-    """Return the SELECT behind `words` and `patches`, which speak of `tokens` and `documents` alone."""
-    return {view: _fill(view) for view in ("words", "patches")}
+def item_queries(whole: bool = False) -> dict[str, str]:
+    """Return the SELECT behind `words` and `patches`, which speak of `tokens`, `word_tokens` and `documents` alone.
+
+    `whole`: effects and scores are whole numbers, and so are their shares, rounded down by less than one.
+    """
+    return {"words": _fill("words", over="//" if whole else "/"), "patches": _fill("patches")}
 
 
 def portion_queries(run: RunFiles, rows: Rows) -> dict[str, str]:
-    """Return the SELECT behind `tokens` and `documents`, of the run's documents that are in `rows` alone.
+    """Return the SELECTs behind `tokens`, `word_tokens` and `documents`, of the run's documents in `rows` alone.
 
     The corpus's own columns are left out: no number is made of them, and their names could meet those of ours.
     """
-    return {"tokens": _tokens(run, rows), "documents": _documents(run, rows)}
+    queries = {"tokens": _tokens(run, rows), "documents": _documents(run, rows)}
+    return {**queries, "word_tokens": _word_tokens(run, rows)}
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:

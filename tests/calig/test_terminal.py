@@ -85,7 +85,7 @@ def stripped(out: str) -> str:
 
 
 def test_sub_words_are_joined_and_effects_averaged_over_the_fused_depths() -> None:
-    words = {TEXT[w.start : w.end]: w for w in words_of(attribution())}
+    words = {TEXT[w.start : w.end]: w for w in words_of(attribution(), [TEXT])}
     assert list(words)[:5] == ["The", "plot", "was", "dull", ","]
     assert words["Zendexlike"].effect == pytest.approx(0.75)
     assert words["wonderful"].depths == pytest.approx([2, 2, 0])

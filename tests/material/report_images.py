@@ -84,6 +84,10 @@ def connect(scene: ImageScene) -> duckdb.DuckDBPyConnection:
         "CREATE TABLE words "
         "(run_id VARCHAR, doc_id BIGINT, word_id INT, word VARCHAR, logit_effect DOUBLE, score DOUBLE)"
     )
+    con.execute(
+        "CREATE TABLE word_tokens (run_id VARCHAR, doc_id BIGINT, position INT, word_id INT, char_start INT, "
+        "char_end INT, characters INT, token_characters INT)"
+    )
     con.execute(PATCHES)
     synthetic._aggregates(con, texts, rng)
     con.execute("UPDATE runs SET modality = 'image'")

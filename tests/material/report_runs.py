@@ -163,6 +163,12 @@ def _views(con: duckdb.DuckDBPyConnection, scene: Scene) -> None:
         FROM tokens t JOIN documents d USING (run_id, doc_id)
         WHERE NOT is_special
         GROUP BY t.run_id, t.doc_id, t.word_id;
+        CREATE TEMP VIEW word_tokens AS
+        SELECT run_id, doc_id, position, word_id, segment, 1 AS characters, 1 AS token_characters, true AS main,
+            min(char_start) OVER (PARTITION BY run_id, doc_id, word_id) AS char_start,
+            max(char_end) OVER (PARTITION BY run_id, doc_id, word_id) AS char_end
+        FROM tokens
+        WHERE NOT is_special;
         CREATE TEMP VIEW patches AS
         SELECT run_id, doc_id, NULL::SMALLINT AS patch_row, NULL::SMALLINT AS patch_column, logit_effect
         FROM tokens WHERE false

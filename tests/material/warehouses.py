@@ -18,7 +18,7 @@ from calig.warehouse.shards import write_shard
 HEADS = 4
 CLASSES = ("negative", "positive", "neutral")
 EFFECTS = {"awful": -1.5, "Boring": -0.8, "great": 1.4, "Superb": 0.9, "don't": -0.3, "naïve": 0.2}
-FILLERS = ("the", "film", "was", "a", "story", "with", "actors", "unbelievable", "日本", "Ünder", "set", "🎬")
+FILLERS = ("the", "film", "was", "a", "story", "with", "actors", "unbelievable", "한국", "Ünder", "set", "🎬")
 CATEGORIES = ("drama", "comedy", "horror")
 
 

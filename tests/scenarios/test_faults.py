@@ -241,6 +241,8 @@ def test_words_are_where_they_are_written(explainer: Explainer, text: str) -> No
     assert ((starts >= 0) & (starts <= ends) & (ends <= len(text))).all()
     assert (starts[1:] >= starts[:-1]).all()
     words = found.word_ids[content]
+    assert not "".join(text[a:b] for a, b in zip(starts[words < 0], ends[words < 0], strict=True)).strip()
+    words = words[words >= 0]
     assert (words[1:] - words[:-1] >= 0).all()
     joined = "".join(text[a:b] for a, b in zip(starts, ends, strict=True))
     assert set(joined) <= set(text)

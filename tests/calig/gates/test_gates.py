@@ -25,7 +25,7 @@ from tests.material.derived_tables import Expected
 from tests.material.warehouses import make_warehouse
 
 EXPECTED = Expected(120, 4, 0)
-WATCH = {"praise": ["great", "superb"], "odd": ["{value}", "日本"]}
+WATCH = {"praise": ["great", "superb"], "odd": ["{value}", "한국"]}
 COMPARED: dict[str, Any] = {
     "run_id": "run-0",
     "reference_id": "run-9",

@@ -144,3 +144,10 @@ def test_a_short_document_is_not_cut() -> None:
 def test_an_endless_word_is_clipped() -> None:
     heat, _ = window(segment("x" * 10_000, [row("x", 0, 0, 10_000)]), units=5, characters=20)
     assert heat.units == ("x" * 19 + "…",)
+
+
+def test_a_token_in_no_word_is_a_unit_of_its_own() -> None:
+    heat = segment("a\n\nb", [row("a", 0, 0, 1, 1.0), row("ĊĊ", -1, 1, 3, 2.0), row("b", 1, 3, 4, 3.0)])
+    assert heat.units == ("a", "␣", "b")
+    assert heat.gaps == ("", "", "\n\n", "")
+    assert heat.scores.tolist() == [row("", 0, 0, 0, value).score for value in (1.0, 2.0, 3.0)]

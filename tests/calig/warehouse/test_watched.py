@@ -184,7 +184,7 @@ def test_what_the_model_did_not_read_does_not_count(tmp_path: Path) -> None:
 
 LISTS = {
     "praise": ["great", "SUPERB", "great superb", "film was", "was"],
-    "scripts": ["日本", "naïve", "🎬", "ünder", "unbelievable"],
+    "scripts": ["한국", "naïve", "🎬", "ünder", "unbelievable"],
     "none": ["absent", "un"],
 }
 

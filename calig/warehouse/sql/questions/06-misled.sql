@@ -8,14 +8,15 @@ WITH wrong AS (
 ),
 words AS (  -- of these documents alone: the view would make those of all
     SELECT
-        t.run_id, t.doc_id, t.word_id, sum(t.logit_effect) AS logit_effect,
+        t.run_id, t.doc_id, w.word_id,
+        sum(t.logit_effect * w.characters / w.token_characters) AS logit_effect,
         lower(trim(substr(
-            any_value(if(t.segment = 1, d.text_pair, d.text)), min(t.char_start) + 1, max(t.char_end) - min(t.char_start)
+            any_value(if(w.segment = 1, d.text_pair, d.text)), min(w.char_start) + 1, max(w.char_end) - min(w.char_start)
         ), E' \t\r\n')) AS word
     FROM wrong AS d
     JOIN tokens AS t ON t.run_id = d.run_id AND t.doc_id = d.doc_id
-    WHERE NOT t.is_special AND t.word_id >= 0
-    GROUP BY t.run_id, t.doc_id, t.word_id
+    JOIN word_tokens AS w ON w.run_id = t.run_id AND w.doc_id = t.doc_id AND w.position = t.position
+    GROUP BY t.run_id, t.doc_id, w.word_id
 )
 SELECT
     d.run_id, d.doc_id, d.label, d.predicted, d.probability,

@@ -7,3 +7,4 @@ SELECT
 FROM ($tokens) AS t
 JOIN (SELECT doc_key, $scales FROM ($documents) WHERE failure IS NULL) AS a ON a.doc_key = t.doc_key
 JOIN $run_documents AS d ON d.doc_key = t.doc_key
+$words

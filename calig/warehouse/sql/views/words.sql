@@ -10,12 +10,14 @@ FROM (
         ) AS written
     FROM (
         SELECT
-            run_id, doc_id, word_id, any_value(segment) AS segment,
-            min(char_start) AS char_start, max(char_end) AS char_end,
-            sum(logit_effect) AS logit_effect, sum(score) AS score
-        FROM tokens
-        WHERE NOT is_special AND word_id >= 0
-        GROUP BY run_id, doc_id, word_id
+            t.run_id, t.doc_id, w.word_id, any_value(w.segment) AS segment,
+            any_value(w.char_start) AS char_start, any_value(w.char_end) AS char_end,
+            sum(if(w.token_characters = 1, t.logit_effect, t.logit_effect * w.characters $over w.token_characters))
+                AS logit_effect,
+            sum(if(w.token_characters = 1, t.score, t.score * w.characters $over w.token_characters)) AS score
+        FROM tokens AS t
+        JOIN word_tokens AS w ON w.run_id = t.run_id AND w.doc_id = t.doc_id AND w.position = t.position
+        GROUP BY t.run_id, t.doc_id, w.word_id
     ) AS w
     JOIN documents AS d ON d.run_id = w.run_id AND d.doc_id = w.doc_id
 )
