@@ -122,15 +122,24 @@ def _refuse_wrapped(name: str, kind: str, missing: set[str], unexpected: set[str
             f"{name}: {_count(wrapped)} under the prefix {prefix!r}, as {min(wrapped)}, would be left out; save the "
             f"model inside the wrapper, with model.{attribute}.save_pretrained(), or rename them, without the prefix"
         )
-    prefixes = {
-        key.removesuffix(one) for one in sorted(missing)[:1] for key in unexpected if key.endswith(f".{one}")
-    }
-    for prefix in sorted(prefixes, key=len):
-        if all(prefix + key in unexpected for key in missing) and not _pretraining(prefix + "x", ""):
-            raise InputError(
-                f"{name}: {_count(missing)} under the prefix {prefix!r}, as {prefix}{min(missing)}, would be left out; "
-                "rename them, without the prefix"
-            )
+    if prefix := _prefix(missing, unexpected):
+        under = [key for key in unexpected if key.startswith(prefix)]
+        raise InputError(
+            f"{name}: {_count(under)} under the prefix {prefix!r}, as {min(under)}, would be left out; rename them, "
+            "without the prefix"
+        )
+
+
+def _prefix(missing: set[str], unexpected: set[str]) -> str:
+    """What stands before the names of most weights that are missing, or of all that are unexpected; "" if nothing."""
+    for one in sorted(missing)[:1]:
+        for prefix in {key.removesuffix(one) for key in unexpected if key.endswith(f".{one}")}:
+            found = sum(prefix + key in unexpected for key in missing)
+            if 2 * found > len(missing) and not _pretraining(prefix, ""):
+                return prefix
+    first = {key.partition(".")[0] for key in unexpected}
+    all_alike = len(first) == 1 and 2 * len(unexpected) > len(missing) > 2
+    return f"{first.pop()}." if all_alike and not _pretraining(min(unexpected), "") else ""
 
 
 def _refuse_missing(model: PreTrainedModel, name: str, kind: str, missing: set[str]) -> None:

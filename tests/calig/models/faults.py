@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ def edit_weights(folder: Path, edit: Callable[[Tensors], Tensors]) -> None:
     save_file(edit(tensors), folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def base_prefix(name: str) -> str:
-    """What names of a family's weights below the head begin with."""
-    return str(zoo.shared(name).model.base_model_prefix) + "."
+def head_of(name: str) -> set[str]:
+    """Names of the weights of a family's head."""
+    model = zoo.shared(name).model
+    return {key for key in model.state_dict() if not key.startswith(f"{model.base_model_prefix}.")}
 
 
 def with_another_block(tensors: Tensors) -> Tensors:
@@ -51,9 +52,9 @@ def with_another_block(tensors: Tensors) -> Tensors:
     return {**tensors, **more}
 
 
-def without_head(prefix: str) -> Callable[[Tensors], Tensors]:
-    """Only what lies below the head."""
-    return lambda tensors: {key: tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+def without(keys: Collection[str]) -> Callable[[Tensors], Tensors]:
+    """Without some of the weights."""
+    return lambda tensors: {key: tensor for key, tensor in tensors.items() if key not in keys}
 
 
 def prefixed(prefix: str) -> Callable[[Tensors], Tensors]:
@@ -63,9 +64,7 @@ def prefixed(prefix: str) -> Callable[[Tensors], Tensors]:
 
 def reshaped(tensors: Tensors) -> Tensors:
     """One matrix in a block with a row more."""
-    key = next(
-        key for key, tensor in tensors.items() if re.search(r"\.\d+\.", key) and tensor.ndim == 2
-    )
+    key = next(key for key, tensor in tensors.items() if re.search(r"\.\d+\.", key) and tensor.ndim == 2)
     return {**tensors, key: torch.cat([tensors[key], tensors[key][:1]])}
 
 
