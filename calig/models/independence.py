@@ -85,10 +85,9 @@ def reset_rotary(model: nn.Module) -> None:
     for module in model.modules():
         for name, value in list(_remembered(module)):
             if name.endswith("original_inv_freq") and isinstance(value, Tensor):
-                current = getattr(module, name.replace("original_inv_freq", "inv_freq"), None)
-                if isinstance(current, Tensor) and current.shape == value.shape:
-                    with torch.no_grad():
-                        current.copy_(value)
+                current = name.replace("original_inv_freq", "inv_freq")
+                if current in module._buffers:
+                    module._buffers[current] = value.to(module._buffers[current].device).clone()
             elif name.endswith("max_seq_len_cached") and hasattr(module, "original_max_seq_len"):
                 setattr(module, name, module.original_max_seq_len)
 
@@ -117,10 +116,8 @@ def find_dependence(classifier: Classifier) -> tuple[bool, Memory | None]:
         alone = _texts(classifier, short)
         pair = _texts(classifier, short, short[::-1])
         _refuse_unlike(pair, alone, f"{kind} gives a text other answers beside another of its length")
-        by_length = depends_on_length(model.config)
-        if not by_length:
-            by_length = _unlike(_texts(classifier, short, long), alone, _closely(alone))
-        _texts(classifier, long)
+        beside = _texts(classifier, short, long)
+        by_length = depends_on_length(model.config) or _unlike(beside, alone, _closely(alone))
         far = _far(classifier, short)
         if far is not None and not by_length:
             by_length = _unlike(far, alone, _closely(alone))
@@ -137,7 +134,8 @@ def _far(classifier: Classifier, short: list[int]) -> Tensor | None:
     Only of transformers' rotary positions, which are computed for whatever numbers they are given.
     """
     model = classifier.model
-    rotary = any(hasattr(module, "original_inv_freq") for module in model.modules())
+    names = (name for module in model.modules() for name, _ in _remembered(module))
+    rotary = any(name.endswith("original_inv_freq") for name in names)
     if not rotary or "position_ids" not in inspect.signature(model.forward).parameters:
         return None
     end = 2 * max(int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0), 2048)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,12 @@ def saved(kind: str, folder: Path, **changes: Any) -> Path:
     tokenizer = zoo.texts.byte_level()
     torch.manual_seed(0)
     usual = {"vocab_size": len(tokenizer), "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-    usual |= {"num_labels": 3, "initializer_range": 0.3, "max_position_embeddings": 64}
+    usual |= {"num_labels": 3, "initializer_range": zoo.texts.CALM, "max_position_embeddings": 64}
     config = getattr(transformers, f"{stem}Config")(**{**usual, **zoo.texts.sizes()(), **options, **changes})
-    getattr(transformers, f"{stem}ForSequenceClassification")(config).save_pretrained(folder)
+    model = getattr(transformers, f"{stem}ForSequenceClassification")(config)
+    for parameter in model.parameters():  # the row of the padding is zeros at first
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -77,7 +79,7 @@ def own_answer(folder: Path, text: str) -> np.ndarray:
 @pytest.mark.parametrize("kind", quick_kinds)
 def test_a_text_is_explained_as_if_it_were_alone(kind: str, tmp_path: Path) -> None:
     folder = saved(kind, tmp_path)
-    texts = [SHORT, LONG, "a dull film", LONG + " , brilliant !"]
+    texts = [SHORT, LONG, "a dull film", LONG[:30]]
     explainer = Explainer.from_pretrained(folder, dtype="float64", tolerance=1e-3)
     assert explainer.engine.classifier.one_length
     together = explainer.explain(texts)
@@ -150,7 +152,6 @@ def test_a_model_that_depends_on_lengths_is_another_than_it_was(tmp_path: Path) 
     before = fingerprint(pretrained)
     pretrained.model.config.rope_parameters = {**LONGROPE, "rope_type": "default"}
     assert fingerprint(pretrained) != before
-    assert depends_on_length(transformers.Phi3Config(rope_parameters=LONGROPE))
     assert not depends_on_length(transformers.LlamaConfig())
 
 
@@ -207,10 +208,9 @@ class Routed(OwnModel):
 
 class TestOwnModels:
     @pytest.fixture(autouse=True)
-    def declared(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def declared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(families, "_declared", {})
         declare_family(Family("my-model", blocks="encoder.stages", attention="attention.dropout"))
-        yield
 
     def made(self, kind: type[OwnModel]) -> OwnModel:
         torch.manual_seed(0)
