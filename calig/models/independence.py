@@ -86,8 +86,8 @@ def reset_rotary(model: nn.Module) -> None:
         for name, value in list(_remembered(module)):
             if name.endswith("original_inv_freq") and isinstance(value, Tensor):
                 current = name.replace("original_inv_freq", "inv_freq")
-                if current in module._buffers:
-                    module._buffers[current] = value.to(module._buffers[current].device).clone()
+                if (buffer := module._buffers.get(current)) is not None:
+                    module._buffers[current] = value.to(buffer.device).clone()
             elif name.endswith("max_seq_len_cached") and hasattr(module, "original_max_seq_len"):
                 setattr(module, name, module.original_max_seq_len)
 
