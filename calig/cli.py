@@ -642,8 +642,10 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     """Say what came of an audit, and where to look."""
     from calig import stages
     from calig.comparing.stages import verdicts
+    from calig.terminal import printable
     from calig.warehouse.gates import read_gates
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import read_run
 
     warehouse = Warehouse.open(config.warehouse)
     row = stages.summary(warehouse, run_id)
@@ -657,6 +659,8 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
         f"within tolerance, {seconds:.0f} s",
         soft_wrap=True,
     )
+    for note in read_run(warehouse, run_id).model.get("notes", ()):
+        err.print(f"note: {printable(note)}", style="yellow", markup=False, soft_wrap=True)
     for requested, verdict in verdicts(warehouse, run_id):
         out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     _print_gates(read_gates(warehouse.run(run_id)))

@@ -102,8 +102,8 @@ def precheck(config: AuditConfig) -> None:
         One of them cannot be used.
     """
     from calig.attribution.heads import fit
+    from calig.models.configuration import modality_of, read_config
     from calig.models.heads import class_names, find_head
-    from calig.models.loading import modality_of, read_config
 
     warehouse = Warehouse.open(config.warehouse)
     check_database(warehouse)
@@ -129,11 +129,16 @@ def model_stamp(config: AuditConfig) -> str:
     folder = Path(config.model.id)
     facts: list[Any] = [config.model.id, config.model.revision, config.model.head, config.runtime.dtype]
     if not folder.is_dir():
-        from calig.models.loading import read_config
+        from calig.models.configuration import read_config
 
         facts.append(getattr(read_config(config.model.id, config.model.revision), "_commit_hash", None))
     else:
         files = sorted(path for path in folder.iterdir() if path.is_file())
+        if any(path.name == "adapter_config.json" for path in files):
+            from calig.models.adapters import local_base
+
+            base = local_base(config.model.id)
+            files += sorted(path for path in base.iterdir() if path.is_file()) if base else []
         facts = [
             str(folder.resolve()),
             *facts,
@@ -151,8 +156,17 @@ def describe_model(config: AuditConfig) -> ModelCard:
     fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
     depth = Explainer(pretrained, method_of(config)).depth
     revision = pretrained.revision or config.model.revision
+    for note in pretrained.notes:
+        log.warning("%s", note)
     return ModelCard(
-        config.model.id, revision, fresh, pretrained.classes, depth, pretrained.head, pretrained.modality
+        config.model.id,
+        revision,
+        fresh,
+        pretrained.classes,
+        depth,
+        pretrained.head,
+        pretrained.modality,
+        pretrained.notes,
     )
 
 

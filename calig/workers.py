@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
+CARD_VERSION = 2
+"""Bumped when what is checked of a model, or kept in its card, changes: cards from before are made again."""
 _worker = threading.local()
 _guard = threading.Lock()
 _loads = 0
@@ -42,7 +44,10 @@ class ModelChangedError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads."""
+    """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads.
+
+    `notes` are lines for whoever started the audit, on weights in the model's files that are not read.
+    """
 
     id: str
     revision: str | None
@@ -51,6 +56,7 @@ class ModelCard:
     depth: int
     head: Head = "single_label"
     modality: Modality = "text"
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_run(cls, run: RunManifest) -> ModelCard:

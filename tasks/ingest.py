@@ -13,13 +13,13 @@ from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, fingerprint
 from calig.warehouse.layout import Warehouse
-from calig.workers import ModelCard
+from calig.workers import CARD_VERSION, ModelCard
 from tasks.retries import RETRIES
 
 
 def _model_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     config: AuditConfig = parameters["config"]
-    return _digest("model", stages.model_stamp(config), config.method.model_dump_json())
+    return _digest("model", CARD_VERSION, stages.model_stamp(config), config.method.model_dump_json())
 
 
 def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:

@@ -103,11 +103,16 @@ class Engine:
         )
 
     def pack(self, encoded: Sequence[Encoded], budgets: float = _GROUP) -> Iterator[list[int]]:
-        """Group inputs of one shape and similar length, shorter first: longest × count fits so many token budgets."""
+        """Group inputs of one shape and similar length, shorter first: longest × count fits so many token budgets.
+
+        The length is the same where answers would depend on it else.
+        """
         room = budgets * self.passes.token_budget
         group: list[int] = []
         for index in sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), encoded[i].shape, i)):
             alike = not group or encoded[index].shape == encoded[group[0]].shape
+            if group and self.classifier.one_length:
+                alike = alike and len(encoded[index]) == len(encoded[group[0]])
             if group and not (alike and len(encoded[index]) * (len(group) + 1) <= room):
                 yield group
                 group = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from calig.models.inputs import Encoded, Encoder
 from calig.models.loading import Pretrained, load_pretrained
 from calig.models.text import TextEncoder
 from calig.records import Attribution, Document, Failure, Modality, document_key
+
+log = logging.getLogger(__name__)
 
 
 class Explainer:
@@ -100,7 +103,8 @@ class Explainer:
         Raises
         ------
         InputError
-            The model cannot be used; the message says why and what to do.
+            The model cannot be used; the message says why and what to do. Weights in its files that its class does not
+            read are named in a warning of the logger `calig`.
         """
         method = Method(
             baseline=baseline,
@@ -117,6 +121,8 @@ class Explainer:
         )
         model_id = str(path_or_hub_id)
         pretrained = load_pretrained(model_id, revision=revision, device=device, dtype=dtype, head=head)
+        for note in pretrained.notes:
+            log.warning("%s", note)
         return cls(pretrained, method, token_budget=token_budget)
 
     @property

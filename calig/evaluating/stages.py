@@ -95,7 +95,7 @@ def precheck(config: AuditConfig) -> None:
     InputError
         Something cannot be used.
     """
-    from calig.models.loading import modality_of, read_config
+    from calig.models.configuration import modality_of, read_config
 
     stages.precheck(config)
     if config.runtime.engine == "pool":

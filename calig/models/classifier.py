@@ -26,8 +26,10 @@ from transformers import PreTrainedModel
 
 from calig.models.attention import capturing, values_of
 from calig.models.blocks import Blocks
+from calig.models.experts import refuse_experts
 from calig.models.families import family_of
 from calig.models.images import Geometry
+from calig.models.independence import Memory, find_dependence
 from calig.models.inputs import Batch
 from calig.models.verification import gives_by_value, verify
 from calig.records import Head, Modality
@@ -60,6 +62,11 @@ class Classifier:
     head
         What its logits mean, as in `Pretrained.head`. `binary`: its one logit z is read as the two logits (0, z).
 
+    Attributes
+    ----------
+    one_length
+        Whether texts of one batch must be of one length, for their answers not to depend on each other.
+
     Raises
     ------
     InputError
@@ -70,6 +77,7 @@ class Classifier:
         self.model = model
         self.head = head
         self.family = family_of(model.config)
+        refuse_experts(model, model.config)
         self.blocks = Blocks(model, self.family)
         self._returned: dict[str | None, int] = {}
         self._options: dict[str, Any] = {}
@@ -79,6 +87,8 @@ class Classifier:
         self._interpolates = any("interpolate_pos_encoding" in parameters for parameters in forwards)
         self._lock = threading.RLock()
         self.by_value = False
+        self._memory: Memory | None = None
+        self.one_length, self._memory = find_dependence(self)
         self._attention, self.heads, self.special = verify(self)
         self.by_value = gives_by_value(self)
 
@@ -182,6 +192,8 @@ class Classifier:
 
     def answer(self, batch: Batch) -> Tensor:
         """The model's own logits (B, C), whatever stands in its blocks' place."""
+        if self._memory is not None:
+            self._memory.put_back()
         options = dict(self._options)
         pixels = batch.inputs.get("pixel_values")
         if pixels is not None and self._interpolates:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -23,17 +22,18 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
-from transformers.utils import logging as hf_logging
-from transformers.utils.hub import cached_file
 
 from calig.errors import InputError
+from calig.models.adapters import Adapter, digest_tensor, find_adapter, merged
+from calig.models.configuration import check_index, modality_of, read_config
 from calig.models.families import family_of
 from calig.models.heads import class_names, find_head
-from calig.models.mae import classifier_of
+from calig.models.independence import depends_on_length
+from calig.models.mae import silently
+from calig.models.text import embedded_ids
+from calig.models.weights import judge
 from calig.records import Head, Modality
 
-_SEQUENCES, _IMAGES = "ForSequenceClassification", "ForImageClassification"
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
@@ -41,7 +41,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 class Pretrained:
     """A model ready to explain (eval mode, parameters frozen), its classes in index order, its head.
 
-    A model of texts has a tokenizer, one of images an image processor.
+    A model of texts has a tokenizer, one of images an image processor. `notes` are lines to be told once, about weights
+    that are not read. `unmerged` is a hash of the weights of a model and its adapter, where there is one.
     """
 
     model: PreTrainedModel
@@ -50,6 +51,8 @@ class Pretrained:
     revision: str | None
     head: Head = "single_label"
     processor: Any = None
+    notes: tuple[str, ...] = ()
+    unmerged: str | None = None
 
     @property
     def modality(self) -> Modality:
@@ -104,88 +107,86 @@ def load_pretrained(
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
     config = read_config(model_id, revision)
-    _check_index(model_id, revision)
+    adapter = find_adapter(model_id, revision)
     found = find_head(config, head)
     modality = modality_of(config)
-    auto = AutoModelForSequenceClassification if modality == "text" else AutoModelForImageClassification
-    bars = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        loaded, info = auto.from_pretrained(
-            model_id,
-            revision=revision,
-            config=config,
-            dtype=DTYPES[dtype],
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **({"attn_implementation": "eager"} if family_of(config).eager else {}),
-        )
-    except SafetensorError as error:
-        raise InputError(
-            f"model.id: {model_id}: its weights cannot be read ({_first_line(error)}); fetch or save the model again"
-        ) from error
-    except RuntimeError as error:
-        raise InputError(
-            f"model.id: {model_id}: its weights do not fit its config.json; both must come from the same "
-            "save_pretrained()"
-        ) from error
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
-    finally:
-        if bars:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise InputError(
-            f"model.id: {model_id} lacks the weights {', '.join(missing[:3])}{'…' if len(missing) > 3 else ''}: "
-            "it was saved without a trained classification head; fine-tune it or name the fine-tuned model"
-        )
+    loaded, notes, unmerged = _load_model(model_id, revision, config, DTYPES[dtype], adapter)
     tokenizer = processor = None
     if modality == "text":
-        tokenizer = _load_tokenizer(model_id, revision)
-        rows = loaded.get_input_embeddings().num_embeddings
+        tokenizer = _load_tokenizer(
+            *_beside(model_id, revision, adapter, "tokenizer_config.json", "tokenizer.json")
+        )
+        rows = embedded_ids(loaded)
         if len(tokenizer) > rows:
             raise InputError(
                 f"model.id: {model_id}: its tokenizer has {len(tokenizer)} tokens and the model embeds {rows}; "
                 "save the tokenizer that the model was trained with beside it"
             )
     else:
-        processor = _load_processor(model_id, revision)
-    model = loaded.to(device=target_device, dtype=DTYPES[dtype]).eval().requires_grad_(False)
+        processor = _load_processor(*_beside(model_id, revision, adapter, "preprocessor_config.json"))
+    model = nn.Module.to(loaded, device=target_device, dtype=DTYPES[dtype]).requires_grad_(False)
+    nn.Module.eval(model)
     classes = class_names(config, found)
-    return Pretrained(model, tokenizer, classes, getattr(config, "_commit_hash", None), found, processor)
+    commit = getattr(config, "_commit_hash", None)
+    return Pretrained(model, tokenizer, classes, commit, found, processor, notes, unmerged)
 
 
-def _check_index(model_id: str, revision: str | None) -> None:
-    """Raise an InputError if the index of weights in several files names any that is not safetensors, or elsewhere."""
-    path = cached_file(
-        model_id,
-        SAFE_WEIGHTS_INDEX_NAME,
-        revision=revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
+def _load_model(
+    model_id: str, revision: str | None, config: Any, dtype: torch.dtype, adapter: Adapter | None
+) -> tuple[PreTrainedModel, tuple[str, ...], str | None]:
+    """The model, its adapter merged into it; notes on weights that are not read; and the hash of an adapted model."""
+    auto = (
+        AutoModelForSequenceClassification
+        if modality_of(config) == "text"
+        else AutoModelForImageClassification
     )
-    if path is None:
-        return
+    base, revision = (model_id, revision) if adapter is None else (adapter.base, adapter.base_revision)
+    check_index(base, revision)
     try:
-        named = {str(name) for name in json.loads(Path(path).read_text())["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with silently():
+            loaded, info = auto.from_pretrained(
+                base,
+                revision=revision,
+                config=config,
+                dtype=dtype if adapter is None else torch.promote_types(dtype, torch.float32),
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                adapter_kwargs={
+                    "subfolder": "no adapter"
+                },  # what is installed must not decide whether one is applied
+                **({"attn_implementation": "eager"} if family_of(config).eager else {}),
+            )
+    except SafetensorError as error:
         raise InputError(
-            f"model.id: {model_id}: its {SAFE_WEIGHTS_INDEX_NAME} is damaged; fetch or save the model again"
+            f"model.id: {base}: its weights cannot be read ({_first_line(error)}); fetch or save the model again"
         ) from error
-    odd = sorted(name for name in named if not name.endswith(".safetensors") or Path(name).name != name)
-    if odd:
+    except RuntimeError as error:
         raise InputError(
-            f"model.id: {model_id}: its {SAFE_WEIGHTS_INDEX_NAME} names {odd[0]!r}; calig reads safetensors only, and "
-            "only those beside the index: save the model again with save_pretrained()"
+            f"model.id: {base}: its weights do not fit its config.json; both must come from the same "
+            "save_pretrained()"
+        ) from error
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise InputError(f"model.id: {base}: {_first_line(error)}") from error
+    if getattr(loaded, "_hf_peft_config_loaded", False):
+        raise InputError(
+            f"model.id: {base}: this transformers applied an adapter by itself; install transformers >= 5.17"
         )
+    notes = judge(loaded, info, base, () if adapter is None else adapter.supplied())
+    if adapter is None:
+        return loaded, notes, None
+    loaded, digest = merged(loaded, adapter)
+    return loaded, notes, digest
 
 
-def modality_of(config: Any) -> Modality:
-    """What a model of this configuration reads: images, if its architecture classifies images."""
-    return "image" if any(_IMAGES in kind for kind in config.architectures or []) else "text"
+def _beside(
+    model_id: str, revision: str | None, adapter: Adapter | None, *names: str
+) -> tuple[str, str | None]:
+    """Where a tokenizer or processor is read from: beside an adapter, else beside the model below it."""
+    if adapter is None or adapter.has(*names):
+        return model_id, revision
+    return adapter.base, adapter.base_revision
 
 
 def _load_processor(model_id: str, revision: str | None) -> Any:
@@ -222,55 +223,14 @@ def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerB
     return tokenizer
 
 
-def read_config(model_id: str, revision: str | None = None) -> Any:
-    """Read and check the configuration alone: it must be there, and be that of a classifier that can be explained."""
-    folder = Path(model_id)
-    looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
-    if looks_like_path:
-        if not folder.is_dir():
-            raise InputError(
-                f"model.id: no model folder at {model_id}; give a folder with config.json, or a hub id"
-            )
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                f"model.id: {model_id} has no config.json; save the model with save_pretrained()"
-            )
-        if not any(folder.glob("*.safetensors")):
-            pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-                p.name for p in folder.glob("*.pt*")
-            )
-            found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
-            raise InputError(
-                f"model.id: {model_id} has {found}; calig reads safetensors only: "
-                "save it again with save_pretrained(), which writes model.safetensors"
-            )
-    try:
-        config = AutoConfig.from_pretrained(model_id, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"model.id: {model_id}: {_first_line(error)}") from error
-    kinds = config.architectures or []
-    if config.model_type == "vit_mae":
-        _, missing = classifier_of(model_id, list(config.id2label.values()), revision)
-        raise InputError(
-            f"model.id: {model_id} is a masked autoencoder, pre-trained and no more: as ViTForImageClassification its "
-            f"encoder is whole, but {' and '.join(missing)} are missing; fine-tune what "
-            "calig.models.mae.classifier_of() makes of it, and name the model you save"
-        )
-    if not any(kind.endswith(_SEQUENCES) or _IMAGES in kind for kind in kinds):
-        raise InputError(
-            f"model.id: {model_id} is a {', '.join(kinds) or config.model_type} without a classification "
-            f"head; fine-tune it as …{_SEQUENCES} or …{_IMAGES} first"
-        )
-    family_of(config)
-    return config
-
-
 def fingerprint(pretrained: Pretrained) -> str:
     """SHA-256 (hex) of what decides the model's answers: weights, configuration, preprocessing, dtype, head."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(pretrained.model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    if pretrained.unmerged is None:
+        for name, tensor in sorted(pretrained.model.state_dict().items()):
+            digest_tensor(digest, name, tensor)
+    else:  # how a merge rounds depends on the machine
+        digest.update(f"{pretrained.unmerged} {pretrained.model.dtype}".encode())
     config = pretrained.model.config.to_dict()
     for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         config.pop(volatile, None)
@@ -281,6 +241,8 @@ def fingerprint(pretrained: Pretrained) -> str:
         _digest_tokenizer(digest, pretrained.tokenizer)
     if pretrained.head != find_head(pretrained.model.config):
         digest.update(pretrained.head.encode())
+    if depends_on_length(pretrained.model.config):  # 0.1.0 put texts of other lengths beside them
+        digest.update(b"texts of one length")
     return digest.hexdigest()
 
 

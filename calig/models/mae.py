@@ -58,7 +58,7 @@ def classifier_of(
     )
     load: Any = ViTForImageClassification.from_pretrained
     try:
-        with _silently():
+        with silently():
             model, info = load(
                 name,
                 revision=revision,
@@ -87,8 +87,8 @@ _SHARED = (
 
 
 @contextmanager
-def _silently() -> Iterator[None]:
-    """Without the library's report of the decoder's weights, which are not wanted, and its progress bar."""
+def silently() -> Iterator[None]:
+    """Without transformers' report of the weights, which calig judges itself, and its progress bar."""
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]

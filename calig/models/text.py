@@ -51,7 +51,7 @@ class TextEncoder:
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None
     ) -> None:
         self.tokenizer = tokenizer
-        limit = _model_limit(model)
+        limit = longest_input(model)
         if tokenizer.model_max_length < 10**9:
             limit = min(limit, int(tokenizer.model_max_length)) if limit else int(tokenizer.model_max_length)
         if max_length is not None and limit and max_length > limit:
@@ -214,7 +214,7 @@ def _words(texts: tuple[str, ...], segments: Int, spans: Int, truncated: bool) -
     return words
 
 
-def _model_limit(model: PreTrainedModel) -> int:
+def longest_input(model: PreTrainedModel) -> int:
     """Longest input in tokens, 0 if the configuration names none.
 
     RoBERTa-like models number positions from padding_idx + 1 on, which their position table's padding index shows.

@@ -10,7 +10,6 @@ images also (4): a patch of pixels makes one token, after the special ones, row 
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +20,7 @@ from calig.models.families import how_to_declare
 from calig.models.images import Geometry
 from calig.models.inputs import Batch
 from calig.models.text import embedded_ids, free_id, padding_id
+from calig.models.trial import ordinary_ids
 
 if TYPE_CHECKING:
     from calig.models.classifier import Baseline, Classifier
@@ -192,16 +192,12 @@ def _same(found: Tensor, expected: Tensor) -> bool:
 def _example(classifier: Classifier) -> tuple[Batch, Tensor]:
     """Two rows of ids that are no special token of the configuration, and the embedding of another such id."""
     model = classifier.model
-    config = model.config.get_text_config()
-    special = {getattr(config, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "cls", "sep")}
-    rows = embedded_ids(model)
-    ordinary = (i for i in range(rows // 2, rows) if i not in special)
-    usable = list(islice(ordinary, 2 * _TOKENS)) or [rows - 1]
-    ids = torch.tensor([usable[i % len(usable)] for i in range(2 * _TOKENS)]).reshape(2, _TOKENS)
+    usable = ordinary_ids(model, 2 * _TOKENS)
+    ids = torch.tensor(usable).reshape(2, _TOKENS)
     mask = torch.ones_like(ids)
     mask[1, -1] = 0
     configured = padding_id(model)
-    pad = free_id(set(ids.flatten().tolist()), rows) if configured is None else configured
+    pad = free_id(set(usable), embedded_ids(model)) if configured is None else configured
     ids[1, -1] = pad
     content = mask.bool()
     content[:, 0] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from calig import stages
+from calig.cli import _print_run
 from calig.config import parse_config
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
@@ -217,6 +221,39 @@ def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> No
     touched = stages.model_stamp(config)
     (folder / "model.safetensors").write_bytes(b"")
     assert len({before, touched, stages.model_stamp(config)}) == 3
+
+
+def test_the_stamp_of_an_adapter_changes_with_the_model_below(tmp_path: Path, run: Run) -> None:
+    below, adapter = tmp_path / "below", tmp_path / "adapter"
+    below.mkdir()
+    adapter.mkdir()
+    (below / "model.safetensors").write_bytes(b"1")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(below)}))
+    config = run.config.model_copy(update={"model": run.config.model.model_copy(update={"id": str(adapter)})})
+    before = stages.model_stamp(config)
+    (below / "model.safetensors").write_bytes(b"22")
+    assert stages.model_stamp(config) != before
+
+
+def test_weights_that_are_not_read_are_told_at_the_end_of_an_audit(
+    tmp_path: Path, tiny_model: Path, tiny_rows: list[Row], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    weights = {**load_file(model / "model.safetensors"), "cls.predictions.bias": torch.ones(3)}
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    corpus = write_parquet(tmp_path / "corpus.parquet", tiny_rows[:3])
+    config = audit_config(model, corpus, tmp_path / "w")
+    card = stages.describe_model(config)
+    [note] = card.notes
+    assert "cls.predictions.bias are in its files" in note
+    plain = audit_config(tiny_model, corpus, tmp_path / "w")
+    assert card.hash == stages.describe_model(plain).hash
+    manifest = stages.bring_in(config, card)
+    run = stages.start_run(config, card, manifest, stages.learn_schedule(config, card, manifest))
+    stages.attribute_shard(run, [0, 1, 2])
+    stages.aggregate_run(run, 3, {})
+    _print_run(config, run.run_id, 0.0)
+    assert [line for line in capsys.readouterr().err.splitlines() if "cls." in line] == [f"note: {note}"]
 
 
 def test_a_target_of_labels_puts_the_label_into_the_key(

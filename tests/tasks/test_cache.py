@@ -110,7 +110,7 @@ def test_a_hub_models_new_commit_is_noticed(config: AuditConfig, monkeypatch: py
     hub = config.model_copy(update={"model": config.model.model_copy(update={"id": "owner/model"})})
     commit = {"now": "1" * 40}
     monkeypatch.setattr(
-        "calig.models.loading.read_config", lambda *_: SimpleNamespace(_commit_hash=commit["now"])
+        "calig.models.configuration.read_config", lambda *_: SimpleNamespace(_commit_hash=commit["now"])
     )
     before = stages.model_stamp(hub)
     assert stages.model_stamp(hub) == before
