@@ -584,6 +584,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except (InputError, DocumentError) as error:
         _fail(str(error), 2)
+    except PermissionError as error:
+        what = f"{error.filename} may not be used" if error.filename else str(error)
+        _fail(f"{what}: permission denied; ask its owner, or run as the user it belongs to", 2)
     except GateError as error:
         from calig.terminal import printable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -209,14 +210,25 @@ def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -
 def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
+    weights, adapter = folder / "model.safetensors", folder / "adapter_config.json"
     (folder / "config.json").write_text("{}")
     config = run.config.model_copy(update={"model": run.config.model.model_copy(update={"id": str(folder)})})
-    before = stages.model_stamp(config)
-    assert stages.model_stamp(config) == before
+    seen = [stages.model_stamp(config)]
     os.utime(folder / "config.json", (1, 1))
-    touched = stages.model_stamp(config)
-    (folder / "model.safetensors").write_bytes(b"")
-    assert len({before, touched, stages.model_stamp(config)}) == 3
+    assert stages.model_stamp(config) == seen[0], "only touched"
+    base = tmp_path / "base"
+    base.mkdir()
+    for path, content in (
+        (weights, "one"),
+        (weights, "two"),
+        (adapter, json.dumps({"base_model_name_or_path": str(base)})),
+        (base / "model.safetensors", "one"),
+        (base / "model.safetensors", "two"),
+    ):
+        path.write_text(content)
+        os.utime(path, (1, 1))
+        seen.append(stages.model_stamp(config))
+    assert len(set(seen)) == 6
 
 
 def test_a_target_of_labels_puts_the_label_into_the_key(
