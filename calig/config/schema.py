@@ -48,7 +48,7 @@ class ModelConfig(Section):
 
 def _documents(value: object) -> object:
     """Take a number alone for that of the documents."""
-    return {"documents": value} if isinstance(value, int) else value
+    return {"documents": value} if isinstance(value, int | str) else value
 
 
 class SampleConfig(Section):

@@ -130,6 +130,10 @@ def _load(corpus: CorpusConfig, location: str) -> Any:
             streamed = datasets.load_dataset(**arguments, streaming=True)
             if streamed.features is not None:
                 return streamed
+        if Path(
+            location
+        ).is_dir():  # what `datasets` has prepared of local files it knows again by their mtime alone
+            arguments["download_mode"] = datasets.DownloadMode.FORCE_REDOWNLOAD
         return datasets.load_dataset(**arguments)
     except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:
         raise InputError(

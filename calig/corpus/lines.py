@@ -20,6 +20,7 @@ from calig.errors import InputError
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NO_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 Row = dict[str, Any]
 
 
@@ -60,8 +61,9 @@ def open_binary(path: Path) -> IO[bytes]:
     ending = path.suffix.lower()
     if ending == ".zst":
         return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(path.open("rb"), "zstd")))
-    opened: Callable[..., Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(ending, open)
-    return cast(IO[bytes], opened(path, "rb"))
+    if ending in _OPENERS:
+        return cast(IO[bytes], _OPENERS[ending](path, "rb"))
+    return path.open("rb")
 
 
 def bounded(stream: IO[AnyStr], path: Path) -> Iterator[AnyStr]:

@@ -143,11 +143,12 @@ def test_what_changes_while_it_is_read_is_read_again(
             save_model(model, seed=1) if changing == "model" else write_parquet(corpus, tiny_rows[:5])
         return real(*given)
 
-    kept = shutil.copytree(model, model.with_name("kept")), shutil.copy(corpus, corpus.with_name("kept"))
+    kept = shutil.copytree(model, model.with_name("kept")), shutil.copy(corpus, corpus.with_name("rows"))
     monkeypatch.setattr(stages, stage, late)
     changed = ingest(models=2, ingests=1) if changing == "model" else ingest(models=1, ingests=2)
     monkeypatch.undo()
-    shutil.copytree(kept[0], model, dirs_exist_ok=True)
+    shutil.rmtree(model)
+    shutil.copytree(kept[0], model)
     shutil.copy(kept[1], corpus)
     before = ingest(models=2, ingests=1) if changing == "model" else ingest(models=1, ingests=2)
     assert before[2 if changing == "model" else 3] == ["Cached", "Completed"], (

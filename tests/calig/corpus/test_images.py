@@ -145,7 +145,19 @@ def test_the_label_can_be_in_the_key(tmp_path: Path, root: Path) -> None:
 
 
 def test_endings_hidden_files_and_what_is_no_image(tmp_path: Path, root: Path) -> None:
-    kept = ["a.PNG", "b.jpg", "c.JPEG", "d.gif", "e.bmp", "f.webp", "g.tif", "h.Tiff"]
+    kept = [
+        "a.PNG",
+        "b.jpg",
+        "c.JPEG",
+        "d.gif",
+        "e.bmp",
+        "f.webp",
+        "g.tif",
+        "h.Tiff",
+        "p.jfif",
+        "q.JPE",
+        "r.ppm",
+    ]
     left = [".i.png", "_j.png", ".hidden/k.png", "_l/m.png", "notes.txt", "png", "n.png.txt", "o.png/p.txt"]
     for name in kept + left:
         put(tmp_path / "all" / name, name.encode())

@@ -1,8 +1,10 @@
 """Ingest: what goes in comes out, whatever it is stored in, and what cannot go in gets one line."""
 
+import bz2
 import datetime
 import gzip
 import json
+import lzma
 import math
 import os
 import threading
@@ -881,6 +883,60 @@ def test_passing_errors_pass(source, root, monkeypatch):
     monkeypatch.setattr(lines, "open_binary", fail)
     with pytest.raises(OSError, match="Input/output error"):
         ingest(CorpusConfig(path=str(path)), CLASSES, root)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "ndjson"])
+def test_endings_that_are_read(source, root, kind, packed):
+    text = {
+        "csv": 'text,n\n"one, two",1\n',
+        "tsv": "text\tn\none, two\t1\n",
+    }.get(kind, '{"text": "one, two", "n": 1}\n')
+    pack = {
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
+        ".zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
+    }.get(packed, bytes)
+    path = source / f"a.{kind}{packed}"
+    path.write_bytes(pack(text.encode()))
+    assert take(source, root)["text"].to_pylist() == ["one, two"]
+    if packed:
+        path.write_bytes(pack(text.encode())[:-6])
+        assert f"{path} is truncated or" in refused(source, root.with_name("other"))
+
+
+def test_what_is_left_out_is_counted_and_named(source, root):
+    for name in ("a.csv", "b.xlsx", "c.json", "_SUCCESS", ".git/x.csv", "d.csv.crdownload"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text("text\na\n")
+    (source / "e.csv").symlink_to("none")
+    os.mkfifo(source / "f.csv")
+    expected = {
+        "hidden": [".git/", "_SUCCESS"],
+        ".crdownload": ["d.csv.crdownload"],
+        ".json": ["c.json"],
+        ".xlsx": ["b.xlsx"],
+        "link to nothing": ["e.csv"],
+        "neither file nor folder": ["f.csv"],
+    }
+    for place in (source, source / "*"):
+        manifest = ingest(CorpusConfig(path=str(place)), CLASSES, root)
+        assert manifest.documents == 1
+        hidden = expected["hidden"] if place is source else ["_SUCCESS"]
+        assert {kind: found["first"] for kind, found in manifest.files_left_out.items()} == {
+            **expected,
+            "hidden": hidden,
+        }
+        assert load_corpus(root, manifest.key).documents == 1
+
+
+def test_what_is_left_out_changes_the_fingerprint(source):
+    """Else the run would say what was left out on the night before."""
+    write_csv(source / "a.csv", "text\na\n")
+    before = fingerprint(CorpusConfig(path=str(source)))
+    (source / "b.xlsx").touch()
+    assert fingerprint(CorpusConfig(path=str(source))) != before
 
 
 # ---- fingerprint
