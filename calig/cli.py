@@ -638,6 +638,7 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     """Say what came of an audit, and where to look."""
     from calig import stages
     from calig.comparing.stages import verdicts
+    from calig.terminal import printable
     from calig.warehouse.gates import read_gates
     from calig.warehouse.layout import Warehouse
 
@@ -653,6 +654,9 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
         f"within tolerance, {seconds:.0f} s",
         soft_wrap=True,
     )
+    if row["left_out"]:
+        text = f"left out of the corpus: {printable(row['left_out_files'])}"
+        err.print(text, style="yellow", markup=False, soft_wrap=True)
     for requested, verdict in verdicts(warehouse, run_id):
         out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     _print_gates(read_gates(warehouse.run(run_id)))

@@ -75,9 +75,9 @@ class CorpusConfig(Section):
         default=None,
         title="Files",
         description=(
-            "A file, a glob or a folder (or s3://…) of Parquet, CSV or JSONL files (the last two also as .gz), or of "
-            "image files for models of images. {{ today }}, {{ yesterday }}, {{ today - 7d }} and "
-            "{{ yesterday:%Y/%m/%d }} stand for dates; folders such as dt=2026-11-24 become columns."
+            "A file, a glob or a folder (or s3://…) of Parquet, CSV, TSV or JSONL files (all but Parquet also as .gz, "
+            ".bz2, .xz or .zst), or of image files for models of images. {{ today }}, {{ yesterday }}, "
+            "{{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand for dates; folders such as dt=2026-11-24 become columns."
         ),
     )
     dataset: Dated | None = Field(

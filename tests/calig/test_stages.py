@@ -24,6 +24,7 @@ from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
+from tests.material.heads import run_stages
 from tests.material.services import without_prefect
 from tests.material.tiny import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
 
@@ -298,3 +299,20 @@ def test_stages_run_without_prefect(run: Run) -> None:
     )
     assert done.stdout.decode().strip() == "2"
     assert Warehouse.open(run.config.warehouse) == run.warehouse
+
+
+def test_a_run_says_which_rows_it_is_of_and_what_is_left_out(
+    tmp_path: Path, tiny_model: Path, tiny_rows: list[Row], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_parquet(tmp_path / "in" / "a.parquet", tiny_rows)
+    for name in ("b.xlsx", "c.xlsx", ".DS_Store"):
+        (tmp_path / "in" / name).touch()
+    corpus = {"sample": {"documents": 4, "by": "label"}}
+    run = run_stages(audit_config(tiny_model, tmp_path / "in", tmp_path / "w", corpus=corpus))
+    row = stages.summary(run.warehouse, run.run_id)
+    assert (row["documents"], row["corpus_rows"], row["left_out"]) == (4, len(tiny_rows), 3)
+    assert row["left_out_files"] == "2 .xlsx (b.xlsx, c.xlsx), 1 hidden (.DS_Store)"
+    assert f"left out: {row['left_out_files']}" in caplog.text
+    page = stages.write_report(run).read_text("utf-8")
+    assert "in equal numbers by label" in page
+    assert row["left_out_files"] in page
