@@ -77,7 +77,8 @@ class CorpusConfig(Section):
         description=(
             "A file, a glob or a folder (or s3://…) of Parquet, CSV, TSV or JSONL files (all but Parquet also as .gz, "
             ".bz2, .xz or .zst), or of image files for models of images. {{ today }}, {{ yesterday }}, "
-            "{{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand for dates; folders such as dt=2026-11-24 become columns."
+            "{{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand for dates; folders such as dt=2026-11-24 become "
+            "columns."
         ),
     )
     dataset: Dated | None = Field(
