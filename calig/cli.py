@@ -591,6 +591,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except (InputError, DocumentError) as error:
         _fail(str(error), 2)
+    except PermissionError as error:
+        what = f"{error.filename} may not be used" if error.filename else str(error)
+        _fail(f"{what}: permission denied; ask its owner, or run as the user it belongs to", 2)
     except GateError as error:
         from calig.terminal import printable
 
@@ -661,6 +664,9 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     )
     for note in read_run(warehouse, run_id).model.get("notes", ()):
         err.print(f"note: {printable(note)}", style="yellow", markup=False, soft_wrap=True)
+    if row["left_out"]:
+        text = f"left out of the corpus: {printable(row['left_out_files'])}"
+        err.print(text, style="yellow", markup=False, soft_wrap=True)
     for requested, verdict in verdicts(warehouse, run_id):
         out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     _print_gates(read_gates(warehouse.run(run_id)))

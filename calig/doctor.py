@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from calig.errors import InputError
 from calig.files import discard
+from calig.listing import children, exists, is_file, is_folder
 from calig.stores import cache_folder
 
 if TYPE_CHECKING:
@@ -95,8 +96,11 @@ def _prefect() -> Finding:
 def _disk(warehouse: str | Path) -> Finding:
     remote = "://" in str(warehouse)
     place = cache_folder(str(warehouse), "warehouses") if remote else Path(warehouse).expanduser().resolve()
-    while not place.exists():
-        place = place.parent
+    try:
+        while not exists(place):
+            place = place.parent
+    except InputError as error:
+        return Finding("disk", False, str(error))
     free = shutil.disk_usage(place).free
     text = f"{free / 2**30:.1f} GiB free at {place}"
     return Finding(
@@ -111,12 +115,16 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
     from calig.warehouse.lost import close_lost, is_lost
     from calig.warehouse.runs import list_runs
 
+    absent = Finding("warehouse", None, f"none at {path} yet: the first audit makes one")
     try:
+        if "://" not in str(path) and not exists(Path(path).expanduser()):
+            yield absent
+            return
         warehouse = Warehouse.open(path, create=False)
-    except InputError:
-        yield Finding("warehouse", None, f"none at {path} yet: the first audit makes one")
+        runs = list_runs(warehouse)
+    except InputError as error:
+        yield absent if "://" in str(path) else Finding("warehouse", False, str(error))
         return
-    runs = list_runs(warehouse)
     unfinished = [run.run_id for run in runs if run.status != "complete"]
     text = f"{len(runs)} runs at {warehouse.root}"
     if unfinished:
@@ -134,7 +142,7 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
             False,
             f"{', '.join(lost)}: no process is at work on it; calig doctor --fix marks it failed",
         )
-    for folder in sorted(warehouse.attributions("").glob("*")):
+    for folder in children(warehouse.attributions("")):
         yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
     evaluations = list_evaluations(warehouse)
     for evaluation in evaluations:
@@ -151,7 +159,7 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
     """Look for a prune and for comparisons that were killed; with `fix`, finish the one and delete the others."""
     from calig.warehouse.prune import finish
 
-    if warehouse.pruned.exists():
+    if exists(warehouse.pruned):
         if fix:
             yield Finding("prune", True, f"finished for {len(finish(warehouse).runs)} runs")
         else:
@@ -161,8 +169,9 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
                 "one was stopped: run `calig prune` again, or `calig doctor --fix`, to finish it",
             )
     with warehouse.at_rest() as resting:
-        for folder in sorted(warehouse.runs.glob("*/comparisons/*")):
-            if not folder.is_dir() or (folder / "manifest.json").is_file():
+        found = [path for run in children(warehouse.runs) for path in children(run / "comparisons")]
+        for folder in found:
+            if not is_folder(folder) or is_file(folder / "manifest.json"):
                 continue
             subject = f"comparison of {folder.parent.parent.name} with {folder.name}"
             if not resting:

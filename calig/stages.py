@@ -29,6 +29,7 @@ from calig import corpus as corpora
 from calig import gates
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
+from calig.corpus.left_out import in_words
 from calig.corpus.reading import content_columns, document_of, read_rows
 from calig.errors import InputError
 from calig.files import part_path, swap_in, write_atomic, write_json
@@ -119,32 +120,27 @@ def precheck(config: AuditConfig) -> None:
     modality = modality_of(model)
     fit(method_of(config), head, names, modality)
     gates.check_configured(config, modality)
-    corpora.fingerprint(config.dated_corpus, modality)
+    corpora.check(config.dated_corpus, modality)
     for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):
         check_comparable(read_run(warehouse, reference.run_id), head, modality)
 
 
 def model_stamp(config: AuditConfig) -> str:
-    """A cheap sign that the model may have changed: names, sizes and times of a folder's files, or the hub's commit."""
-    folder = Path(config.model.id)
-    facts: list[Any] = [config.model.id, config.model.revision, config.model.head, config.runtime.dtype]
-    if not folder.is_dir():
-        from calig.models.configuration import read_config
+    """What tells one model from another without loading it: its files' contents and, of one of the hub, the commit.
 
-        facts.append(getattr(read_config(config.model.id, config.model.revision), "_commit_hash", None))
-    else:
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        if any(path.name == "adapter_config.json" for path in files):
-            from calig.models.adapters import local_base
+    A file that did not change since it was last read is not read again (`calig.hashes`). Of an adapter, the model that
+    it adapts counts as well.
 
-            base = local_base(config.model.id)
-            files += sorted(path for path in base.iterdir() if path.is_file()) if base else []
-        facts = [
-            str(folder.resolve()),
-            *facts,
-            *((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files),
-        ]
-    return json.dumps(facts)
+    Raises
+    ------
+    InputError
+        The folder, or a file in it, may not be read.
+    """
+    from calig.models.contents import model_contents
+
+    model, dtype = config.model, config.runtime.dtype
+    contents = model_contents(model.id, model.revision)
+    return json.dumps([model.id, model.revision, model.head, dtype, contents])
 
 
 def describe_model(config: AuditConfig) -> ModelCard:
@@ -183,6 +179,11 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
         head=model.head,
         modality=model.modality,
     )
+
+
+def corpus_stamp(config: AuditConfig, model: ModelCard) -> str | None:
+    """What tells one corpus from another without bringing it in: see `calig.corpus.fingerprint`."""
+    return corpora.fingerprint(config.dated_corpus, model.modality)
 
 
 def learn_schedule(
@@ -242,6 +243,8 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
         run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
         _write_documents(run)
         take_plan(warehouse, run_id, key, corpus.key)
+        if run.corpus.files_left_out:
+            log.warning("corpus %s: left out: %s", run.corpus.source, in_words(run.corpus.files_left_out))
         lost.close_lost(warehouse, config.name or "audit")
         lost.hold(warehouse.run(run_id), warehouse.mirror)
         _write_manifest(run, status="running", attributed=0, reused=0, timings={})
@@ -414,6 +417,8 @@ def _write_manifest(
             "key": run.corpus.key,
             "source": run.corpus.source,
             "documents": run.corpus.documents,
+            "rows": run.corpus.rows,
+            "left_out": run.corpus.files_left_out,
             "date": None if run.config.date is None else run.config.date.isoformat(),
         },
         attribution_key=run.attribution_key,

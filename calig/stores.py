@@ -23,11 +23,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     }
 }
 
+CONTENT_MARKS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c")
+"""What stores call that by which an object's content is known."""
+
+
+def cache_home() -> Path:
+    """Return the folder on this machine for what can be made again: `$CALIG_CACHE`, else `~/.cache/calig`."""
+    return Path(os.environ.get("CALIG_CACHE") or "~/.cache/calig").expanduser()
+
 
 def cache_folder(url: str, kind: str) -> Path:
     """Return the folder on this machine that holds copies of what is at `url`."""
-    home = Path(os.environ.get("CALIG_CACHE") or "~/.cache/calig").expanduser()
-    return home / kind / hashlib.sha256(url.encode()).hexdigest()[:24]
+    return cache_home() / kind / hashlib.sha256(url.encode()).hexdigest()[:24]
 
 
 def filesystem(url: str, what: str) -> tuple[Any, str]:
@@ -59,8 +66,18 @@ def download(files: Any, name: str, place: Path) -> None:
 
 
 def mark(info: Mapping[str, Any]) -> str:
-    """What tells one content of an object from another."""
-    return str(info.get("ETag") or f"{info['size']} {changed(info)}")
+    """What tells one content of an object from another: the store's ETag or, where it has none, all that it says."""
+    return content_mark(info) or f"{info['size']} {changed(info)} {info.get('ino')} {info.get('created')}"
+
+
+def content_mark(info: Mapping[str, Any]) -> str | None:
+    """What a store says of an object's content; None where it says only how large and how old it is.
+
+    The ETag of a web server is None too: most make it of size and time.
+    """
+    if str(info.get("name")).startswith(("http://", "https://")):
+        return None
+    return next((str(info[key]) for key in CONTENT_MARKS if info.get(key)), None)
 
 
 def changed(info: Mapping[str, Any]) -> datetime:

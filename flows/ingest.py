@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from calig import corpus as corpora
+from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.warehouse.layout import Warehouse
@@ -15,14 +18,19 @@ from tasks.ingest import fingerprint_model, ingest_corpus
 def ingest(config: AuditConfig, refresh: bool = False) -> tuple[ModelCard, CorpusManifest]:
     """Fingerprint the model and bring in the corpus; a cached corpus is checked against its files, else redone.
 
-    With `refresh`, nothing is taken from the cache.
+    What changed while it was read is read once more. With `refresh`, nothing is taken from the cache.
     """
-    retries = config.runtime.retries
-    model = fingerprint_model.with_options(retries=retries, refresh_cache=refresh)(config)
-    task = ingest_corpus.with_options(retries=retries, refresh_cache=refresh)
-    corpus = task(config, model)
+    options: dict[str, Any] = {"retries": config.runtime.retries, "refresh_cache": refresh}
+    describe, bring_in = fingerprint_model.with_options(**options), ingest_corpus.with_options(**options)
+    stamp = stages.model_stamp(config)
+    model, after = describe(config, stamp)
+    if after != stamp:
+        model, _ = describe.with_options(refresh_cache=True)(config, stages.model_stamp(config))
+    source = stages.corpus_stamp(config, model)
+    corpus, brought = bring_in(config, model, source)
     root = Warehouse.open(config.warehouse).root
     corpora.claim(root, corpus)
-    if not corpora.verify(root, corpus):
-        corpus = task.with_options(refresh_cache=True)(config, model)
+    if (source is not None and brought != source) or not corpora.verify(root, corpus):
+        source = stages.corpus_stamp(config, model)
+        corpus, _ = bring_in.with_options(refresh_cache=True)(config, model, source)
     return model, corpus

@@ -11,7 +11,7 @@ from prefect.context import TaskRunContext
 
 from calig import stages
 from calig.config import AuditConfig
-from calig.corpus import CorpusManifest, fingerprint
+from calig.corpus import CorpusManifest
 from calig.warehouse.layout import Warehouse
 from calig.workers import CARD_VERSION, ModelCard
 from tasks.retries import RETRIES
@@ -19,17 +19,17 @@ from tasks.retries import RETRIES
 
 def _model_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     config: AuditConfig = parameters["config"]
-    return _digest("model", CARD_VERSION, stages.model_stamp(config), config.method.model_dump_json())
+    return _digest("model", CARD_VERSION, parameters["stamp"], config.method.model_dump_json())
 
 
-def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
+def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+    if parameters["stamp"] is None:
+        return None
     config: AuditConfig = parameters["config"]
     model: ModelCard = parameters["model"]
     root = Warehouse.open(config.warehouse).root
     labelled = config.method.target == "label"
-    return _digest(
-        "corpus", root, fingerprint(config.dated_corpus, model.modality), model.classes, model.head, labelled
-    )
+    return _digest("corpus", root, parameters["stamp"], model.classes, model.head, labelled)
 
 
 def _digest(*parts: object) -> str:
@@ -45,9 +45,13 @@ def _digest(*parts: object) -> str:
     persist_result=True,
     **RETRIES,
 )
-def fingerprint_model(config: AuditConfig) -> ModelCard:
-    """Load the model once, check it, and take its fingerprint."""
-    return stages.describe_model(config)
+def fingerprint_model(config: AuditConfig, stamp: str) -> tuple[ModelCard, str]:
+    """Load the model once, check it, and take its fingerprint.
+
+    `stamp` is what identified the model before it was loaded; what does so afterwards is returned too. Where they
+    differ, the model changed meanwhile, and what was cached under `stamp` is of another one.
+    """
+    return stages.describe_model(config), stages.model_stamp(config)
 
 
 @task(
@@ -57,6 +61,8 @@ def fingerprint_model(config: AuditConfig) -> ModelCard:
     persist_result=True,
     **RETRIES,
 )
-def ingest_corpus(config: AuditConfig, model: ModelCard) -> CorpusManifest:
-    """Bring the corpus into the warehouse."""
-    return stages.bring_in(config, model)
+def ingest_corpus(
+    config: AuditConfig, model: ModelCard, stamp: str | None
+) -> tuple[CorpusManifest, str | None]:
+    """Bring the corpus into the warehouse; `stamp`, and what is returned beside it, as of `fingerprint_model`."""
+    return stages.bring_in(config, model), stages.corpus_stamp(config, model)

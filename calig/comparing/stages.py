@@ -18,6 +18,7 @@ from calig.comparison.rows import Row
 from calig.config import AuditConfig
 from calig.config.history import CompareConfig
 from calig.errors import InputError
+from calig.listing import children
 from calig.stages import LOCK_SECONDS
 from calig.warehouse.comparisons import load_comparison, read_manifest, read_table, write_comparison
 from calig.warehouse.layout import Warehouse
@@ -136,10 +137,7 @@ def summary(warehouse: Warehouse, run_id: str, reference_id: str) -> Row:
 
 def verdicts(warehouse: Warehouse, run_id: str) -> list[tuple[str, str]]:
     """How the reference was asked for, and the verdict, of each comparison of a run."""
-    found = [
-        read_manifest(path.parent)
-        for path in sorted(warehouse.run(run_id).glob("comparisons/*/manifest.json"))
-    ]
+    found = map(read_manifest, children(warehouse.run(run_id) / "comparisons"))
     return [(one["requested"], one["verdict"]) for one in found if one is not None]
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from calig.config.dates import day_of, expand, is_dated, zone
 from calig.config.evaluation import EvaluationConfig
@@ -46,6 +46,25 @@ class ModelConfig(Section):
     )
 
 
+def _documents(value: object) -> object:
+    """Take a number alone for that of the documents."""
+    return {"documents": value} if isinstance(value, int | str) else value
+
+
+class SampleConfig(Section):
+    """How documents are drawn from the corpus: by their keys, so that the same ones are drawn every night."""
+
+    documents: Integer = Field(ge=1, title="Documents", description="How many rows are drawn.")
+    by: Text | None = Field(
+        default=None,
+        title="By",
+        description=(
+            "Column of which every value gets the same number of rows, as far as it has them; empty: each row has the "
+            "same chance."
+        ),
+    )
+
+
 class CorpusConfig(Section):
     """Where the documents are; exactly one of `path` and `dataset`."""
 
@@ -56,9 +75,10 @@ class CorpusConfig(Section):
         default=None,
         title="Files",
         description=(
-            "A file, a glob or a folder (or s3://…) of Parquet, CSV or JSONL files (the last two also as .gz), or of "
-            "image files for models of images. {{ today }}, {{ yesterday }}, {{ today - 7d }} and "
-            "{{ yesterday:%Y/%m/%d }} stand for dates; folders such as dt=2026-11-24 become columns."
+            "A file, a glob or a folder (or s3://…) of Parquet, CSV, TSV or JSONL files (all but Parquet also as .gz, "
+            ".bz2, .xz or .zst), or of image files for models of images. {{ today }}, {{ yesterday }}, "
+            "{{ today - 7d }} and {{ yesterday:%Y/%m/%d }} stand for dates; folders such as dt=2026-11-24 become "
+            "columns."
         ),
     )
     dataset: Dated | None = Field(
@@ -118,6 +138,11 @@ class CorpusConfig(Section):
     limit: Integer | None = Field(
         default=None, ge=1, title="Limit", description="Take only the first so many rows."
     )
+    sample: Annotated[SampleConfig | None, BeforeValidator(_documents)] = Field(
+        default=None,
+        title="Sample",
+        description="Draw so many rows from all; a number, or documents and by. Not together with limit.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +155,10 @@ class CorpusConfig(Section):
     def _one_source(self) -> CorpusConfig:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("corpus needs exactly one of corpus.path and corpus.dataset")
+        if self.limit is not None and self.sample is not None:
+            raise ValueError(
+                "corpus.limit takes the first rows and corpus.sample draws from all: set one of them, the other to null"
+            )
         if self.path is not None:
             for field in ("config", "revision", "split"):
                 if getattr(self, field) is not None:

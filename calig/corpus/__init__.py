@@ -4,8 +4,8 @@
 `<root>/corpora/.ingest-*` exists: an ingest is under way, or was interrupted.
 """
 
-from calig.corpus.fingerprints import fingerprint
+from calig.corpus.fingerprints import check, fingerprint
 from calig.corpus.ingest import ingest
 from calig.corpus.manifest import CorpusManifest, claim, load_corpus, verify
 
-__all__ = ["CorpusManifest", "claim", "fingerprint", "ingest", "load_corpus", "verify"]
+__all__ = ["CorpusManifest", "check", "claim", "fingerprint", "ingest", "load_corpus", "verify"]

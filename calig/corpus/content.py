@@ -58,17 +58,24 @@ class Content:
         self.labelled = False
         self._digests = {name: hashlib.sha256() for name in schema.names if name not in _IN_THE_KEY}
 
-    def take(self, batch: Batch) -> pa.Table:
-        """Return the batch as rows of a part."""
+    def keys(self, batch: Batch) -> Sequence[str]:
+        """Return the keys of a batch's documents, none of which covers a label."""
+        for name in batch.table.column_names:
+            _check_utf8(batch, name)
+        return [str(key) for key in self._inputs(batch, [None] * batch.table.num_rows)[0]]
+
+    def take(self, batch: Batch, first: int | None = None) -> pa.Table:
+        """Return the batch as rows of a part; `first` is its first row's number in the source, if not all are taken."""
         table, corpus = batch.table, self.corpus
         for name in table.column_names:
             _check_utf8(batch, name)
         count = table.num_rows
+        first = self.documents if first is None else first
         ordinals = range(self.documents, self.documents + count)
         labels: Sequence[object] = [None] * count
         if corpus.label is not None:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
-        ids = [str(ordinal) for ordinal in ordinals]
+        ids = [str(number) for number in range(first, first + count)]
         if corpus.id is not None:
             given = cast(table.column(corpus.id), pa.string(), corpus.id, batch.file).to_pylist()
             ids = [own or ordinal for own, ordinal in zip(given, ids, strict=True)]

@@ -1,9 +1,9 @@
-"""CSV: comma-separated, quoted with ", a header first; types are inferred over all rows."""
+"""CSV: comma-separated (.tsv: by tabs), quoted with ", a header first; types are inferred over all rows."""
 
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -11,7 +11,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from calig.corpus.lines import bounded
+from calig.corpus.lines import bounded, open_binary
 from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES
 from calig.errors import InputError
 
@@ -101,7 +101,8 @@ def _chunks(path: Path) -> Iterator[tuple[int, dict[str, list[str]]]]:
             yield line
 
     with _open_text(path) as stream:
-        reader = csv.reader(counted(stream), strict=True)
+        delimiter = "\t" if ".tsv" in map(str.lower, path.suffixes[-2:]) else ","
+        reader = csv.reader(counted(stream), strict=True, delimiter=delimiter)
         try:
             header = next((fields for fields in reader if fields), None)
             if header is None:
@@ -138,6 +139,4 @@ def _columns(header: list[str], rows: list[list[str]]) -> dict[str, list[str]]:
 
 
 def _open_text(path: Path) -> IO[str]:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open("r", encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(open_binary(path), encoding="utf-8-sig", newline="")

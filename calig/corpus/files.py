@@ -17,7 +17,7 @@ from calig.config import CorpusConfig
 from calig.corpus import delimited, lines
 from calig.corpus.images import open_images
 from calig.corpus.partitions import Partitions
-from calig.corpus.paths import folder_of, is_image, reach_of, reading, resolve, suffix
+from calig.corpus.paths import is_image, reach_of, reading, resolve, suffix
 from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES, Batch, Source, conform, merge_schemas
 from calig.errors import InputError
 from calig.records import Modality
@@ -141,15 +141,7 @@ def _batch_rows(path: Path, metadata: pq.FileMetaData, names: list[str]) -> int:
 _PARQUET = _Format("Parquet", _parquet_schema, _read_parquet)
 _CSV = _Format("CSV", delimited.schema, delimited.read, textual=True)
 _JSONL = _Format("JSONL", lines.schema, lines.read)
-_FORMATS = {
-    ".parquet": _PARQUET,
-    ".csv": _CSV,
-    ".csv.gz": _CSV,
-    ".jsonl": _JSONL,
-    ".jsonl.gz": _JSONL,
-    ".ndjson": _JSONL,
-    ".ndjson.gz": _JSONL,
-}
+_FORMATS = {".parquet": _PARQUET, ".csv": _CSV, ".tsv": _CSV, ".jsonl": _JSONL, ".ndjson": _JSONL}
 
 
 def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
@@ -157,10 +149,11 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
 
     Folders such as `dt=2026-11-24` in the files' paths make columns: see `calig.corpus.partitions`.
     """
-    paths = resolve(corpus, modality)
+    found = resolve(corpus, modality)
+    paths = found.files
     if is_image(paths[0]):
-        return open_images(str(corpus.path), paths)
-    formats = {_FORMATS[suffix(path)] for path in paths}
+        return open_images(str(corpus.path), found)
+    formats = {_FORMATS[f".{suffix(path).split('.')[1]}"] for path in paths}
     if len(formats) > 1:
         names = " and ".join(sorted(form.name for form in formats))
         raise InputError(
@@ -175,7 +168,7 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
         schemas.append((str(path), partitions.added(own, path, form.textual) if own.names else own))
 
     given = str(corpus.path)
-    reach = reach_of(cache_folder(given, "corpora") if "://" in given else folder_of(given))
+    reach = reach_of(cache_folder(given, "corpora") if "://" in given else found.folder)
 
     def read(schema: pa.Schema) -> Iterator[Batch]:
         for path in paths:
@@ -185,4 +178,4 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
                     yield Batch(partitions.fill(table, schema, path), str(path), row, folder, reach)
 
     merged = merge_schemas(schemas, form.textual)
-    return Source(str(corpus.path), schemas, merged, form.textual, None, read)
+    return Source(given, schemas, merged, form.textual, None, read, left_out=found.left_out)

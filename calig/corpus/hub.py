@@ -13,6 +13,7 @@ from calig.config import CorpusConfig
 from calig.corpus.paths import check_links, expanded, leaves, reach_of
 from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
 from calig.errors import InputError
+from calig.listing import exists, is_folder, links_below
 from calig.records import Modality
 
 IMAGE_ROWS = 32
@@ -30,8 +31,7 @@ def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     given = str(corpus.dataset)
     folder = local_folder(given)
     if folder is not None:
-        links = sorted(path for path in folder.rglob("*") if path.is_symlink())
-        check_links(links, folder, "corpus.dataset")
+        check_links(links_below(folder), folder, "corpus.dataset")
     reach = _caches() if folder is None else [reach_of(folder)]
     name = f"{given} ({', '.join(filter(None, (corpus.config, corpus.split, corpus.revision)))})"
     data = _load(corpus, str(folder or given))
@@ -105,9 +105,9 @@ def _is_fetched(path: str, files: bool, reach: Sequence[Path]) -> bool:
 def local_folder(dataset: str) -> Path | None:
     """Return the folder that `dataset` means, None for a hub id; an InputError if it is a path to nowhere."""
     folder = expanded(dataset, "corpus.dataset")
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
-    if dataset.startswith((".", "/", "~")) or dataset.count("/") > 1 or folder.exists():
+    if dataset.startswith((".", "/", "~")) or dataset.count("/") > 1 or exists(folder):
         raise InputError(f"corpus.dataset {dataset!r}: no such folder; for files use corpus.path")
     return None
 
@@ -130,6 +130,10 @@ def _load(corpus: CorpusConfig, location: str) -> Any:
             streamed = datasets.load_dataset(**arguments, streaming=True)
             if streamed.features is not None:
                 return streamed
+        if Path(
+            location
+        ).is_dir():  # what `datasets` has prepared of local files it knows again by their mtime alone
+            arguments["download_mode"] = datasets.DownloadMode.FORCE_REDOWNLOAD
         return datasets.load_dataset(**arguments)
     except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:
         raise InputError(

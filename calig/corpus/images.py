@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from calig.corpus.columns import is_text
-from calig.corpus.paths import expanded, folder_of, leaves, reach_of, reading
+from calig.corpus.paths import Found, leaves, reading
 from calig.corpus.source import Batch, Source, first_rows
 from calig.errors import InputError
 from calig.records import image_key, missing_image_key, outside_image_key
@@ -31,11 +31,9 @@ _SCHEMA = pa.schema([("image", pa.string()), ("label", pa.string()), ("file", pa
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
-def open_images(given: str, paths: Sequence[Path]) -> Source:
+def open_images(given: str, found: Found) -> Source:
     """Open image files, a row each: `image` is the path, `label` the folder it lies in, `file` its path in `given`."""
-    folder = folder_of(given)
-    named = paths == [expanded(given, "corpus.path")]  # a link that is asked for by name is followed
-    reach = paths[0].resolve().parent if named else reach_of(folder)
+    paths, folder, reach = found.files, found.folder, found.reach
 
     def read(schema: pa.Schema) -> Iterator[Batch]:
         for first in range(0, len(paths), BATCH_FILES):
@@ -50,7 +48,9 @@ def open_images(given: str, paths: Sequence[Path]) -> Source:
             table = pa.table([columns[name] for name in schema.names], schema=schema)
             yield Batch(table, given, first + 1, Path.cwd(), reach)
 
-    return Source(given, [(given, _SCHEMA)], _SCHEMA, False, None, read, id="file", image="image")
+    return Source(
+        given, [(given, _SCHEMA)], _SCHEMA, False, None, read, "file", "image", left_out=found.left_out
+    )
 
 
 def check_image_type(source: Source, column: str) -> None:
@@ -102,7 +102,7 @@ def take_images(
 
 
 def named_files(source: Source, column: str, limit: int | None) -> Iterator[Path]:
-    """Give the files that a table's first rows name as images; bytes that it holds stay unread."""
+    """Give the files in reach that a table's first rows name as images; bytes that it holds stay unread."""
     kind = source.schema.field(column).type if column in source.schema.names else pa.null()
     if source.textual:
         kind = pa.string()
@@ -114,7 +114,9 @@ def named_files(source: Source, column: str, limit: int | None) -> Iterator[Path
         for row, value in enumerate(batch.table.column(column), start=batch.row):
             _, path = _bytes_and_path(value.as_py())
             if path and "\0" not in path and not _is_url(path):
-                yield _file(path, batch, row)
+                file = _file(path, batch, row)
+                if batch.reach is None or not leaves(file, batch.reach):
+                    yield file
 
 
 def _bytes_and_path(value: object) -> tuple[bytes | None, str | None]:

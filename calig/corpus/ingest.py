@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from calig.config import CorpusConfig
+from calig.config.schema import SampleConfig
 from calig.corpus.columns import Extra, is_text, plan_extras
 from calig.corpus.content import Content, own_columns
 from calig.corpus.files import open_files
@@ -23,7 +24,8 @@ from calig.corpus.images import check_image_type
 from calig.corpus.labels import check_label_type, labels_of
 from calig.corpus.manifest import MANIFEST, CorpusManifest, claim, describe, load_corpus
 from calig.corpus.parts import Parts
-from calig.corpus.source import Source, first_rows
+from calig.corpus.sample import Drawn, draw, pick
+from calig.corpus.source import Batch, Source, first_rows
 from calig.errors import InputError
 from calig.files import publish, sync
 from calig.records import Head, Modality
@@ -87,10 +89,12 @@ def ingest(
     own = own_columns(modality, corpus.text_pair is not None, labels.type)
     schema = pa.schema([*own, *((extra.name, extra.type) for extra in extras)])
     content = Content(schema, corpus, extras, labels, label_in_key, modality)
+    wanted = _wanted(source, corpus, extras, modality)
+    drawn = None if corpus.sample is None else _draw(source, corpus.sample, content, wanted, content_roles)
     with _temporary_folder(Path(root) / "corpora") as folder:
         parts = Parts(folder, schema)
-        for batch in first_rows(source.read(_wanted(source, corpus, extras, modality)), corpus.limit):
-            parts.write(content.take(batch))
+        for batch, first in _rows(source, wanted, corpus.limit, drawn):
+            parts.write(content.take(batch, first))
             if progress is not None:
                 progress(content.documents)
         if content.documents == 0:
@@ -105,8 +109,31 @@ def ingest(
             labelled=content.labelled,
             left_out=left_out,
             rationale=rationale,
+            rows=None if drawn is None else drawn.rows,
+            files_left_out=source.left_out or {},
         )
         return _put(folder, manifest, Path(root))
+
+
+def _draw(
+    source: Source, sample: SampleConfig, content: Content, wanted: pa.Schema, roles: Mapping[str, str]
+) -> Drawn:
+    """Choose the rows of a sample, in a pass of its own over the source."""
+    if sample.by is not None and sample.by not in wanted.names:
+        kind = pa.string() if source.textual else source.schema.field(sample.by).type
+        wanted = wanted.append(pa.field(sample.by, kind))
+    return draw(source.read(wanted), sample, content.keys, list(roles.values()))
+
+
+def _rows(
+    source: Source, wanted: pa.Schema, limit: int | None, drawn: Drawn | None
+) -> Iterator[tuple[Batch, int | None]]:
+    """Give the rows that are taken; of a sample, each time with the number of the first in the source."""
+    if drawn is not None:
+        yield from pick(source.read(wanted), drawn.chosen)
+        return
+    for batch in first_rows(source.read(wanted), limit):
+        yield batch, None
 
 
 def _content_roles(corpus: CorpusConfig, modality: Modality) -> dict[str, str]:
@@ -149,7 +176,8 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
 
 def _further(corpus: CorpusConfig) -> list[tuple[str, str | None]]:
     """Role in the configuration and name of the columns beside those that the model reads."""
-    return [("label", corpus.label), ("id", corpus.id), ("rationale", corpus.rationale)]
+    by = None if corpus.sample is None else corpus.sample.by
+    return [("label", corpus.label), ("id", corpus.id), ("rationale", corpus.rationale), ("sample.by", by)]
 
 
 def _rationale(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) -> str | None:
@@ -235,4 +263,11 @@ def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
     """Return the manifest of the same corpus that is there, under the source it has this time."""
     claim(root, manifest)
     there = load_corpus(root, manifest.key)
-    return replace(there, source=manifest.source, left_out=manifest.left_out, rationale=manifest.rationale)
+    return replace(
+        there,
+        source=manifest.source,
+        left_out=manifest.left_out,
+        rationale=manifest.rationale,
+        rows=manifest.rows,
+        files_left_out=manifest.files_left_out,
+    )

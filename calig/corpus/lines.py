@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, AnyStr, cast
 
@@ -17,6 +20,7 @@ from calig.errors import InputError
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NO_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 Row = dict[str, Any]
 
 
@@ -53,9 +57,12 @@ def read(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
 
 
 def open_binary(path: Path) -> IO[bytes]:
-    """Open a file, gzipped if its name says so, as bytes."""
-    if path.suffix.lower() == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
+    """Open a file as bytes, uncompressed where its name says that it is compressed."""
+    ending = path.suffix.lower()
+    if ending == ".zst":
+        return cast(IO[bytes], io.BufferedReader(pa.CompressedInputStream(path.open("rb"), "zstd")))
+    if ending in _OPENERS:
+        return cast(IO[bytes], _OPENERS[ending](path, "rb"))
     return path.open("rb")
 
 

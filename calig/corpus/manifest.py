@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from calig.errors import InputError
 from calig.files import fetch, sha256_file
@@ -37,6 +38,10 @@ class CorpusManifest:
         Column of the source that was not kept → its Arrow type.
     rationale
         Name in the parts of the column of human rationales, where the configuration names one.
+    rows
+        Rows of the source that the documents were drawn from, where `corpus.sample` draws; else None.
+    files_left_out
+        Files beside those read: kind → {"files": how many, "first": up to three names}.
     """
 
     key: str
@@ -47,6 +52,8 @@ class CorpusManifest:
     labelled: bool
     left_out: Mapping[str, str]
     rationale: str | None = None
+    rows: int | None = None
+    files_left_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""

@@ -3,62 +3,103 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from calig.config import CorpusConfig
 from calig.corpus import lines
+from calig.corpus.left_out import NO_FILE, NOWHERE, LeftOut, in_words
 from calig.corpus.remote import local_copies
+from calig.corpus.search import is_glob, search
 from calig.errors import InputError
+from calig.listing import exists, is_file, is_folder
 from calig.records import Modality
 
-TABLES = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
-IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Endings of compressed files of lines, after that of what is in them."""
+LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
+TABLES = (".parquet", *LINES, *(kind + packed for kind in LINES for packed in COMPRESSED))
+IMAGES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".avif", ".avifs", ".jp2", ".j2k", ".jpf", ".jpx"),
+)
+_CODECS = {".webp": "webp", ".avif": "avif", ".avifs": "avif", **dict.fromkeys(IMAGES[-4:], "jpg_2000")}
+"""What a Pillow may have been built without."""
+JSON_HINT = "one JSON object per line, as .jsonl: jq -c '.[]'"
+_NAMED_TABLES = f".parquet, {', '.join(LINES)}, also as {', '.join(COMPRESSED)}"
 
 
-def resolve(corpus: CorpusConfig, modality: Modality = "text") -> list[Path]:
-    """Return the files that `corpus.path` means, sorted; of a folder, all but hidden ones.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Files to read, and what lies beside them and is not read.
+
+    Attributes
+    ----------
+    files
+        What is read, sorted.
+    left_out
+        What is not, as `calig.corpus.left_out.LeftOut.to_json` gives it.
+    folder
+        The folder that the search began with; of one file, its own.
+    named
+        Whether the path names one file itself: then that may be a link to anywhere.
+    """
+
+    files: list[Path]
+    left_out: Mapping[str, Mapping[str, Any]]
+    folder: Path
+    named: bool
+
+    @property
+    def reach(self) -> Path:
+        """The folder, resolved, that links among the files must not lead out of."""
+        return self.files[0].resolve().parent if self.named else reach_of(self.folder)
+
+
+def resolve(corpus: CorpusConfig, modality: Modality = "text") -> Found:
+    """Return the files that `corpus.path` means, sorted, and what it leaves out (see `calig.corpus.search`).
 
     For images those are the image files, if there are any; a link to an image that is not there is one of them, so
     that the image is missed. All others are tables.
     """
     given = str(corpus.path)
+    left_out = LeftOut()
     with reading(Path(given)):
-        path = _place(given)
-        found = _found(given, path, modality)
-        images = [file for file in found if is_image(file)]
-        if images and modality == "image":
-            return images
-        tables = [file for file in found if not is_image(file)]
-        if images and not tables:
-            raise InputError(
-                f"corpus.path {given!r}: {images[0].name} is an image, and the model reads text: choose a model of "
-                f"images, or files with a text column ({', '.join(TABLES)})"
-            )
-        for file in tables:
-            _check_table(file)
-        if found != [path]:
-            check_links(tables, _folder(path), "corpus.path")
-        return tables
-
-
-def folder_of(given: str) -> Path:
-    """Return the folder that a path names: itself, that of the file, or that before the first sign of a glob."""
-    return _folder(_place(given))
+        path, found = _candidates(given, left_out)
+        known = [file for file in found if is_image(file) or suffix(file) in TABLES]
+        images = [file for file in known if is_image(file) and (is_file(file) or not exists(file))]
+        of_images = bool(images) and modality == "image"
+        files = images if of_images else [file for file in known if not is_image(file) and is_file(file)]
+        if found == [path] and not files and not images:
+            raise InputError(_unread(path, modality))
+        folder, read = _folder(path), set(files)
+        for file in found:
+            if file not in read:
+                left_out.add(_why(file), _name(file, folder))
+        if not files:
+            raise InputError(_nothing(given, modality, found, images, left_out))
+        if found != [path] and not of_images:
+            check_links(files, folder, "corpus.path")
+        return Found(files, left_out.to_json(), folder, found == [path])
 
 
 def _folder(path: Path) -> Path:
-    if path.is_dir():
+    """The folder that a path names: itself, that of the file, or that before the first sign of a glob."""
+    if is_folder(path):
         return path
-    if path.exists():
+    if exists(path):
         return path.parent
-    return Path(*takewhile(lambda part: not _is_glob(part), path.parts))
+    return Path(*takewhile(lambda part: not is_glob(part), path.parts))
 
 
 def reach_of(folder: Path) -> Path:
@@ -68,7 +109,7 @@ def reach_of(folder: Path) -> Path:
     """
     folder = folder.resolve()
     for place in (folder, *folder.parents):
-        if place.name == "snapshots" and (place.parent / "blobs").is_dir():
+        if place.name == "snapshots" and is_folder(place.parent / "blobs"):
             return place.parent
     return folder
 
@@ -92,11 +133,6 @@ def check_links(files: Iterable[Path], folder: Path, field: str) -> None:
             )
 
 
-def _place(given: str) -> Path:
-    """Return where what `corpus.path` names lies on this machine: in place or, of what is in a store, its copy."""
-    return local_copies(given) if "://" in given else expanded(given, "corpus.path")
-
-
 def expanded(given: str, field: str) -> Path:
     """Return the path with its ~ replaced by the home folder."""
     try:
@@ -106,56 +142,79 @@ def expanded(given: str, field: str) -> Path:
 
 
 def suffix(path: Path) -> str:
-    """Return how the file's name ends, in lower case, with what is before .gz."""
-    return "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+    """Return how the file's name ends, in lower case, with what is before .gz and the like."""
+    return "".join(path.suffixes[-2:] if path.suffix.lower() in COMPRESSED else path.suffixes[-1:]).lower()
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file is an image by its name."""
-    return suffix(path) in IMAGES
+    """Whether the file is an image by its name, of a kind that this machine's Pillow reads."""
+    ending = suffix(path)
+    return ending in IMAGES and not (ending in _CODECS and ending in _unsupported())
 
 
-def _found(given: str, path: Path, modality: Modality) -> list[Path]:
-    if path.is_dir():
-        known = [file for file in path.rglob("*") if is_image(file) or suffix(file) in TABLES]
-        found = sorted(file for file in known if _kept(file.relative_to(path)) and _is_there(file))
-        if not found:
-            wanted = (*IMAGES, *TABLES) if modality == "image" else TABLES
-            raise InputError(f"corpus.path {given!r} has no {', '.join(wanted)} file in it")
-        return found
-    if path.exists():
-        return [path]
-    if _is_glob(given):
-        anchor = Path(path.anchor)
-        found = sorted(file for file in anchor.glob(str(path.relative_to(anchor))) if _is_there(file))
-        if not found:
-            raise InputError(f"corpus.path {given!r} matches no file")
-        return found
+@cache
+def _unsupported() -> frozenset[str]:
+    """Endings of images that this machine's Pillow cannot read."""
+    from PIL import features
+
+    return frozenset(ending for ending, codec in _CODECS.items() if not features.check(codec))
+
+
+def _candidates(given: str, left_out: LeftOut) -> tuple[Path, list[Path]]:
+    """Return the path on this machine, and the files that are there or match it."""
+    if "://" in given:
+        copies = local_copies(given, left_out)
+        return copies.place, copies.files
+    path = expanded(given, "corpus.path")
+    if is_folder(path):
+        return path, search(path, ("**", "*"), reach_of(path), left_out)
+    if exists(path):
+        return path, [path]
+    if is_glob(given):
+        folder = _folder(path)
+        parts = path.parts[len(folder.parts) :]
+        found = search(folder, parts, reach_of(folder), left_out)
+        if found or left_out.to_json():
+            return path, found
+        raise InputError(f"corpus.path {given!r} matches no file")
     raise InputError(f"corpus.path {given!r}: no such file or folder (from {Path.cwd()})")
 
 
-def _is_glob(path: str) -> bool:
-    return any(sign in path for sign in "*?[")
+def _why(file: Path) -> str:
+    """The kind under which a file that is not read is counted."""
+    if not exists(file):
+        return NOWHERE
+    return (suffix(file) or "without extension") if is_file(file) else NO_FILE
 
 
-def _is_there(file: Path) -> bool:
-    return file.is_file() or (is_image(file) and file.is_symlink() and not file.exists())
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
-def _kept(relative: Path) -> bool:
-    return not any(part.startswith((".", "_")) for part in relative.parts)
+def _nothing(
+    given: str, modality: Modality, found: Sequence[Path], images: Sequence[Path], left_out: LeftOut
+) -> str:
+    """What to say where there is no file to read."""
+    if images:
+        return (
+            f"corpus.path {given!r}: {images[0].name} is an image, and the model reads text: choose a model of "
+            f"images, or files with a text column ({_NAMED_TABLES})"
+        )
+    beside = in_words(left_out.to_json())
+    hint = f": {JSON_HINT}" if any(suffix(file) == ".json" for file in found) else ""
+    return f"corpus.path {given!r} has no {_known(modality)} file in it{f'; it has {beside}' if beside else ''}{hint}"
 
 
-def _check_table(path: Path) -> None:
+def _unread(path: Path, modality: Modality) -> str:
+    """What to say of a file that is named and cannot be read."""
     ending = suffix(path)
-    if ending in TABLES:
-        return
-    hint = (
-        "one JSON object per line, as .jsonl: jq -c '.[]'"
-        if ending == ".json"
-        else "convert it to one of them"
-    )
-    raise InputError(f"{path}: is {ending or 'without extension'}; known are {', '.join(TABLES)}: {hint}")
+    hint = JSON_HINT if ending == ".json" else "convert it to one of them"
+    return f"{path}: is {ending or 'without extension'}; known are {_known(modality)}: {hint}"
+
+
+def _known(modality: Modality) -> str:
+    images = [ending for ending in IMAGES if is_image(Path(f"x{ending}"))]
+    return ", ".join([*(images if modality == "image" else []), _NAMED_TABLES])
 
 
 @contextmanager
@@ -173,8 +232,9 @@ def reading(path: Path) -> Iterator[None]:
             f"{path} is not UTF-8 at line {line}, byte {byte}: convert it to UTF-8, "
             f"for example iconv -f latin1 -t utf-8 {path.name}"
         ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is truncated or no gzip file: {error}; fetch it again") from error
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        kind = {".bz2": "bzip2", ".xz": "xz"}.get(path.suffix.lower(), "gzip")
+        raise InputError(f"{path} is truncated or no {kind} file: {error}; fetch it again") from error
     except MemoryError as error:  # Arrow's is an ArrowException as well
         raise InputError(
             f"{path} takes more memory than there is: write it again in smaller rows, pages and row groups"

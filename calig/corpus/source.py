@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pat
@@ -53,6 +54,8 @@ class Source:
         Gives the batches; asked for a schema of some of the columns, it may leave the others unread.
     id, image
         Of image files: the columns that name the documents, where the user names none, and hold the images.
+    left_out
+        Files beside those read, as `calig.corpus.left_out.LeftOut.to_json` gives them; None where a source is no files.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Source:
     read: Callable[[pa.Schema], Iterator[Batch]]
     id: str | None = None
     image: str | None = None
+    left_out: Mapping[str, Mapping[str, Any]] | None = None
 
 
 def first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:

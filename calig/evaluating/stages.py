@@ -33,6 +33,7 @@ from calig.evaluating.survey import (
     with_rationale,
 )
 from calig.files import write_json
+from calig.listing import is_file
 from calig.records import Failure, document_key
 from calig.warehouse.database import check_database, records
 from calig.warehouse.evaluation_tables import aggregate_evaluation
@@ -121,7 +122,7 @@ def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManife
     schedule = read_schedule(schedule_path(config, model))
     key = evaluation_key(config, model, corpus, schedule)
     evaluation = Evaluation(f"{config.name or 'audit'}-{key[:8]}", key, config, model, corpus, schedule)
-    if (evaluation.folder / "manifest.json").is_file():
+    if is_file(evaluation.folder / "manifest.json"):
         before = read_evaluation(warehouse, evaluation.evaluation_id)
         if before.key != key:
             raise InputError(

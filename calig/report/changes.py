@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from calig.files import write_atomic
+from calig.listing import is_file
 from calig.records import ALL_CLASSES
 from calig.report import arrows, changes_prose
 from calig.report.changes_data import Changes, DocumentChange, collect
@@ -57,7 +58,7 @@ def build(warehouse_root: Path, run_id: str, reference_id: str) -> Path:
 
 def _report(warehouse: Warehouse, reference_id: str) -> str | None:
     """Where the reference's report is, from the page's folder; None if it is gone."""
-    there = (warehouse.run(reference_id) / "report" / "index.html").is_file()
+    there = is_file(warehouse.run(reference_id) / "report" / "index.html")
     return f"../../../{quote(reference_id)}/report/index.html" if there else None
 
 

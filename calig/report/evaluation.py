@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from calig.errors import InputError
 from calig.files import write_atomic
+from calig.listing import is_folder
 from calig.report import comparison, intervals, standings
 from calig.report.charts import Chart
 from calig.report.evaluation_data import Evaluation, EvaluationData, Method, Stat, collect
@@ -49,7 +50,7 @@ def build(warehouse_root: Path, evaluation_id: str) -> Path:
     """
     warehouse = Warehouse.open(warehouse_root)
     folder = warehouse.root / "evaluations" / evaluation_id
-    if evaluation_id in ("", ".", "..") or Path(evaluation_id).name != evaluation_id or not folder.is_dir():
+    if evaluation_id in ("", ".", "..") or Path(evaluation_id).name != evaluation_id or not is_folder(folder):
         raise InputError(f"no evaluation {evaluation_id!r} in {warehouse.root}: run `calig evaluate` first")
     with closing(duckdb.connect()) as connection:
         attach(connection, warehouse.database)

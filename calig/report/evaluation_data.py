@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calig.errors import InputError
+from calig.listing import matching
 from calig.report.fetch import Row, fetch
 
 MOST_DOCUMENTS = 12
@@ -212,7 +213,7 @@ def _documents(con: duckdb.DuckDBPyConnection, evaluation_id: str, folder: Path)
 def _parquet(
     con: duckdb.DuckDBPyConnection, query: str, folder: Path, kind: str, docs: list[int]
 ) -> list[Row]:
-    files = [str(path) for path in sorted(folder.glob(f"{kind}-*.parquet"))]
+    files = [str(path) for path in matching(folder, f"{kind}-*.parquet")]
     return fetch(con, query, files=files, docs=docs) if files and docs else []
 
 

@@ -32,6 +32,9 @@ class RunSummary:
     modality: Modality
     corpus: str
     corpus_key: str
+    corpus_rows: int | None
+    left_out: int
+    left_out_files: str
     attribution_key: str
     method: Mapping[str, Any]
     depths: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calig.records import ALL_CLASSES
@@ -53,6 +53,27 @@ def verdict(run: RunSummary) -> str:
         parts.append(f"mean absolute error {number(run.mean_absolute_error)}")
     parts.append(plural(run.failures, "failure") if run.failures else "no failures")
     return "; ".join(parts) + "."
+
+
+def rows(run: RunSummary) -> str:
+    """Which of the corpus's rows the run is about, where it is not about all; else nothing."""
+    given = run.config.get("corpus")
+    corpus = given if isinstance(given, Mapping) else {}
+    sample = corpus.get("sample")
+    if isinstance(sample, Mapping) and run.corpus_rows is not None and run.documents < run.corpus_rows:
+        text = f"{integer(run.documents)} of {integer(run.corpus_rows)}, drawn by their keys (corpus.sample)"
+        if sample.get("by") is None:
+            return f"{text}."
+        return (
+            f"{text}, in equal numbers by {clip(str(sample['by']), 30)} as far as the corpus has them: counts and "
+            "accuracy are those of the sample, not of the corpus."
+        )
+    if corpus.get("limit") is not None and run.documents >= corpus["limit"]:
+        return (
+            f"The first {integer(run.documents)} only (corpus.limit), which may be of one class or one day; "
+            "corpus.sample draws from all."
+        )
+    return ""
 
 
 def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import duckdb
 
 from calig.errors import InputError
+from calig.listing import children, is_file
 from calig.report.fetch import Row, fetch
 from calig.report.since import Gate
 from calig.warehouse.layout import Warehouse
@@ -154,10 +155,10 @@ def collect(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, name: str) -> 
 def tags_of(warehouse: Warehouse) -> dict[str, tuple[str, ...]]:
     """The tags of each run that has some, by its id; files that are not tags are passed over."""
     found: dict[str, tuple[str, ...]] = {}
-    for path in sorted(warehouse.tags.glob("*")):
+    for path in children(warehouse.tags):
         try:
             own = json.loads(path.read_bytes())["run_id"]
-        except (OSError, ValueError, TypeError, KeyError):
+        except (FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError):
             continue
         found[str(own)] = (*found.get(str(own), ()), path.stem if path.suffix == ".json" else path.name)
     return found
@@ -187,6 +188,6 @@ def _layers(rows: Sequence[Row]) -> dict[str, dict[int, float | None]]:
 
 def _compared(warehouse: Warehouse, own: str, row: dict[str, Any]) -> Compared:
     reference = row["reference_id"]
-    there = (warehouse.comparison(own, reference) / "index.html").is_file()
+    there = is_file(warehouse.comparison(own, reference) / "index.html")
     page = f"../../runs/{quote(own)}/comparisons/{quote(reference)}/index.html" if there else None
     return Compared(**{**row, "verdict": row["verdict"] or ""}, page=page)

@@ -18,6 +18,8 @@ from string import Template
 import duckdb
 import pyarrow as pa
 
+from calig.corpus.left_out import in_words, total
+from calig.listing import is_file
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
 from calig.warehouse.comparisons import load_comparisons
@@ -112,7 +114,7 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
     """
     with warehouse.writer_lock(), new_database(warehouse, memory, keep=False) as connection:
         runs = list_runs(warehouse)
-        ready = [run for run in runs if (warehouse.run(run.run_id) / "documents.parquet").is_file()]
+        ready = [run for run in runs if is_file(warehouse.run(run.run_id) / "documents.parquet")]
         for key in sorted({run.attribution_key for run in ready}):
             completed(warehouse.attributions(key))
         for run in ready:
@@ -226,6 +228,7 @@ def _execute(connection: duckdb.DuckDBPyConnection, step: str, values: dict[str,
 def _manifest_table(run: RunFiles) -> pa.Table:
     """Lay out what the table `runs` takes from the manifest, as one row."""
     manifest = run.manifest
+    left_out = manifest.corpus.get("left_out")
     row = {
         "run_id": manifest.run_id,
         "name": manifest.name,
@@ -236,6 +239,9 @@ def _manifest_table(run: RunFiles) -> pa.Table:
         "head": manifest.head,
         "modality": manifest.modality,
         **{f"corpus_{key}": manifest.corpus.get(key) for key in ("source", "key")},
+        "corpus_rows": manifest.corpus.get("rows"),
+        "left_out": None if left_out is None else total(left_out),
+        "left_out_files": None if left_out is None else in_words(left_out),
         "attribution_key": manifest.attribution_key,
         **{key: str(manifest.method[key]) for key in ("target", "output", "baseline", "fusion")},
         "tolerance": float(manifest.method["tolerance"]),

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.files import discard, part_path, swap_in, write_json
+from calig.listing import children, is_file
 from calig.warehouse.catalog import name
 from calig.warehouse.database import expected_columns, new_database
 from calig.warehouse.layout import Warehouse
@@ -61,7 +62,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, KeyError, TypeError):
         counts = False
-    if not counts or not all((folder / f"{file}.parquet").is_file() for file in FILES):
+    if not counts or not all(is_file(folder / f"{file}.parquet") for file in FILES):
         logger.warning("comparison %s does not count: it is damaged, or of another version", folder)
         return None
     return manifest
@@ -111,9 +112,9 @@ def read_table(folder: Path, file: str) -> pa.Table:
 
 def load_comparisons(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
     """Insert the rows of all comparisons in a run's folder into the tables, which hold none of them."""
-    for path in sorted(run.glob("comparisons/*/manifest.json")):
-        if read_manifest(path.parent) is not None:
-            _insert(connection, path.parent)
+    for folder in children(run / "comparisons"):
+        if read_manifest(folder) is not None:
+            _insert(connection, folder)
 
 
 def load_comparison(warehouse: Warehouse, run_id: str, reference_id: str, wait: float = 0.0) -> None:

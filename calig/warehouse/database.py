@@ -16,6 +16,7 @@ import duckdb
 
 from calig.errors import InputError
 from calig.files import PART_SUFFIX, part_path, swap_in
+from calig.listing import denied, is_file
 from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, comment_statements, name, quote, read_sql
 from calig.warehouse.layout import DATABASE, Warehouse
 
@@ -75,6 +76,8 @@ def is_damage(error: duckdb.Error) -> bool:
 
 def damaged(path: Path, error: duckdb.Error) -> InputError:
     """What to say of a file of aggregates that cannot be read."""
+    if "Permission denied" in str(error):
+        return denied(path)
     return InputError(
         f"{path} cannot be read ({str(error).splitlines()[0]}): run `calig rebuild` to make it anew"
     )
@@ -117,7 +120,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     InputError
         If the file is missing, damaged, or of another version.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path} is missing: run `calig rebuild` to make it from the Parquet files")
     with reporting_damage(path):
         connection.execute(f"ATTACH {quote(str(path))} AS calig (READ_ONLY)")
@@ -133,7 +136,7 @@ def check_database(warehouse: Warehouse) -> None:
     InputError
         If they are damaged or of another version.
     """
-    if warehouse.database.is_file():
+    if is_file(warehouse.database):
         with duckdb.connect() as connection:
             attach(connection, warehouse.database)
 
@@ -148,7 +151,7 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
         shutil.rmtree(leftover)
     part = part_path(path)
     try:
-        fresh = not (keep and path.is_file())
+        fresh = not (keep and is_file(path))
         if not fresh:
             shutil.copyfile(path, part)
         spill = tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root)

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from calig.errors import InputError
+from calig.listing import children, denied, exists
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import utc
 from calig.warehouse.shards import ShardManifest, completed, shard_name, write_tables
@@ -132,6 +133,8 @@ def read_evaluation(warehouse: Warehouse, evaluation_id: str) -> EvaluationManif
     except FileNotFoundError:
         there = ", ".join(sorted(path.parent.name for path in _manifests(warehouse))) or "none"
         raise InputError(f"evaluation {evaluation_id}: no {path}; there are: {there}") from None
+    except PermissionError as error:
+        raise denied(path) from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"evaluation {evaluation_id}: {path} is not an evaluation's manifest ({error}); delete the folder"
@@ -146,7 +149,8 @@ def list_evaluations(warehouse: Warehouse) -> list[EvaluationManifest]:
 
 
 def _manifests(warehouse: Warehouse) -> list[Path]:
-    return list(warehouse.evaluations.glob("*/manifest.json"))
+    manifests = [folder / "manifest.json" for folder in children(warehouse.evaluations)]
+    return [path for path in manifests if exists(path)]
 
 
 def write_evaluation_shard(

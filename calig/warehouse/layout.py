@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calig.errors import InputError
+from calig.listing import exists, is_folder
 
 if TYPE_CHECKING:
     from calig.warehouse.mirror import Mirror
@@ -53,9 +54,9 @@ class Warehouse:
         if "://" in str(path):
             return cls._of_store(str(path), create)
         root = Path(path).expanduser().resolve()
-        if root.exists() and not root.is_dir():
+        if exists(root) and not is_folder(root):
             raise InputError(f"warehouse {root}: this is a file, not a folder; name another with --warehouse")
-        if not create and not root.exists():
+        if not create and not exists(root):
             raise InputError(f"no warehouse at {root}: run `calig audit` first or name one with --warehouse")
         if create:
             try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from calig.corpus.ingest import ABANDONED_SECONDS, UNDER_WAY
 from calig.files import PART_SUFFIX, discard
+from calig.listing import children, exists, files_below, matching
 from calig.warehouse.database import SPILL
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import sweep
@@ -26,14 +28,14 @@ def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
         age = 0.0 if resting else ABANDONED_SECONDS
         limit = time.time() - age
         temporary = [
-            *warehouse.root.rglob(f".*{PART_SUFFIX}*"),
-            *warehouse.root.glob(f"{SPILL}*"),
-            *warehouse.corpora.glob(f"{UNDER_WAY}*"),
-            *(run for run in warehouse.runs.glob("[!.]*") if not (run / "manifest.json").exists()),
+            *(path for path in files_below(warehouse.root) if fnmatchcase(path.name, f".*{PART_SUFFIX}*")),
+            *matching(warehouse.root, f"{SPILL}*"),
+            *matching(warehouse.corpora, f"{UNDER_WAY}*"),
+            *(run for run in matching(warehouse.runs, "[!.]*") if not exists(run / "manifest.json")),
         ]
-        deleted = [path for path in temporary if path.exists() and path.stat().st_mtime <= limit]
+        deleted = [path for path in temporary if exists(path) and path.stat().st_mtime <= limit]
         for path in deleted:
             discard(path)
-        for folder in (*warehouse.attributions("").glob("*"), *warehouse.evaluations.glob("*")):
+        for folder in (*children(warehouse.attributions("")), *children(warehouse.evaluations)):
             deleted += sweep(folder, age)
     return deleted

@@ -28,6 +28,7 @@ from typing import Any
 
 from calig.errors import InputError
 from calig.files import keep_in, part_path
+from calig.listing import files_below
 from calig.stores import cache_folder, changed, download, filesystem, mark, reachable
 from calig.warehouse.layout import DATABASE
 
@@ -128,8 +129,8 @@ class Mirror:
         unknown = {
             path.relative_to(self.root).as_posix(): path
             for folder in (*LIGHT, "corpora", "attributions")
-            for path in (self.root / folder).rglob("*")
-            if path.is_file() and not path.name.endswith(".damaged")
+            for path in files_below(self.root / folder)
+            if not path.name.endswith(".damaged")
             if not any(part.startswith(".") for part in path.relative_to(self.root).parts)
         }
         unknown = {name: path for name, path in unknown.items() if name not in self.known}

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from calig.errors import InputError
+from calig.listing import children, exists, files_below, is_file, is_folder, matching
 from calig.warehouse.compact import delete_shard, rewrite
 from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.layout import Warehouse
@@ -73,11 +74,12 @@ class _Needs:
     def add(self, folder: Path, manifest: dict[str, Any]) -> None:
         """Take in a run; of its corpus also the time (Unix) at which the run's documents were taken from it."""
         documents = folder / "documents.parquet"
-        taken = documents.stat().st_mtime if documents.is_file() else 0.0
+        taken = documents.stat().st_mtime if is_file(documents) else 0.0
         key = manifest["corpus"]["key"]
         self.corpora[key] = max(taken, self.corpora.get(key, 0.0))
         self.attributions.add(manifest["attribution_key"])
-        for path in folder.glob("comparisons/*/manifest.json"):
+        manifests = [comparison / "manifest.json" for comparison in children(folder / "comparisons")]
+        for path in filter(exists, manifests):
             self.attributions.update(_read(path).get("attribution_keys", ()))
 
 
@@ -130,7 +132,7 @@ def _cuts(
 ) -> dict[Path, list[Cut]]:
     """Find the shards of which no run holds a document, or fewer than half are held by one."""
     documents = [warehouse.run(run.run_id) / "documents.parquet" for run in runs]
-    if not all(path.is_file() for path in documents):  # one is damaged: who knows what it held
+    if not all(map(is_file, documents)):  # one is damaged: who knows what it held
         return {folder: [] for folder in folders}
     cuts: dict[Path, list[Cut]] = {folder: [] for folder in folders}
     with duckdb.connect() as connection:
@@ -162,15 +164,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _folders(place: Path) -> list[Path]:
-    return sorted(path for path in place.glob("[!.]*") if path.is_dir())
+    return [path for path in matching(place, "[!.]*") if is_folder(path)]
 
 
 def _idle(folder: Path) -> bool:
     """Whether nothing in a folder was written lately."""
-    times = [folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.glob("*"))]
+    times = [folder.stat().st_mtime, *(path.stat().st_mtime for path in children(folder))]
     return max(times) < time.time() - IDLE_SECONDS
 
 
 def size_of(folder: Path) -> int:
     """Return the size of all files in a folder, in bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files_below(folder))

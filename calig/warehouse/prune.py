@@ -21,6 +21,7 @@ import duckdb
 
 from calig.errors import InputError
 from calig.files import discard, fetch, sync, withdraw
+from calig.listing import children, exists, is_file
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import tidy
 from calig.warehouse.database import attach, new_database
@@ -90,7 +91,7 @@ def prune(warehouse: Warehouse, keep: int, name: str | None = None, wait: float 
         then nothing is removed.
     """
     with warehouse.writer_lock(wait=wait):
-        if warehouse.database.is_file():
+        if is_file(warehouse.database):
             with duckdb.connect() as connection:
                 attach(connection, warehouse.database)
         for data in (warehouse.corpora, warehouse.attributions("")):
@@ -134,10 +135,11 @@ def _finish(warehouse: Warehouse) -> Pruned:
             sweep(folder)
         for folder in (*free.corpora, *free.attributions):
             _move(folder, warehouse.pruned / f"{folder.parent.name}-{folder.name}")
-    for path in warehouse.attributions("").glob("*/words/*.parquet"):
-        if path.parents[1] not in busy and not warehouse.corpus(path.name.partition(".")[0]).exists():
-            discard(path)
-    if warehouse.pruned.exists():
+    for folder in children(warehouse.attributions("")):
+        for path in children(folder / "words"):
+            if folder not in busy and not exists(warehouse.corpus(path.name.partition(".")[0])):
+                discard(path)
+    if exists(warehouse.pruned):
         shutil.rmtree(warehouse.pruned)
     return done
 
@@ -173,12 +175,12 @@ def _summary(runs: Sequence[Path], data: Data) -> Pruned:
 
 def _set_aside(warehouse: Warehouse) -> list[Path]:
     """Return the folders of runs that a prune has set aside and not finished with."""
-    return sorted((warehouse.pruned / "runs").glob("*"))
+    return children(warehouse.pruned / "runs")
 
 
 def _move(folder: Path, place: Path) -> None:
     """Rename a folder, durably; what a killed prune left in the place goes."""
-    if place.exists():
+    if exists(place):
         shutil.rmtree(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(place)
@@ -189,7 +191,7 @@ def _move(folder: Path, place: Path) -> None:
 
 def _drop_rows(warehouse: Warehouse, runs: Sequence[str]) -> None:
     """Delete the rows of runs from the aggregates, in one swap."""
-    if not runs or not warehouse.database.is_file():
+    if not runs or not is_file(warehouse.database):
         return
     with new_database(warehouse, memory="4GB", keep=True) as connection:
         for table in TABLES:

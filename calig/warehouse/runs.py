@@ -9,6 +9,7 @@ from typing import Any
 
 from calig.errors import InputError
 from calig.files import write_json
+from calig.listing import children, denied, exists
 from calig.records import HEADS, MODALITIES, Head, Modality, distinct_names
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.tags import check_name, read_tag, tag_files
@@ -29,7 +30,9 @@ class RunManifest:
     model
         Keys id, revision, hash, classes (names by class index), head and modality (the last two missing in old runs).
     corpus
-        Keys key, source, documents, and the date that {{ today }} was, None where the audit names none.
+        Keys key, source, documents, rows (those that a sample was drawn from, else None), left_out (files beside those
+        read, by kind), and the date that {{ today }} was, None where the audit names none. Old runs lack rows and
+        left_out.
     attribution_key
         The folder of its attributions.
     method
@@ -109,7 +112,7 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
     Raises
     ------
     InputError
-        If it is missing, or not a manifest; says which.
+        If it is missing, may not be read, or is not a manifest; says which.
     """
     path = warehouse.run(run_id) / "manifest.json"
     try:
@@ -117,6 +120,8 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
         _ = manifest.started_at, manifest.weight, manifest.classes, range(manifest.depths)
     except FileNotFoundError:
         raise InputError(f"run {run_id}: no {path}; `calig runs` lists the runs there are") from None
+    except PermissionError as error:
+        raise denied(path) from error
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"run {run_id}: {path} is not a run's manifest ({error}); delete the folder"
@@ -125,8 +130,14 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
 
 
 def list_runs(warehouse: Warehouse) -> list[RunManifest]:
-    """Return all runs that have a manifest, unfinished ones too, oldest first."""
-    ids = [path.parent.name for path in warehouse.runs.glob("*/manifest.json")]
+    """Return all runs that have a manifest, unfinished ones too, oldest first.
+
+    Raises
+    ------
+    InputError
+        The folder of runs, or a run's, may not be read, or holds a manifest that is none.
+    """
+    ids = [folder.name for folder in children(warehouse.runs) if exists(folder / "manifest.json")]
     return sorted(
         (read_run(warehouse, run_id) for run_id in ids), key=lambda run: (run.started_at, run.run_id)
     )
@@ -211,7 +222,7 @@ def set_tag(warehouse: Warehouse, ref: str, name: str, force: bool = False, wait
             raise InputError(f"run {run_id} is {runs[run_id].status}: only a complete run can be tagged")
         check_name(name, runs)
         path = warehouse.tags / name
-        if path.exists() and not force and (before := read_tag(path)) != run_id:
+        if exists(path) and not force and (before := read_tag(path)) != run_id:
             raise InputError(f"tag {name} names run {before}; move it with --force")
         write_json(path, {"run_id": run_id})
     return run_id

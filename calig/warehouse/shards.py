@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.files import PART_SUFFIX, fetch, part_path, sha256_file, swap_in, write_json
+from calig.listing import exists, is_file, matching
 from calig.records import Attribution, Failure, Modality
 from calig.warehouse.columns import document_table, token_table
 
@@ -38,7 +39,7 @@ class FileState:
 
     def holds(self, path: Path, check: bool) -> bool:
         """Tell whether `path` has this size and, with `check`, this hash."""
-        if not path.is_file() or path.stat().st_size != self.bytes:
+        if not is_file(path) or path.stat().st_size != self.bytes:
             return False
         return not check or sha256_file(path) == self.sha256
 
@@ -258,7 +259,7 @@ def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
     """
     whole: list[ShardManifest] = []
     fetch(folder)
-    for path in sorted(folder.glob("manifest-*.json")):
+    for path in matching(folder, "manifest-*.json"):
         try:
             manifest = ShardManifest.from_json(json.loads(path.read_bytes()))
             damaged = [
@@ -316,12 +317,12 @@ def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:
         What was deleted.
     """
     limit = time.time() - older_than
-    manifests = {path.name[len("manifest-") : -len(".json")] for path in folder.glob("manifest-*.json")}
-    leftovers = list(folder.glob(f".*{PART_SUFFIX}"))
-    for path in folder.glob("*-*.parquet"):
+    manifests = {path.name[len("manifest-") : -len(".json")] for path in matching(folder, "manifest-*.json")}
+    leftovers = matching(folder, f".*{PART_SUFFIX}")
+    for path in matching(folder, "*-*.parquet"):
         if path.stem.partition("-")[2] not in manifests:
             leftovers.append(path)
-    deleted = [path for path in sorted(leftovers) if path.exists() and path.stat().st_mtime <= limit]
+    deleted = [path for path in sorted(leftovers) if exists(path) and path.stat().st_mtime <= limit]
     for path in deleted:
         path.unlink(missing_ok=True)
     return deleted

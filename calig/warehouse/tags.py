@@ -12,6 +12,7 @@ from pathlib import Path
 
 from calig.errors import InputError
 from calig.files import discard
+from calig.listing import children, denied
 from calig.warehouse.layout import Warehouse
 
 RESERVED = ("latest", "previous", "all")
@@ -47,6 +48,8 @@ def read_tag(path: Path) -> str:
         run_id = json.loads(path.read_bytes())["run_id"]
         if not isinstance(run_id, str):
             raise TypeError("its run_id is no text")
+    except PermissionError as error:
+        raise denied(path) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"tag {path.name}: {path} is damaged ({error}); set it again with --force, or delete it"
@@ -56,7 +59,7 @@ def read_tag(path: Path) -> str:
 
 def tag_files(folder: Path) -> list[Path]:
     """Return the files of the tags in a warehouse's folder of tags, by name."""
-    return sorted(path for path in folder.glob("*") if _NAME.fullmatch(path.name))
+    return [path for path in children(folder) if _NAME.fullmatch(path.name)]
 
 
 def list_tags(warehouse: Warehouse) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from calig.errors import InputError
 from calig.files import fetch
+from calig.listing import is_file, matching
 from calig.records import Head
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import (
@@ -109,10 +110,10 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
     """
     manifest = read_run(warehouse, run_id)
     documents = warehouse.run(run_id) / "documents.parquet"
-    if not documents.is_file():
+    if not is_file(documents):
         raise InputError(f"run {run_id}: {documents} is missing; run the audit again")
     fetch(warehouse.corpus(manifest.corpus["key"]))
-    corpus = tuple(sorted(warehouse.corpus(manifest.corpus["key"]).glob("part-*.parquet")))
+    corpus = tuple(matching(warehouse.corpus(manifest.corpus["key"]), "part-*.parquet"))
     if not corpus:
         raise InputError(
             f"run {run_id}: its corpus {manifest.corpus['key']} has no parts; run the audit again"

@@ -27,6 +27,7 @@ from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
+from tests.material.heads import run_stages
 from tests.material.services import without_prefect
 from tests.material.tiny import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
 
@@ -213,14 +214,25 @@ def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -
 def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
+    weights, adapter = folder / "model.safetensors", folder / "adapter_config.json"
     (folder / "config.json").write_text("{}")
     config = run.config.model_copy(update={"model": run.config.model.model_copy(update={"id": str(folder)})})
-    before = stages.model_stamp(config)
-    assert stages.model_stamp(config) == before
+    seen = [stages.model_stamp(config)]
     os.utime(folder / "config.json", (1, 1))
-    touched = stages.model_stamp(config)
-    (folder / "model.safetensors").write_bytes(b"")
-    assert len({before, touched, stages.model_stamp(config)}) == 3
+    assert stages.model_stamp(config) == seen[0], "only touched"
+    base = tmp_path / "base"
+    base.mkdir()
+    for path, content in (
+        (weights, "one"),
+        (weights, "two"),
+        (adapter, json.dumps({"base_model_name_or_path": str(base)})),
+        (base / "model.safetensors", "one"),
+        (base / "model.safetensors", "two"),
+    ):
+        path.write_text(content)
+        os.utime(path, (1, 1))
+        seen.append(stages.model_stamp(config))
+    assert len(set(seen)) == 6
 
 
 def test_the_stamp_of_an_adapter_changes_with_the_model_below(tmp_path: Path, run: Run) -> None:
@@ -323,3 +335,20 @@ def test_stages_run_without_prefect(run: Run) -> None:
     )
     assert done.stdout.decode().strip() == "2"
     assert Warehouse.open(run.config.warehouse) == run.warehouse
+
+
+def test_a_run_says_which_rows_it_is_of_and_what_is_left_out(
+    tmp_path: Path, tiny_model: Path, tiny_rows: list[Row], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_parquet(tmp_path / "in" / "a.parquet", tiny_rows)
+    for name in ("b.xlsx", "c.xlsx", ".DS_Store"):
+        (tmp_path / "in" / name).touch()
+    corpus = {"sample": {"documents": 4, "by": "label"}}
+    run = run_stages(audit_config(tiny_model, tmp_path / "in", tmp_path / "w", corpus=corpus))
+    row = stages.summary(run.warehouse, run.run_id)
+    assert (row["documents"], row["corpus_rows"], row["left_out"]) == (4, len(tiny_rows), 3)
+    assert row["left_out_files"] == "2 .xlsx (b.xlsx, c.xlsx), 1 hidden (.DS_Store)"
+    assert f"left out: {row['left_out_files']}" in caplog.text
+    page = stages.write_report(run).read_text("utf-8")
+    assert "in equal numbers by label" in page
+    assert row["left_out_files"] in page

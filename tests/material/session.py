@@ -26,6 +26,7 @@ _FOLDER, _OWNER = "CALIG_TESTS_FOLDER", "CALIG_TESTS_OWNER"
 def begin() -> Path:
     """Make the session's folder; the process that collects results does this before it starts workers."""
     os.environ |= {_FOLDER: tempfile.mkdtemp(prefix="calig-tests-"), _OWNER: str(os.getpid())}
+    os.environ["CALIG_CACHE"] = str(folder() / "cache")
     return folder()
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -38,15 +39,15 @@ def config(model: Path, corpus: Path, tmp_path: Path) -> AuditConfig:
 def ingest(prefect_server: str, config: AuditConfig) -> Ingest:
     """Run the ingest flow; gives model, corpus, and the last states of the tasks for either.
 
-    Its argument is how many runs of the corpus's task to wait for.
+    Its arguments are how many runs of the model's and of the corpus's task to wait for.
     """
     from flows.ingest import ingest as flow
     from tests.material.prefect_runs import seen, tagged
 
-    def run(ingests: int = 1) -> tuple[ModelCard, CorpusManifest, list[str], list[str]]:
+    def run(ingests: int = 1, models: int = 1) -> tuple[ModelCard, CorpusManifest, list[str], list[str]]:
         with tagged() as tag:
             model, corpus = flow(config)
-        runs = seen(tag, fingerprint_model=1, ingest_corpus=ingests)
+        runs = seen(tag, fingerprint_model=models, ingest_corpus=ingests)
         states = [[r.states[-1] for r in runs[task]] for task in ("fingerprint_model", "ingest_corpus")]
         return model, corpus, *states
 
@@ -101,8 +102,62 @@ def test_a_model_only_touched_keeps_its_fingerprint(ingest: Ingest, model: Path)
     before, *_ = ingest()
     os.utime(model / "model.safetensors", (1, 1))
     after, _, model_states, _ = ingest()
-    assert model_states == ["Completed"]
+    assert model_states == ["Cached"]
     assert after == before
+
+
+def test_a_model_of_the_same_size_and_time_is_another_one(ingest: Ingest, model: Path) -> None:
+    """What reproducible images and `cp -p` make: nothing but the content tells the two apart."""
+
+    def stamp() -> dict[str, int]:
+        for path in model.iterdir():
+            os.utime(path, (0, 0))
+        return {path.name: path.stat().st_size for path in model.iterdir()}
+
+    sizes = stamp()
+    before, *_ = ingest()
+    save_model(model, seed=1)
+    assert stamp() == sizes
+    after, _, model_states, _ = ingest()
+    assert model_states == ["Completed"]
+    assert after.hash != before.hash
+
+
+@pytest.mark.parametrize("changing", ["model", "corpus"])
+def test_what_changes_while_it_is_read_is_read_again(
+    changing: str,
+    ingest: Ingest,
+    model: Path,
+    corpus: Path,
+    tiny_rows: list[Row],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the cache would hold the later content under the earlier one's key."""
+    stage = {"model": "describe_model", "corpus": "bring_in"}[changing]
+    real: Any = getattr(stages, stage)
+    calls: list[int] = []
+
+    def late(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            save_model(model, seed=1) if changing == "model" else write_parquet(corpus, tiny_rows[:5])
+        return real(*given)
+
+    kept = shutil.copytree(model, model.with_name("kept")), shutil.copy(corpus, corpus.with_name("rows"))
+    monkeypatch.setattr(stages, stage, late)
+    changed = ingest(models=2, ingests=1) if changing == "model" else ingest(models=1, ingests=2)
+    monkeypatch.undo()
+    shutil.rmtree(model)
+    shutil.copytree(kept[0], model)
+    shutil.copy(kept[1], corpus)
+    before = ingest(models=2, ingests=1) if changing == "model" else ingest(models=1, ingests=2)
+    assert before[2 if changing == "model" else 3] == ["Cached", "Completed"], (
+        "what is cached is of another content"
+    )
+    if changing == "model":
+        assert before[0].hash != changed[0].hash
+    else:
+        assert (changed[1].documents, before[1].documents) == (5, len(tiny_rows))
 
 
 def test_a_hub_models_new_commit_is_noticed(config: AuditConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,12 @@ def test_an_alias_to_itself(audit):
         ),
         ("runtime.dtype=int8", "runtime.dtype is 'int8', but should be 'float32', 'float64' or 'bfloat16'"),
         ("corpus.limit=0", "corpus.limit is 0, but should be greater than or equal to 1"),
+        ("corpus.sample=0", "corpus.sample.documents is 0, but should be greater than or equal to 1"),
+        ("corpus.sample={by: label}", "corpus.sample.documents is missing"),
+        (
+            "corpus={path: a, limit: 1, sample: 1}",
+            "corpus.limit takes the first rows and corpus.sample draws from all",
+        ),
         ("corpus.dataset=a/b", "corpus needs exactly one of corpus.path and corpus.dataset"),
         ("corpus.path=", "corpus needs exactly one of corpus.path and corpus.dataset"),
         ("corpus.split=test", "corpus.split only goes with corpus.dataset"),

@@ -225,10 +225,8 @@ def test_the_fingerprint_follows_the_commit(monkeypatch):
 
 
 @pytest.mark.usefixtures("offline")
-def test_the_fingerprint_offline_is_of_the_name():
-    one, other = (CorpusConfig(dataset=f"org/{name}") for name in ("one", "other"))
-    assert fingerprint(one) == fingerprint(one)
-    assert fingerprint(one) != fingerprint(other)
+def test_offline_nobody_knows_whether_a_dataset_is_the_same():
+    assert fingerprint(CorpusConfig(dataset="org/one")) is None
 
 
 def test_the_fingerprint_follows_a_local_folder(tmp_path):

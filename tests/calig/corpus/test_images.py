@@ -19,6 +19,8 @@ from PIL import Image
 
 from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, files, fingerprint, hub, images, ingest, parts
+from calig.corpus.paths import Found
+from calig.corpus.source import Source
 from calig.errors import DocumentError, InputError
 from calig.models.pictures import picture_of
 from calig.records import Document, image_key, missing_image_key, outside_image_key
@@ -143,7 +145,19 @@ def test_the_label_can_be_in_the_key(tmp_path: Path, root: Path) -> None:
 
 
 def test_endings_hidden_files_and_what_is_no_image(tmp_path: Path, root: Path) -> None:
-    kept = ["a.PNG", "b.jpg", "c.JPEG", "d.gif", "e.bmp", "f.webp", "g.tif", "h.Tiff"]
+    kept = [
+        "a.PNG",
+        "b.jpg",
+        "c.JPEG",
+        "d.gif",
+        "e.bmp",
+        "f.webp",
+        "g.tif",
+        "h.Tiff",
+        "p.jfif",
+        "q.JPE",
+        "r.ppm",
+    ]
     left = [".i.png", "_j.png", ".hidden/k.png", "_l/m.png", "notes.txt", "png", "n.png.txt", "o.png/p.txt"]
     for name in kept + left:
         put(tmp_path / "all" / name, name.encode())
@@ -202,13 +216,13 @@ def test_a_file_that_goes_between_listing_and_reading_is_missing(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = pets(tmp_path / "pets")
-    real = images.folder_of
+    real = images.open_images
 
-    def gone(given: str) -> Path:
+    def gone(given: str, listed: Found) -> Source:
         found[1].unlink()
-        return real(given)
+        return real(given, listed)
 
-    monkeypatch.setattr(images, "folder_of", gone)
+    monkeypatch.setattr("calig.corpus.files.open_images", gone)
     assert take(root, tmp_path / "pets")["doc_key"][1] == missing_image_key(str(found[1]))
 
 
@@ -299,9 +313,10 @@ def test_second_texts_are_not_for_models_of_images(tmp_path: Path, root: Path) -
 
 def test_a_folder_without_either(tmp_path: Path, root: Path) -> None:
     put(tmp_path / "a" / "notes.txt", b"")
-    assert "has no .png, .jpg" in refused(root, tmp_path / "a")
+    assert "has no .png, .apng, .jpg" in refused(root, tmp_path / "a")
     assert "has no .parquet, .csv" in refused(root, tmp_path / "a", "text")
-    assert "is .txt; known are .parquet" in refused(root, tmp_path / "a" / "notes.txt")
+    assert "is .txt; known are .png, .apng" in refused(root, tmp_path / "a" / "notes.txt")
+    assert "is .txt; known are .parquet" in refused(root, tmp_path / "a" / "notes.txt", "text")
 
 
 # ---- columns
@@ -568,18 +583,19 @@ def state(path: Path, **fields: Any) -> str:
 
 def test_the_fingerprint_follows_image_files(tmp_path: Path) -> None:
     found = pets(tmp_path / "pets")
+    nowhere = put(tmp_path / "pets" / ".store" / "x", b"").with_name("nowhere")
     seen = [state(tmp_path / "pets")]
     assert state(tmp_path / "pets") == seen[0]
     put(found[0], png(9) + b"x")
     seen.append(state(tmp_path / "pets"))
     found[1].unlink()
     seen.append(state(tmp_path / "pets"))
-    found[1].symlink_to(tmp_path / "nowhere")
+    found[1].symlink_to(nowhere)
     seen.append(state(tmp_path / "pets"))
-    (tmp_path / "nowhere").write_bytes(png(5))
+    nowhere.write_bytes(png(5))
     seen.append(state(tmp_path / "pets"))
     (tmp_path / "pets" / "notes.csv").write_text("text\na\n")
-    assert state(tmp_path / "pets") == seen[-1]
+    seen.append(state(tmp_path / "pets"))  # it is left out, and the run says so
     seen.append(fingerprint(CorpusConfig(path=str(tmp_path / "pets"))))
     assert len(set(seen)) == len(seen)
 

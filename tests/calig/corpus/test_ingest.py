@@ -1,8 +1,10 @@
 """Ingest: what goes in comes out, whatever it is stored in, and what cannot go in gets one line."""
 
+import bz2
 import datetime
 import gzip
 import json
+import lzma
 import math
 import os
 import threading
@@ -844,7 +846,7 @@ def test_extensions_in_capitals(source, root):
         ("a.txt", "is .txt; known are .parquet, .csv"),
         ("a.json", "jq -c '.[]'"),
         ("a", "is without extension; known are"),
-        ("a.*", "is .json; known are"),
+        ("a.*", "file in it; it has 1 .json (a.json), 1 .txt (a.txt): one JSON object per line"),
         ("s4://bucket/a.csv", "corpus.path s4://bucket/a.csv: Protocol not known: s4"),
         ("~nobody-of-this-name/a.csv", "write the path out"),
     ],
@@ -883,6 +885,60 @@ def test_passing_errors_pass(source, root, monkeypatch):
         ingest(CorpusConfig(path=str(path)), CLASSES, root)
 
 
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz", ".zst"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "ndjson"])
+def test_endings_that_are_read(source, root, kind, packed):
+    text = {
+        "csv": 'text,n\n"one, two",1\n',
+        "tsv": "text\tn\none, two\t1\n",
+    }.get(kind, '{"text": "one, two", "n": 1}\n')
+    pack = {
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
+        ".zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
+    }.get(packed, bytes)
+    path = source / f"a.{kind}{packed}"
+    path.write_bytes(pack(text.encode()))
+    assert take(source, root)["text"].to_pylist() == ["one, two"]
+    if packed:
+        path.write_bytes(pack(text.encode())[:-6])
+        assert f"{path} is truncated or" in refused(source, root.with_name("other"))
+
+
+def test_what_is_left_out_is_counted_and_named(source, root):
+    for name in ("a.csv", "b.xlsx", "c.json", "_SUCCESS", ".git/x.csv", "d.csv.crdownload"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text("text\na\n")
+    (source / "e.csv").symlink_to("none")
+    os.mkfifo(source / "f.csv")
+    expected = {
+        "hidden": [".git/", "_SUCCESS"],
+        ".crdownload": ["d.csv.crdownload"],
+        ".json": ["c.json"],
+        ".xlsx": ["b.xlsx"],
+        "link to nothing": ["e.csv"],
+        "neither file nor folder": ["f.csv"],
+    }
+    for place in (source, source / "*"):
+        manifest = ingest(CorpusConfig(path=str(place)), CLASSES, root)
+        assert manifest.documents == 1
+        hidden = expected["hidden"] if place is source else ["_SUCCESS"]
+        assert {kind: found["first"] for kind, found in manifest.files_left_out.items()} == {
+            **expected,
+            "hidden": hidden,
+        }
+        assert load_corpus(root, manifest.key).documents == 1
+
+
+def test_what_is_left_out_changes_the_fingerprint(source):
+    """Else the run would say what was left out on the night before."""
+    write_csv(source / "a.csv", "text\na\n")
+    before = fingerprint(CorpusConfig(path=str(source)))
+    (source / "b.xlsx").touch()
+    assert fingerprint(CorpusConfig(path=str(source))) != before
+
+
 # ---- fingerprint
 
 
@@ -891,13 +947,13 @@ def test_the_fingerprint_follows_the_files(source):
     seen = {fingerprint(CorpusConfig(path=str(path)))}
     assert fingerprint(CorpusConfig(path=str(path))) in seen
     os.utime(path, ns=(0, 1))
-    seen.add(fingerprint(CorpusConfig(path=str(path))))
-    write_csv(path, "text\nb and more\n")
+    assert fingerprint(CorpusConfig(path=str(path))) in seen, "only touched"
+    write_csv(path, "text\nb\n")
     os.utime(path, ns=(0, 1))
     seen.add(fingerprint(CorpusConfig(path=str(path))))
     path.rename(source / "b.csv")
     seen.add(fingerprint(CorpusConfig(path=str(source / "b.csv"))))
-    assert len(seen) == 4
+    assert len(seen) == 3
 
 
 def test_the_fingerprint_holds_every_field(source):
@@ -908,6 +964,8 @@ def test_the_fingerprint_holds_every_field(source):
         CorpusConfig(path=path, label="l"),
         CorpusConfig(path=path, id="i"),
         CorpusConfig(path=path, limit=1),
+        CorpusConfig(path=path, sample=1),
+        CorpusConfig(path=path, sample={"documents": 1, "by": "label"}),
         CorpusConfig(dataset=str(source)),
         CorpusConfig(dataset=str(source), split="test"),
         CorpusConfig(dataset=str(source), config="c"),

@@ -156,3 +156,37 @@ def test_a_bar_and_its_interval_share_the_scale(sign: int) -> None:
     scale = scale_of([word])
     drawn = bar(word, scale)
     assert (scale, drawn.width, drawn.low, drawn.high) == pytest.approx((1.5, 100 / 1.5, 100 / 3, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "numbers", "says"),
+    [
+        ({}, {}, ""),
+        ({"limit": 60}, {}, "The first 60 only (corpus.limit)"),
+        ({"limit": 61}, {}, ""),
+        (
+            {"sample": {"documents": 60, "by": None}},
+            {"corpus_rows": 9000},
+            "60 of 9,000, drawn by their keys",
+        ),
+        ({"sample": {"documents": 60, "by": "day"}}, {"corpus_rows": 9000}, "in equal numbers by day"),
+        ({"sample": {"documents": 90, "by": None}}, {"corpus_rows": 60}, ""),
+        (
+            {},
+            {"left_out": 2, "left_out_files": "2 .heic (a.heic, <b>.heic)"},
+            "2 .heic (a.heic, &lt;b&gt;.heic)",
+        ),
+    ],
+)
+def test_the_head_says_which_rows_and_what_is_left_out(
+    corpus: dict[str, Any], numbers: dict[str, Any], says: str
+) -> None:
+    with connect(Scene(documents=60)) as con:
+        data = collect(con, RUN)
+    page = render(replace(data, run=replace(data.run, config={"corpus": corpus}, **numbers)))
+    head = page[page.index("<header") : page.index("</header>")]
+    assert says in head
+    assert ("<dt>Rows</dt>" in head, "<dt>Left out</dt>" in head) == (
+        bool(says and corpus),
+        bool(numbers.get("left_out")),
+    )

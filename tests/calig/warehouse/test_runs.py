@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from calig.errors import InputError
 from calig.files import write_json
+from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.query import query
 from calig.warehouse.runs import list_runs, read_run, resolve_run, utc
+from tests.material.permissions import held_to_permissions
 from tests.material.warehouses import make_warehouse
 
 
@@ -83,3 +87,33 @@ def test_a_broken_manifest_is_named(tmp_path: Path, content: str) -> None:
 
 def test_times_are_utc() -> None:
     assert utc("2026-03-01T02:00:00+02:00") == utc("2026-03-01T00:00:00")
+
+
+@pytest.mark.parametrize("closed", ["runs", "runs/other", "runs/other/manifest.json", "tags", "evaluations"])
+def test_what_may_not_be_read_is_not_passed_over(tmp_path: Path, closed: str) -> None:
+    """An older run must not answer in place of the newest one."""
+    for seed, run_id in enumerate(("night", "other")):
+        make_warehouse(tmp_path, documents=3, depths=2, seed=seed, shards=1, run_id=run_id)
+    opened, place = Warehouse.open(tmp_path), tmp_path / closed
+    if not place.exists():
+        place.mkdir()
+    mode = place.stat().st_mode
+    place.chmod(0)
+    looks: dict[str, list[Callable[[], object]]] = {
+        "tags": [lambda: resolve_run(opened, "night")],
+        "evaluations": [lambda: list_evaluations(opened)],
+    }
+    looks_at_runs: list[Callable[[], object]] = [
+        lambda: list_runs(opened),
+        lambda: resolve_run(opened, "latest"),
+        lambda: query(opened, "SELECT 1"),
+    ]
+    try:
+        for look in looks.get(closed, looks_at_runs):
+            with (
+                held_to_permissions(),
+                pytest.raises(InputError, match=rf"^{place}\S* may not be read: permission denied"),
+            ):
+                look()
+    finally:
+        place.chmod(mode)
