@@ -177,9 +177,7 @@ def benches(count: int, record: cover.Record, unmutated: Unmutated) -> Iterator[
 def check(free: queue.Queue[Bench], record: cover.Record, waiting: Sequence[Mutant]) -> None:
     """Stop unless a few tests pass on a copy without a mutant."""
     covering = (
-        id
-        for mutant in waiting
-        for id in record.ordered(record.covering(mutant)[0])[:1]  # of the first tier
+        id for mutant in waiting for group in record.covering(mutant) for id in record.ordered(group)[:1]
     )
     ids = record.ordered(list(dict.fromkeys(covering))[:CHECKED])
     if not ids:
