@@ -13,7 +13,7 @@ from calig.corpus.images import named_files
 from calig.corpus.paths import is_image, resolve
 from calig.records import Modality
 
-INGEST_VERSION = 5
+INGEST_VERSION = 6
 """Bumped when ingest makes other parts of the same source."""
 
 

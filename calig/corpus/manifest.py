@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ class CorpusManifest:
         Column of the source that was not kept → its Arrow type.
     rationale
         Name in the parts of the column of human rationales, where the configuration names one.
+    notes
+        What is not in the corpus as the source has it, a sentence each.
     """
 
     key: str
@@ -47,6 +49,7 @@ class CorpusManifest:
     labelled: bool
     left_out: Mapping[str, str]
     rationale: str | None = None
+    notes: Sequence[str] = ()
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""

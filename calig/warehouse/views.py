@@ -14,9 +14,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from calig.corpus.columns import free_name
 from calig.errors import InputError
 from calig.files import fetch
-from calig.records import Head
+from calig.records import DOCUMENT_VIEW, Head
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import (
     IMAGE_TOKEN_COLUMNS,
@@ -31,13 +32,6 @@ from calig.warehouse.runs import RunManifest, read_run
 from calig.warehouse.shards import completed
 
 RUN_COLUMNS = ("run_id", "doc_id", "source_id", "doc_key", "label")
-DOCUMENT_VIEW = (
-    *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "image", "label"),
-    *("label_id", "labels", "label_value", "predicted", "predicted_id", "predicted_labels"),
-    *("target", "target_id", "correct", "probability", "logits", "logit", "baseline_logit", "error_estimate"),
-    *("completeness_error", "converged", "nodes", "block_passes", "tokens", "grid_rows", "grid_columns"),
-    *("truncated", "seconds", "settling_depth", "failure"),
-)
 LABELS: dict[Head, str] = {
     "single_label": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
     "binary": "label AS label_id, NULL::INTEGER[] AS label_ids, NULL::DOUBLE AS label_value",
@@ -258,10 +252,7 @@ def _documents(run: RunFiles, rows: Rows) -> str:
     for column in pq.read_schema(run.documents).names:
         if column in RUN_COLUMNS:
             continue
-        alias = column
-        while alias.lower() in taken:
-            alias += "_source"
-        taken.add(alias.lower())
+        alias = free_name(column, taken)  # of a run of before the view had all of its columns
         extra.append(f", d.{name(column)} AS {name(alias)}")
     return _fill(
         "documents",
