@@ -160,6 +160,7 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
         label_in_key=config.method.target == "label",
         head=model.head,
         modality=model.modality,
+        audit=config.name or "audit",
     )
 
 
@@ -390,6 +391,7 @@ def _write_manifest(
             "source": run.corpus.source,
             "documents": run.corpus.documents,
             "date": None if run.config.date is None else run.config.date.isoformat(),
+            "notes": list(run.corpus.notes),
         },
         attribution_key=run.attribution_key,
         method=method,

@@ -27,9 +27,9 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
     model: ModelCard = parameters["model"]
     root = Warehouse.open(config.warehouse).root
     labelled = config.method.target == "label"
-    return _digest(
-        "corpus", root, fingerprint(config.dated_corpus, model.modality), model.classes, model.head, labelled
-    )
+    source = fingerprint(config.dated_corpus, model.modality)
+    # an audit's first run settles the types of its columns, in the audit's name
+    return _digest("corpus", root, config.name, source, model.classes, model.head, labelled)
 
 
 def _digest(*parts: object) -> str:

@@ -35,6 +35,8 @@ Reading = str | Mapping[str, int | str | None] | None
 """What `corpus.labels` says."""
 
 _GENERIC = re.compile(r"label_([0-9]{1,9})", re.IGNORECASE)
+_NUMBERED = re.compile(r"(.*) \(([0-9]{1,9})\)", re.DOTALL)
+"""How the names of classes end that are called alike: with their index."""
 _LONGEST = 40
 """Characters of a text that may be a number, or a boolean."""
 _LONGEST_LIST = 10_000
@@ -181,7 +183,7 @@ class LabelMap:
         self.unmatched = Unmatched()
         self.note: str | None = None
         self.ambiguous = False
-        self._names = _Table(self.classes, range(len(self.classes)))
+        self._names = _named(self.classes)
         self._declared: list[str] | None = None
         self._mapped: _Table | None = None
         self._mode = reading if isinstance(reading, str) else None
@@ -475,6 +477,20 @@ def _two_readings(classes: Sequence[str]) -> bool:
     numbers = [_number(name.strip()) for name in classes]
     return any(number is not None for number in numbers) and numbers != list(
         map(Decimal, range(len(classes)))
+    )
+
+
+def _named(classes: Sequence[str]) -> _Table:
+    """Return what the names of classes stand for; a name that several had before they got their indices, for all."""
+    found = [_NUMBERED.fullmatch(name) for name in classes]
+    alike = Counter(one[1] for one in found if one)
+    shared = [
+        (one[1], index)
+        for index, one in enumerate(found)
+        if one and int(one[2]) == index and alike[one[1]] > 1
+    ]
+    return _Table(
+        [*classes, *(name for name, _ in shared)], [*range(len(classes)), *(index for _, index in shared)]
     )
 
 

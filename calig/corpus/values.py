@@ -77,6 +77,8 @@ def converted(column: pa.ChunkedArray, kind: ColumnType, name: str, file: str, r
 def _same(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """Cast a column and back; an ArrowInvalid where that is not the same."""
     found = column.cast(kind)
+    if pat.is_null(column.type):
+        return found
     if pat.is_floating(kind) and pat.is_floating(column.type):  # NaN is not equal to itself
         return found
     if not pat.is_string(kind) and not found.cast(column.type).equals(column):

@@ -29,7 +29,8 @@ class RunManifest:
     model
         Keys id, revision, hash, classes (names by class index), head and modality (the last two missing in old runs).
     corpus
-        Keys key, source, documents, and the date that {{ today }} was, None where the audit names none.
+        Keys key, source, documents, the date that {{ today }} was, None where the audit names none, and notes: what is
+        not in it as the source has it (missing in old runs).
     attribution_key
         The folder of its attributions.
     method

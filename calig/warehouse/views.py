@@ -14,7 +14,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.corpus.columns import free_name
 from calig.errors import InputError
 from calig.files import fetch
 from calig.records import DOCUMENT_VIEW, Head
@@ -252,7 +251,10 @@ def _documents(run: RunFiles, rows: Rows) -> str:
     for column in pq.read_schema(run.documents).names:
         if column in RUN_COLUMNS:
             continue
-        alias = free_name(column, taken)  # of a run of before the view had all of its columns
+        alias = column
+        while alias.lower() in taken:
+            alias += "_source"
+        taken.add(alias.lower())
         extra.append(f", d.{name(column)} AS {name(alias)}")
     return _fill(
         "documents",

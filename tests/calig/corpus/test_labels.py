@@ -292,3 +292,14 @@ def test_any_table_of_labels_and_any_classes(
         except InputError as error:
             found.append([str(error).replace(ending, "")])
     assert found[0] == found[1] == found[2]
+
+
+def test_a_name_that_two_classes_have_got_their_indices_is_refused_as_well() -> None:
+    """Where the names of a model's classes are alike, their indices are added before labels are read."""
+    labels = LabelMap(["neutral (0)", "neutral (1)", "good"])
+    assert [labels.index("neutral (1)"), labels.index("Good"), labels.index(0)] == [1, 2, 0]
+    with pytest.raises(InputError, match="row 5: label 'Neutral' is the name of the classes 0 and 1 alike"):
+        labels.rows(["Neutral"], "a.csv", 5)
+    alone = LabelMap(["grade (0)", "good"])
+    with pytest.raises(LookupError):
+        alone.index("grade")
