@@ -667,6 +667,16 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     if row["left_out"]:
         text = f"left out of the corpus: {printable(row['left_out_files'])}"
         err.print(text, style="yellow", markup=False, soft_wrap=True)
+    for note in row["notes"] or ():
+        out.print(f"corpus: {note}", soft_wrap=True, markup=False)
+    if row["label_order"]:
+        out.print(
+            "labels: they may number the classes in another order than the model: accuracy would be "
+            f"{row['label_order_accuracy']:.3f} with {', '.join(row['label_order'])} in place of "
+            f"{', '.join(row['classes'])}; see corpus.labels",
+            soft_wrap=True,
+            markup=False,
+        )
     for requested, verdict in verdicts(warehouse, run_id):
         out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     _print_gates(read_gates(warehouse.run(run_id)))

@@ -178,6 +178,7 @@ def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
         label_in_key=config.method.target == "label",
         head=model.head,
         modality=model.modality,
+        audit=config.name or "audit",
     )
 
 
@@ -420,6 +421,7 @@ def _write_manifest(
             "rows": run.corpus.rows,
             "left_out": run.corpus.files_left_out,
             "date": None if run.config.date is None else run.config.date.isoformat(),
+            "notes": list(run.corpus.notes),
         },
         attribution_key=run.attribution_key,
         method=method,

@@ -29,7 +29,8 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str | N
     model: ModelCard = parameters["model"]
     root = Warehouse.open(config.warehouse).root
     labelled = config.method.target == "label"
-    return _digest("corpus", root, parameters["stamp"], model.classes, model.head, labelled)
+    # an audit's first run settles the types of its columns, in the audit's name
+    return _digest("corpus", root, config.name, parameters["stamp"], model.classes, model.head, labelled)
 
 
 def _digest(*parts: object) -> str:

@@ -23,6 +23,20 @@ def _target(value: object) -> object:
     return value
 
 
+def _label_keys(value: object) -> object:
+    """Write the values of labels, which YAML may have read as numbers or booleans, as text."""
+    if not isinstance(value, dict):
+        return value
+    if not value:
+        raise ValueError("should be names, indices, or a mapping with at least one value")
+    if None in value:
+        raise ValueError("has null as a value: a label that is not there needs no entry")
+    written = {str(key): one for key, one in value.items()}
+    if len(written) < len(value):
+        raise ValueError("has a value twice, with quotes and without: keep one")
+    return written
+
+
 def _day(value: object) -> object:
     """Read an ISO date; pydantic would take numbers for seconds since 1970."""
     try:
@@ -41,6 +55,10 @@ Integer = Annotated[int, BeforeValidator(_no_bool)]
 Number = Annotated[float, BeforeValidator(_no_bool)]
 Text = Annotated[str, Field(min_length=1)]
 Target = Annotated[int | str, BeforeValidator(_target)]
+
+
+LabelMapping = Annotated[dict[str, Integer | Text | None], BeforeValidator(_label_keys)]
+"""Value of a label, as text → name or index of a class, None for no label."""
 
 
 class Section(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from calig.config.dates import day_of, expand, is_dated, zone
 from calig.config.evaluation import EvaluationConfig
-from calig.config.fields import Day, Integer, Name, Number, Section, Target, Text
+from calig.config.fields import Day, Integer, LabelMapping, Name, Number, Section, Target, Text
 from calig.config.history import CompareConfig, CompareTo, GatesConfig, WatchLists
 
 
@@ -26,6 +26,10 @@ def _zone(name: str) -> str:
 
 Dated = Annotated[Text, AfterValidator(_dated)]
 """Text that may have placeholders of `calig.config.dates`."""
+
+
+ColumnType = Literal["text", "integer", "number", "boolean", "date", "timestamp"]
+"""What a column's values can be read as."""
 
 
 class ModelConfig(Section):
@@ -62,6 +66,14 @@ class SampleConfig(Section):
             "Column of which every value gets the same number of rows, as far as it has them; empty: each row has the "
             "same chance."
         ),
+    )
+
+
+class OtherColumns(Section):
+    """All columns but some."""
+
+    without: tuple[Text, ...] = Field(
+        title="Columns left out", description="Names of the columns that are not read."
     )
 
 
@@ -122,6 +134,15 @@ class CorpusConfig(Section):
             "files, the folder that each lies in."
         ),
     )
+    labels: Literal["names", "indices"] | LabelMapping | None = Field(
+        default=None,
+        title="Reading of the labels",
+        description=(
+            "names: labels are names of the model's classes; indices: they are class indices; or a mapping from each "
+            "value to a class's name or index, null for no label. Empty: names, then indices; a model whose class "
+            "names are numbers needs one of the others."
+        ),
+    )
     id: Text | None = Field(
         default=None,
         title="Id column",
@@ -133,6 +154,23 @@ class CorpusConfig(Section):
         description=(
             "Column of what people marked as the reason for the label: character spans, or lists of tokens; for "
             "calig evaluate."
+        ),
+    )
+    types: dict[Text, ColumnType] = Field(
+        default_factory=dict,
+        title="Column types",
+        description=(
+            "What columns are read as: text, integer, number, boolean, date or timestamp. Otherwise CSV columns and "
+            "the values in folders' names are text, Parquet columns have the file's types, and JSONL columns those "
+            "that the audit's first run found."
+        ),
+    )
+    columns: tuple[Text, ...] | OtherColumns | None = Field(
+        default=None,
+        title="Columns kept",
+        description=(
+            "The further columns that are kept for SQL: a list of names, or without: a list of those left out; "
+            "empty: all."
         ),
     )
     limit: Integer | None = Field(

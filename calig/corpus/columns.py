@@ -2,67 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from calig.config.schema import ColumnType, CorpusConfig
+from calig.corpus import values
+from calig.corpus.json_types import JSON
 from calig.errors import InputError
+from calig.records import DOCUMENT_VIEW
 
-_OF_THE_CORPUS = (
-    "run_id",
-    "doc_id",
-    "source_id",
-    "doc_key",
-    "text",
-    "text_pair",
-    "image",
-    "image_bytes",
-    "label",
-)
-_OF_THE_RESULT = (
-    *(
-        "label_id",
-        "labels",
-        "label_value",
-        "predicted_labels",
-        "predicted",
-        "predicted_id",
-        "target",
-        "target_id",
-        "correct",
-        "probability",
-        "logits",
-        "logit",
-    ),
-    *(
-        "baseline_logit",
-        "error_estimate",
-        "completeness_error",
-        "converged",
-        "nodes",
-        "block_passes",
-        "tokens",
-        "grid_rows",
-        "grid_columns",
-    ),
-    *("truncated", "seconds", "settling_depth", "failure", "failure_detail"),
-)
-RESERVED = frozenset((*_OF_THE_CORPUS, *_OF_THE_RESULT))
-"""Names that the warehouse's own columns have; a source's column of such a name becomes `<name>_source`."""
+_OURS = frozenset(name.lower() for name in (*DOCUMENT_VIEW, "image_bytes"))
+"""Names of the view `documents`, and of the one column of a corpus's parts that it does not show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """An extra column: its name in the source, its name and type in the parts."""
+    """An extra column: its name in the source, its name and type in the parts.
+
+    `given` is the type that the configuration says it has, None where that is left to the source.
+    """
 
     source: str
     name: str
     type: pa.DataType
+    given: ColumnType | None = None
 
 
-def plan_extras(schema: pa.Schema, used: Collection[str]) -> tuple[list[Extra], dict[str, str]]:
+def is_kept(corpus: CorpusConfig, name: str) -> bool:
+    """Whether a column is read: one with a role of its own always, others as `corpus.columns` says."""
+    by = None if corpus.sample is None else corpus.sample.by
+    roles = (corpus.text, corpus.text_pair, corpus.image, corpus.label, corpus.id, corpus.rationale, by)
+    if corpus.columns is None or name in roles:
+        return True
+    if isinstance(corpus.columns, tuple):
+        return name in corpus.columns
+    return name not in corpus.columns.without
+
+
+def plan_extras(
+    schema: pa.Schema, used: Collection[str], types: Mapping[str, ColumnType]
+) -> tuple[list[Extra], dict[str, str]]:
     """Return the extra columns to keep, and those left out with their types.
 
     Parameters
@@ -71,29 +53,58 @@ def plan_extras(schema: pa.Schema, used: Collection[str]) -> tuple[list[Extra], 
         All columns of the source.
     used
         Columns that are not extra: the text, the label, the id.
+    types
+        What the configuration says of columns' types.
     """
-    extras: list[Extra] = []
+    kept: list[tuple[str, str, pa.DataType]] = []
     left_out: dict[str, str] = {}
-    taken = set(RESERVED)  # lower case: SQL names do not differ by case
     for position, field in enumerate(schema):
         if field.name in used:
             continue
-        kept = storable(field.type)
-        if kept is None:
+        given = types.get(field.name)
+        kind = storable(field.type) if given is None else values.ARROW[given]
+        if kind is None:
             left_out[field.name] = str(field.type)
             continue
-        name = field.name.replace("\0", "").strip() or f"column_{position}"
-        while name.lower() in taken:
-            name += "_source"
-        taken.add(name.lower())
-        extras.append(Extra(field.name, name, kept))
+        kept.append((field.name, field.name.replace("\0", "").strip() or f"column_{position}", kind))
+    names = _names([name for _, name, _ in kept])
+    extras = [
+        Extra(source, name, kind, types.get(source))
+        for (source, _, kind), name in zip(kept, names, strict=True)
+    ]
     return extras, left_out
+
+
+def _names(wanted: Sequence[str]) -> list[str]:
+    """Return names that differ, also for SQL; those that are free as they are stay."""
+    taken = set(_OURS)
+    found: dict[int, str] = {}
+    for place, name in sorted(enumerate(wanted), key=lambda pair: pair[1].lower() in _OURS):
+        found[place] = free_name(name, taken)
+    return [found[place] for place in range(len(wanted))]
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return the name, `corpus_<name>` if it is one of the view `documents`, with _1, _2, … if that is taken; take it.
+
+    `taken` are names in lower case: SQL's names do not differ by case.
+    """
+    plain = f"corpus_{name}" if name.lower() in _OURS else name
+    free = plain
+    number = 0
+    while free.lower() in taken:
+        number += 1
+        free = f"{plain}_{number}"
+    taken.add(free.lower())
+    return free
 
 
 def storable(kind: pa.DataType) -> pa.DataType | None:
     """Return the type that `kind` is stored as, None if it is not: bytes, nulls, maps, durations, unions."""
     if pat.is_dictionary(kind):
         return storable(kind.value_type)
+    if kind.equals(JSON):
+        return pa.string()
     if is_text(kind):
         return pa.string()
     if pat.is_float16(kind):
@@ -130,5 +141,6 @@ def cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, file: str) -> pa
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{file}: column {name!r} is {column.type} and does not fit the {kind} it is elsewhere: {reason}"
+            f"{file}: column {name!r} is {column.type} and does not fit the {kind} it is elsewhere: {reason}; set "
+            "corpus.types, or leave it out in corpus.columns"
         ) from error

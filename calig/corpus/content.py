@@ -15,6 +15,7 @@ from calig.corpus.columns import Extra, cast
 from calig.corpus.images import take_images
 from calig.corpus.labels import Labels
 from calig.corpus.source import Batch
+from calig.corpus.values import converted
 from calig.errors import InputError
 from calig.records import Modality, document_key
 
@@ -56,6 +57,8 @@ class Content:
         self.labels, self.label_in_key = labels, label_in_key
         self.documents = 0
         self.labelled = False
+        self.misfits: dict[str, tuple[int, str]] = {}
+        """Column → how many values do not fit its type, and the first of them."""
         self._digests = {name: hashlib.sha256() for name in schema.names if name not in _IN_THE_KEY}
 
     def keys(self, batch: Batch) -> Sequence[str]:
@@ -77,7 +80,8 @@ class Content:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
         ids = [str(number) for number in range(first, first + count)]
         if corpus.id is not None:
-            given = cast(table.column(corpus.id), pa.string(), corpus.id, batch.file).to_pylist()
+            column = table.column(corpus.id)
+            given = cast(column, pa.string(), corpus.id, batch.file).to_pylist()
             ids = [own or ordinal for own, ordinal in zip(given, ids, strict=True)]
         in_key: Sequence[int | None] = [None] * count
         if self.label_in_key:
@@ -85,13 +89,25 @@ class Content:
         own = [ordinals, ids, *self._inputs(batch, in_key), labels]
         arrays = [pa.array(values, self.schema.field(i).type) for i, values in enumerate(own)]
         rows = pa.Table.from_arrays(
-            [*arrays, *(table.column(extra.source) for extra in self.extras)], schema=self.schema
+            [*arrays, *(self._extra(batch, extra) for extra in self.extras)], schema=self.schema
         )
+        for misfit in batch.misfits:
+            if batch.row <= misfit.row < batch.row + count:  # of a sample, a batch is cut into several
+                known, example = self.misfits.get(
+                    misfit.column, (0, f"{batch.file}, row {misfit.row}: {misfit.value}")
+                )
+                self.misfits[misfit.column] = known + 1, example
         for name, digest in self._digests.items():
             digest.update(json.dumps(_plain(rows.column(name)), default=str)[1:-1].encode() + b", ")
         self.documents += count
         self.labelled = self.labelled or any(label is not None for label in labels)
         return rows
+
+    def _extra(self, batch: Batch, extra: Extra) -> pa.ChunkedArray:
+        column = batch.table.column(extra.source)
+        if extra.given is None:
+            return column
+        return converted(column, extra.given, extra.source, batch.file, batch.row)
 
     def _inputs(self, batch: Batch, labels: Sequence[int | None]) -> Sequence[Sequence[object]]:
         """Return the columns from `doc_key` up to the label, whose keys cover `labels`."""
@@ -130,8 +146,6 @@ def _plain(column: pa.ChunkedArray) -> list[object]:
 
 
 def _label_values(column: pa.ChunkedArray) -> list[object]:
-    if pat.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
     values: list[object] = column.to_pylist()
     return values
 

@@ -15,10 +15,22 @@ import pyarrow.types as pat
 
 from calig.config import CorpusConfig
 from calig.corpus import delimited, lines
+from calig.corpus.columns import is_kept
+from calig.corpus.declared import Declared
 from calig.corpus.images import open_images
 from calig.corpus.partitions import Partitions
 from calig.corpus.paths import is_image, reach_of, reading, resolve, suffix
-from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES, Batch, Source, conform, merge_schemas
+from calig.corpus.source import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    ROW_BYTES,
+    Batch,
+    Rows,
+    Source,
+    TypesFrom,
+    conform,
+    merge_schemas,
+)
 from calig.errors import InputError
 from calig.records import Modality
 from calig.stores import cache_folder
@@ -32,19 +44,20 @@ _VALUE = 8
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """How files of one kind are read: `schema(path, limit)`, `read(path, schema)` → (first row, table)."""
+    """How files of one kind are read: `schema(path, limit)`, `read(path, schema)`, and where their types come from."""
 
     name: str
     schema: Callable[[Path, int | None], pa.Schema]
-    read: Callable[[Path, pa.Schema], Iterator[tuple[int, pa.Table]]]
-    textual: bool = False
+    read: Callable[[Path, pa.Schema], Iterator[Rows]]
+    types: TypesFrom
 
 
 def _parquet_schema(path: Path, limit: int | None) -> pa.Schema:
     return pq.read_schema(path)
 
 
-def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
+def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[Rows]:
+    """Give rows, in memory bounded by a row group's pages; pyarrow's datasets keep more, and follow damage."""
     row = 1
     metadata = pq.read_metadata(path)
     # what few bytes stand for, a value that is there many times, is not multiplied before its size is known
@@ -55,7 +68,7 @@ def _read_parquet(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table
         ]
         for batch in file.iter_batches(batch_size=_batch_rows(path, metadata, wanted), columns=wanted):
             for rows in _portions(batch, path, row):
-                yield row, conform(pa.Table.from_batches([rows]), schema, str(path))
+                yield Rows(row, conform(pa.Table.from_batches([rows]), schema, str(path)))
                 row += rows.num_rows
 
 
@@ -138,14 +151,14 @@ def _batch_rows(path: Path, metadata: pq.FileMetaData, names: list[str]) -> int:
     return max(1, most)
 
 
-_PARQUET = _Format("Parquet", _parquet_schema, _read_parquet)
-_CSV = _Format("CSV", delimited.schema, delimited.read, textual=True)
-_JSONL = _Format("JSONL", lines.schema, lines.read)
+_PARQUET = _Format("Parquet", _parquet_schema, _read_parquet, "file")
+_CSV = _Format("CSV", delimited.schema, delimited.read, "text")
+_JSONL = _Format("JSONL", lines.schema, lines.read, "values")
 _FORMATS = {".parquet": _PARQUET, ".csv": _CSV, ".tsv": _CSV, ".jsonl": _JSONL, ".ndjson": _JSONL}
 
 
 def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
-    """Open the files of `corpus.path`; reads tables' schemas (CSV and JSONL: a first pass over the rows).
+    """Open the files of `corpus.path`; reads tables' schemas (JSONL: a first pass over the rows).
 
     Folders such as `dt=2026-11-24` in the files' paths make columns: see `calig.corpus.partitions`.
     """
@@ -162,10 +175,12 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     (form,) = formats
     partitions = Partitions(paths)
     schemas = []
+    declared = Declared(corpus.label)
     for path in paths:
         with reading(path):
             own = form.schema(path, corpus.limit)
-        schemas.append((str(path), partitions.added(own, path, form.textual) if own.names else own))
+        declared.add(own, str(path))
+        schemas.append((str(path), partitions.added(own, path) if own.names else own))
 
     given = str(corpus.path)
     reach = reach_of(cache_folder(given, "corpora") if "://" in given else found.folder)
@@ -174,8 +189,12 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
         for path in paths:
             folder = path.absolute().parent
             with reading(path):
-                for row, table in form.read(path, partitions.within(schema)):
-                    yield Batch(partitions.fill(table, schema, path), str(path), row, folder, reach)
+                for rows in form.read(path, partitions.within(schema)):
+                    table = partitions.fill(rows.table, schema, path)
+                    yield Batch(table, str(path), rows.first, folder, reach, rows.misfits)
 
-    merged = merge_schemas(schemas, form.textual)
-    return Source(given, schemas, merged, form.textual, None, read, left_out=found.left_out)
+    kept = [
+        (file, pa.schema([field for field in own if is_kept(corpus, field.name)])) for file, own in schemas
+    ]
+    merged = merge_schemas(kept, form.types, corpus.types)
+    return Source(given, schemas, merged, form.types, declared.names, read, left_out=found.left_out)

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from calig.config import CorpusConfig
+from calig.corpus.columns import is_kept
+from calig.corpus.declared import class_names
 from calig.corpus.paths import check_links, expanded, leaves, reach_of
 from calig.corpus.source import BATCH_ROWS, Batch, Source, conform
 from calig.errors import InputError
@@ -36,10 +38,9 @@ def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     name = f"{given} ({', '.join(filter(None, (corpus.config, corpus.split, corpus.revision)))})"
     data = _load(corpus, str(folder or given))
     features: datasets.Features = data.features
-    feature = features.get(corpus.label) if corpus.label is not None else None
-    feature = getattr(feature, "feature", feature)  # of a list: what it is a list of
-    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
-    schema = features.arrow_schema.remove_metadata()
+    names = class_names(features, corpus.label)
+    whole = features.arrow_schema.remove_metadata()
+    schema = pa.schema([field for field in whole if is_kept(corpus, field.name)])
     rows = IMAGE_ROWS if modality == "image" else BATCH_ROWS
     images = modality == "image" and isinstance(features.get(corpus.image), datasets.Image)
 
@@ -63,7 +64,7 @@ def open_dataset(corpus: CorpusConfig, modality: Modality = "text") -> Source:
             yield Batch(conform(table, wanted, name), name, row, folder and folder.absolute(), reach[0])
             row += table.num_rows
 
-    return Source(name, [(name, schema)], schema, False, names, read)
+    return Source(name, [(name, whole)], schema, "file", names, read)
 
 
 def _caches() -> list[Path]:

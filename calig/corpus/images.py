@@ -49,7 +49,15 @@ def open_images(given: str, found: Found) -> Source:
             yield Batch(table, given, first + 1, Path.cwd(), reach)
 
     return Source(
-        given, [(given, _SCHEMA)], _SCHEMA, False, None, read, "file", "image", left_out=found.left_out
+        given,
+        [(given, _SCHEMA)],
+        _SCHEMA,
+        "file",
+        None,
+        read,
+        id="file",
+        image="image",
+        left_out=found.left_out,
     )
 
 
@@ -58,7 +66,7 @@ def check_image_type(source: Source, column: str) -> None:
     kind = source.schema.field(column).type
     fields = {field.name: field.type for field in kind} if pat.is_struct(kind) else {}
     held, named = fields.get("bytes", pa.null()), fields.get("path", pa.null())
-    if _is_bytes(kind) or is_text(kind) or pat.is_null(kind) or source.textual:
+    if _is_bytes(kind) or is_text(kind) or pat.is_null(kind) or source.types == "text":
         return
     if fields.keys() & {"bytes", "path"} and _is_bytes(held) and (is_text(named) or pat.is_null(named)):
         return
@@ -104,8 +112,6 @@ def take_images(
 def named_files(source: Source, column: str, limit: int | None) -> Iterator[Path]:
     """Give the files in reach that a table's first rows name as images; bytes that it holds stay unread."""
     kind = source.schema.field(column).type if column in source.schema.names else pa.null()
-    if source.textual:
-        kind = pa.string()
     if pat.is_struct(kind):
         kind = pa.struct([field for field in kind if field.name == "path"])
     if not is_text(kind) and not pat.is_struct(kind):

@@ -15,17 +15,19 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from calig.config import CorpusConfig
-from calig.config.schema import SampleConfig
-from calig.corpus.columns import Extra, is_text, plan_extras
+from calig.config.schema import OtherColumns, SampleConfig
+from calig.corpus.columns import Extra, is_kept, is_text, plan_extras
 from calig.corpus.content import Content, own_columns
 from calig.corpus.files import open_files
 from calig.corpus.hub import open_dataset
 from calig.corpus.images import check_image_type
-from calig.corpus.labels import check_label_type, labels_of
+from calig.corpus.json_types import JSON
+from calig.corpus.labels import LabelMap, Labels, LabelSets, check_label_type, labels_of, listed
 from calig.corpus.manifest import MANIFEST, CorpusManifest, claim, describe, load_corpus
 from calig.corpus.parts import Parts
 from calig.corpus.sample import Drawn, draw, pick
-from calig.corpus.source import Batch, Source, first_rows
+from calig.corpus.source import Batch, Source, as_content, as_written, first_rows
+from calig.corpus.stored_types import load_types, store_types
 from calig.errors import InputError
 from calig.files import publish, sync
 from calig.records import Head, Modality
@@ -45,6 +47,7 @@ def ingest(
     progress: Callable[[int], None] | None = None,
     head: Head = "single_label",
     modality: Modality = "text",
+    audit: str | None = None,
 ) -> CorpusManifest:
     """Bring the corpus into the warehouse, in memory bounded by a batch.
 
@@ -68,6 +71,8 @@ def ingest(
         What the model's outputs are, and with it what a label is: a class, a set of classes, or a number.
     modality
         What the model reads: the text column, or the image column.
+    audit
+        The audit's name, under which the types of columns are kept from its first run on; None: they are found anew.
 
     Raises
     ------
@@ -81,10 +86,14 @@ def ingest(
     source = open_files(corpus, modality) if corpus.path is not None else open_dataset(corpus, modality)
     corpus = corpus.model_copy(update={"id": corpus.id or source.id, "image": source.image or corpus.image})
     content_roles = _content_roles(corpus, modality)
-    _check_columns(source, corpus, content_roles, head)
     used = [name for name in (*content_roles.values(), corpus.label, corpus.id) if name is not None]
-    labels = labels_of(head, classes, source.label_names)
-    extras, left_out = plan_extras(source.schema, used)
+    _check_columns(source, corpus, content_roles, head)
+    stored = load_types(root, audit)
+    source = replace(source, schema=_with_types(source, corpus, stored, used))
+    _check_named(source, corpus, used)
+    labels = labels_of(head, classes, source.label_names, corpus.labels)
+    _check_labels(labels, source, corpus)
+    extras, left_out = plan_extras(source.schema, used, corpus.types)
     rationale = _rationale(source, corpus, extras)
     own = own_columns(modality, corpus.text_pair is not None, labels.type)
     schema = pa.schema([*own, *((extra.name, extra.type) for extra in extras)])
@@ -100,6 +109,10 @@ def ingest(
         if content.documents == 0:
             raise InputError(_no_rows(source))
         parts.close()
+        _store_types(root, audit, source, extras)
+        notes = _notes(corpus, content, extras, left_out, classes)
+        for note in notes:
+            log.warning("corpus %s: %s", source.name, note)
         manifest = CorpusManifest(
             key=content.key(),
             source=source.name,
@@ -111,6 +124,7 @@ def ingest(
             rationale=rationale,
             rows=None if drawn is None else drawn.rows,
             files_left_out=source.left_out or {},
+            notes=notes,
         )
         return _put(folder, manifest, Path(root))
 
@@ -120,8 +134,7 @@ def _draw(
 ) -> Drawn:
     """Choose the rows of a sample, in a pass of its own over the source."""
     if sample.by is not None and sample.by not in wanted.names:
-        kind = pa.string() if source.textual else source.schema.field(sample.by).type
-        wanted = wanted.append(pa.field(sample.by, kind))
+        wanted = wanted.append(source.schema.field(sample.by))
     return draw(source.read(wanted), sample, content.keys, list(roles.values()))
 
 
@@ -158,11 +171,11 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
         kind = source.schema.field(name).type
         if role == "image":
             check_image_type(source, name)
-        elif not (is_text(kind) or pat.is_null(kind) or (source.textual and not _numeric(kind))):
+        elif not (is_text(kind) or pat.is_null(kind)):
             other = [field.name for field in source.schema if is_text(field.type)]
             hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
             raise InputError(
-                f"{source.name}: column {name!r} is {kind}, not text: choose another corpus.{role}; {hint}"
+                f"{source.name}: column {name!r} is {_said(kind)}, not text: choose another corpus.{role}; {hint}"
             )
     if corpus.label is not None:
         check_label_type(source.schema.field(corpus.label).type, corpus.label, head)
@@ -193,7 +206,7 @@ def _rationale(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) ->
     listed = (
         pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind) or pat.is_struct(kind)
     )
-    if kept is None or not (source.textual or listed or is_text(kind)):
+    if kept is None or not (listed or is_text(kind) or kind.equals(JSON)):
         raise InputError(
             f"{source.name}: column {corpus.rationale!r} is {kind}: corpus.rationale needs lists of character spans or "
             "of tokens"
@@ -205,19 +218,128 @@ def _no_rows(source: Source) -> str:
     return f"{source.name} has no rows: there is nothing to explain"
 
 
-def _numeric(kind: pa.DataType) -> bool:
-    return bool(pat.is_integer(kind) or pat.is_floating(kind))
+def _said(kind: pa.DataType) -> str:
+    return "of values of several types" if kind.equals(JSON) else str(kind)
+
+
+def _with_types(
+    source: Source, corpus: CorpusConfig, stored: Mapping[str, pa.DataType], used: Sequence[str]
+) -> pa.Schema:
+    """Return the source's columns with the types that earlier runs found, where the values say them, or do not.
+
+    Of JSON Lines, columns that earlier runs had are there again.
+    """
+    if source.types == "text":
+        return source.schema
+    known = {name: kind for name, kind in stored.items() if name not in used and is_kept(corpus, name)}
+    of_values = source.types == "values"
+    fields = {
+        field.name: known.get(field.name, field.type) if of_values or pat.is_null(field.type) else field.type
+        for field in source.schema
+    }
+    return pa.schema([*fields.items(), *((n, k) for n, k in known.items() if of_values and n not in fields)])
+
+
+def _store_types(root: Path, audit: str | None, source: Source, extras: Sequence[Extra]) -> None:
+    """Keep the types of the columns for the audit's later runs."""
+    if source.types == "text":
+        return
+    found = {extra.source for extra in extras if extra.given is None}
+    store_types(root, audit, {field.name: field.type for field in source.schema if field.name in found})
+
+
+def _check_named(source: Source, corpus: CorpusConfig, used: Sequence[str]) -> None:
+    """Raise an InputError if the configuration names columns that there are not, or the type of one with a role."""
+    for name, kind in corpus.types.items():
+        if name in used and kind != "text":
+            raise InputError(
+                f"corpus.types: {name!r} is the text, image, label or id of the documents, which is read as such: "
+                "remove it there"
+            )
+    if source.types == "values":  # a key may be absent today
+        return
+    there = {name for _, schema in source.schemas for name in schema.names}
+    listed = corpus.columns.without if isinstance(corpus.columns, OtherColumns) else corpus.columns or ()
+    for field, names in (("types", corpus.types), ("columns", listed)):
+        for name in names:
+            if name not in there:
+                raise InputError(
+                    f"corpus.{field}: {source.name} has no column {name!r}; it has {', '.join(sorted(there))}"
+                )
+
+
+def _check_labels(labels: Labels, source: Source, corpus: CorpusConfig) -> None:
+    """Raise an InputError if the model's class names leave open what a label means."""
+    name = corpus.label
+    if name is None:
+        if corpus.labels is not None:
+            raise InputError("corpus.labels: there is no label column; set corpus.label, or remove it")
+        return
+    mapping = labels.map if isinstance(labels, LabelSets) else labels
+    if not isinstance(mapping, LabelMap):
+        return
+
+    def first() -> list[object]:
+        batch = next(source.read(pa.schema([as_written(name)])), None)
+        if batch is None:
+            return []
+        values: list[object] = [listed(value) for value in batch.table.column(name).slice(0, 3).to_pylist()]
+        return [item for value in values for item in (value if isinstance(value, list) else [value])][:3]
+
+    mapping.check(first)
+
+
+def _notes(
+    corpus: CorpusConfig,
+    content: Content,
+    extras: Sequence[Extra],
+    left_out: Mapping[str, str],
+    classes: Sequence[str],
+) -> list[str]:
+    """Say what is not in the corpus as the source has it."""
+    notes = []
+    renamed = [f"{extra.source!r} is called {extra.name}" for extra in extras if extra.source != extra.name]
+    if renamed:
+        notes.append(f"columns whose names are taken, or not possible in SQL: {', '.join(renamed)}")
+    if left_out:
+        shown = ", ".join(f"{name!r} ({kind})" for name, kind in left_out.items())
+        notes.append(f"columns left out, since SQL has no such values, or there is none yet: {shown}")
+    for name, (count, first) in content.misfits.items():
+        extra = next(one for one in extras if one.source == name)
+        values = "1 value does" if count == 1 else f"{count:,} values do"
+        verb = "is" if count == 1 else "are"
+        notes.append(
+            f"column {name!r}: {values} not fit {extra.type}, its type since the audit's first run, and {verb} null: "
+            f"first {first}; set corpus.types: {{{name}: text}} to keep all values"
+        )
+    labels = content.labels
+    mapping = labels.map if isinstance(labels, LabelSets) else labels
+    if corpus.label is not None and isinstance(mapping, LabelMap) and mapping.note is not None:
+        notes.append(mapping.note)
+    if labels.unmatched.total:
+        of_classes = f"a class of the model ({', '.join(classes[:12])}{', …' if len(classes) > 12 else ''})"
+        of = of_classes if isinstance(mapping, LabelMap) else "a number"
+        notes.append(labels.unmatched.sentence(str(corpus.label), of))
+    return notes
 
 
 def _wanted(source: Source, corpus: CorpusConfig, extras: Sequence[Extra], modality: Modality) -> pa.Schema:
-    """Return the columns to read; in a format without types, those with a role of their own as written."""
-    fields: dict[str, pa.DataType] = {}
+    """Return the columns to read, and how."""
+    fields: dict[str, pa.Field] = {}
     if modality == "text":
-        fields |= dict.fromkeys(_content_roles(corpus, modality).values(), pa.string())
-    for given in (corpus.image if modality == "image" else None, corpus.label, corpus.id):
+        fields |= {name: as_content(name) for name in _content_roles(corpus, modality).values()}
+    else:
+        kind = pa.string() if source.types == "text" else source.schema.field(corpus.image).type
+        fields[corpus.image] = pa.field(corpus.image, kind)
+    for given in (corpus.label, corpus.id):
         if given is not None:
-            fields.setdefault(given, pa.string() if source.textual else source.schema.field(given).type)
-    return pa.schema([*fields.items(), *((extra.source, extra.type) for extra in extras)])
+            fields.setdefault(given, as_written(given))
+    for extra in extras:
+        kind = source.schema.field(extra.source).type
+        # JSON is text in the end, but read as what it is
+        plain = pa.field(extra.source, kind if kind.equals(JSON) else extra.type)
+        fields[extra.source] = plain if extra.given is None else as_written(extra.source)
+    return pa.schema(list(fields.values()))
 
 
 @contextmanager
@@ -270,4 +392,5 @@ def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
         rationale=manifest.rationale,
         rows=manifest.rows,
         files_left_out=manifest.files_left_out,
+        notes=manifest.notes,
     )

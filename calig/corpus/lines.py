@@ -1,4 +1,9 @@
-"""JSON Lines: one object per line, read twice, first for the types, then for the rows."""
+"""JSON Lines: one object per line, read twice, first for the types, then for the rows.
+
+Neither DuckDB nor pyarrow reads them here: pyarrow refuses a column of mixed types and integers beyond 64 bits, and
+DuckDB turns numbers beyond a double into other ones, without a word; neither says which line is too long before it is
+held, nor what to do about lone surrogates.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +13,74 @@ import io
 import json
 import lzma
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, AnyStr, cast
 
 import pyarrow as pa
 
-from calig.corpus.source import BATCH_BYTES, BATCH_ROWS, ROW_BYTES, unify
+from calig.corpus import json_types
+from calig.corpus.source import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    ROW_BYTES,
+    Misfit,
+    Rows,
+    is_content,
+    is_written,
+)
 from calig.errors import InputError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NO_ARROW = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 Row = dict[str, Any]
 
 
 def schema(path: Path, limit: int | None) -> pa.Schema:
-    """Return the columns of the first `limit` rows and types that hold all their values."""
+    """Return the columns of the first `limit` rows, with types of `json_types` that are not settled yet."""
     types: dict[str, pa.DataType] = {}
     for row, rows in _chunks(path):
         rows = rows if limit is None else rows[: max(0, limit - row + 1)]
         if not rows:
             break
         for name in dict.fromkeys(key for item in rows for key in item):
-            values = [item.get(name) for item in rows]
             try:
-                met = unify(types.get(name, pa.null()), pa.array(values).type)
-            except _NO_ARROW:
-                met = None
-            if met is None:
-                raise InputError(_odd_value(path, name, values, row, types.get(name, pa.null())))
-            types[name] = met
+                found = json_types.type_of(item.get(name) for item in rows)
+                types[name] = json_types.merge(types.get(name, pa.null()), found)
+            except RecursionError as error:
+                raise InputError(
+                    f"{path}, from row {row}: column {name!r} is nested too deep; flatten it"
+                ) from error
     return pa.schema(list(types.items()))
 
 
-def read(path: Path, schema: pa.Schema) -> Iterator[tuple[int, pa.Table]]:
-    """Give (number of the first row, table) with the columns of `schema`; an absent key is null."""
+def read(path: Path, schema: pa.Schema) -> Iterator[Rows]:
+    """Give rows with the columns of `schema`; an absent key is null, and so is a value that does not fit.
+
+    Raises
+    ------
+    InputError
+        A line is no JSON object, or what the model reads is not text.
+    """
     for row, rows in _chunks(path):
-        arrays = []
+        arrays: list[pa.Array] = []
+        misfits: list[Misfit] = []
         for field in schema:
             values = [item.get(field.name) for item in rows]
-            try:
-                arrays.append(pa.array(values, field.type))
-            except _NO_ARROW as error:
-                raise InputError(_odd_value(path, field.name, values, row, field.type)) from error
-        yield row, pa.Table.from_arrays(arrays, schema=schema)
+            if is_written(field):
+                arrays.append(pa.array(map(json_types.written, values), pa.string()))
+                continue
+            array, places = json_types.column(values, field.type)
+            if places and is_content(field):
+                shown = _shown(values[places[0]])
+                raise InputError(
+                    f"{path}, row {row + places[0]}: column {field.name!r} is {shown}, not text: make it text"
+                )
+            arrays.append(array)
+            misfits += [Misfit(field.name, row + place, _shown(values[place])) for place in places]
+        fields = [pa.field(field.name, array.type) for field, array in zip(schema, arrays, strict=True)]
+        yield Rows(row, pa.Table.from_arrays(arrays, schema=pa.schema(fields)), misfits)
 
 
 def open_binary(path: Path) -> IO[bytes]:
@@ -99,16 +126,37 @@ def _chunks(path: Path) -> Iterator[tuple[int, list[Row]]]:
 
 def _parse(path: Path, number: int, line: bytes) -> Row:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = _decoder.decode(line.decode("utf-8").strip())
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {number}: not JSON: {error.msg} at character {error.colno}; correct it"
+        ) from error
+    except _TwiceError as error:
+        raise InputError(
+            f"{path}, line {number}: has the key {str(error)!r} twice in one object: keep one"
         ) from error
     except RecursionError as error:
         raise InputError(f"{path}, line {number}: nested too deep; flatten it") from error
     if not isinstance(row, dict):
         raise InputError(f"{path}, line {number}: is no JSON object; write one object per line")
     return _mend(row) if _ESCAPED_SURROGATE.search(line) else row
+
+
+class _TwiceError(Exception):
+    """An object has a key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return row
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=json_types.integer, parse_float=json_types.number
+)
 
 
 def _mend(value: Any) -> Any:
@@ -122,16 +170,6 @@ def _mend(value: Any) -> Any:
     return value
 
 
-def _odd_value(path: Path, name: str, values: Sequence[object], row: int, kind: pa.DataType) -> str:
-    """Say which row first has a value that the type of the rows before it cannot hold."""
-    for offset, value in enumerate(values):
-        try:
-            met = unify(kind, pa.array([value]).type)
-        except _NO_ARROW:
-            met = None
-        if met is None:
-            shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:59] + "…"
-            before = "" if pa.types.is_null(kind) else f", but {kind} in the rows before it"
-            return f"{path}, row {row + offset}: column {name!r} is {shown}{before}: make the column one type"
-        kind = met
-    return f"{path}, from row {row}: column {name!r} has values of types that do not mix: make it one type"
+def _shown(value: object) -> str:
+    text = json_types.dump(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -42,6 +42,8 @@ class CorpusManifest:
         Rows of the source that the documents were drawn from, where `corpus.sample` draws; else None.
     files_left_out
         Files beside those read: kind → {"files": how many, "first": up to three names}.
+    notes
+        What is not in the corpus as the source has it, a sentence each.
     """
 
     key: str
@@ -54,6 +56,7 @@ class CorpusManifest:
     rationale: str | None = None
     rows: int | None = None
     files_left_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""

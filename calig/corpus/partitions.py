@@ -1,8 +1,8 @@
 """Columns in the names of folders, as Hive lays tables out: `dt=2026-11-24/lang=en/part-0.parquet`.
 
-They are read as pyarrow's datasets read them: a value is decoded as in URLs; `__HIVE_DEFAULT_PARTITION__` is null, and
-so is a key that a file's folders lack; whole numbers of 32 bits in all files make a column of integers, all else text.
-Where the files have a column of the same name and kind, the folder's value stands; of another kind, it is an error.
+They are read as pyarrow's datasets read them where all is text: a value is decoded as in URLs;
+`__HIVE_DEFAULT_PARTITION__` is null, and so is a key that a file's folders lack. Where the files have a column of the
+same name, the folder's value stands, in the type that the column has there; a value that does not fit it is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from calig.corpus.source import conform, unify
+from calig.corpus.json_types import JSON
+from calig.corpus.source import conform, is_written
 from calig.errors import InputError
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -25,23 +26,15 @@ class Partitions:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._values = {path: _pairs(path) for path in paths}
         names = dict.fromkeys(name for pairs in self._values.values() for name in pairs)
-        self.columns = pa.schema([(name, self._type(name)) for name in names])
+        self.columns = pa.schema([(name, pa.string()) for name in names])
 
-    def _type(self, name: str) -> pa.DataType:
-        given = [pairs.get(name) for pairs in self._values.values()]
-        try:
-            pa.array(given, pa.string()).cast(pa.int32())
-        except pa.ArrowInvalid:
-            return pa.string()
-        return pa.int32() if any(value is not None for value in given) else pa.string()
-
-    def added(self, schema: pa.Schema, path: Path, textual: bool) -> pa.Schema:
+    def added(self, schema: pa.Schema, path: Path) -> pa.Schema:
         """Return a file's schema with the folders' columns; those that it has by itself in their types.
 
         Raises
         ------
         InputError
-            The file has a column of the name of one of its folders, and its values are of another kind.
+            The file has a column of the name of one of its folders, and the folder's value does not fit its type.
         """
         for field in self.columns:
             if field.name not in schema.names:
@@ -50,23 +43,29 @@ class Partitions:
             position = schema.names.index(field.name)
             own = schema.field(position).type
             own = own.value_type if pa.types.is_dictionary(own) else own
-            kind = pa.string() if textual else unify(own, field.type)
-            if kind is None:
-                raise InputError(
-                    f"{path}: column {field.name!r} is {own}, but the folder {field.name}=… makes it {field.type}: "
-                    "rename the folder or the column"
-                )
-            schema = schema.set(position, pa.field(field.name, kind))
+            own = pa.string() if pa.types.is_null(own) or own.equals(JSON) else own
+            self._value(path, field.name, own)
+            schema = schema.set(position, pa.field(field.name, own))
         return schema
 
     def fill(self, table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
         """Return a file's rows with the columns of `schema`, those of folders filled with their values."""
         columns = dict(zip(table.column_names, table.columns, strict=True))
-        for field in self.columns:
-            if field.name in schema.names:
-                value = pa.array([self._values[path].get(field.name)], pa.string()).cast(field.type)
-                columns[field.name] = pa.repeat(value[0], table.num_rows)
+        for field in schema:
+            if field.name in self.columns.names:
+                kind = pa.string() if is_written(field) else field.type
+                columns[field.name] = pa.repeat(self._value(path, field.name, kind), table.num_rows)
         return conform(pa.table(columns), schema, str(path))
+
+    def _value(self, path: Path, name: str, kind: pa.DataType) -> pa.Scalar:
+        value = self._values[path].get(name)
+        try:
+            return pa.array([value], pa.string()).cast(kind)[0]
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"{path}: column {name!r} is {kind}, which {value!r} of the folder {name}=… is not: rename the folder "
+                "or the column"
+            ) from error
 
     def within(self, schema: pa.Schema) -> pa.Schema:
         """Return the columns of `schema` that are to be read from the files."""

@@ -1,15 +1,20 @@
-"""What every kind of source gives: named files with schemas, read as batches of one schema."""
+"""What every kind of source gives: named files with schemas, read as batches of one schema.
+
+The schema that a source is asked for says of some columns how they are to be read, in their fields' metadata: as
+written (`as_written`), or as what the model reads (`as_content`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from calig.corpus import json_types
 from calig.corpus.columns import cast
 from calig.errors import InputError
 
@@ -19,12 +24,53 @@ ROW_BYTES = 64 * 2**20
 """A row of more is refused: files of strangers may have been made to fill the memory of whoever reads them."""
 
 
+_ROLE = b"calig.role"
+
+
+def as_written(name: str) -> pa.Field:
+    """Ask for a column as text, its values as the file has them; of Parquet and the like, in its own type."""
+    return pa.field(name, pa.string(), metadata={_ROLE: b"written"})
+
+
+def as_content(name: str) -> pa.Field:
+    """Ask for a column of texts for the model, in which anything else is an error."""
+    return pa.field(name, pa.string(), metadata={_ROLE: b"content"})
+
+
+def is_written(field: pa.Field) -> bool:
+    """Whether a column is asked for as written."""
+    return (field.metadata or {}).get(_ROLE) == b"written"
+
+
+def is_content(field: pa.Field) -> bool:
+    """Whether a column is asked for as texts for the model."""
+    return (field.metadata or {}).get(_ROLE) == b"content"
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A value that does not fit the type that its column has, and is null in the rows: its column, row and text."""
+
+    column: str
+    row: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Successive rows of a file of tables, of which the first has the number `first`."""
+
+    first: int
+    table: pa.Table
+    misfits: Sequence[Misfit] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Successive rows of one file; `row` is the number of the first, counted from 1 in that file.
 
     `folder` is where the paths in it start, None if it is not on this machine; `reach` is the folder (resolved) that
-    they, and links, must not lead out of, None where there are no paths.
+    they, and links, must not lead out of, None where there are no paths. `misfits` may be of later rows as well.
     """
 
     table: pa.Table
@@ -32,6 +78,10 @@ class Batch:
     row: int
     folder: Path | None = None
     reach: Path | None = None
+    misfits: Sequence[Misfit] = ()
+
+
+TypesFrom: TypeAlias = Literal["file", "values", "text"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +96,9 @@ class Source:
         (file, its schema), in reading order; one entry for a hub dataset.
     schema
         All columns of all files, with types that hold them all.
-    textual
-        Whether the format has no types but text (CSV), so that those in `schema` are inferred.
+    types
+        Where the types in `schema` come from: the "file" (Parquet), the "values" (JSONL: they hold all of these), or
+        nowhere, since all is "text" (CSV).
     label_names
         Names of the label column's class indices, where the source declares them.
     read
@@ -61,7 +112,7 @@ class Source:
     name: str
     schemas: Sequence[tuple[str, pa.Schema]]
     schema: pa.Schema
-    textual: bool
+    types: TypesFrom
     label_names: Sequence[str] | None
     read: Callable[[pa.Schema], Iterator[Batch]]
     id: str | None = None
@@ -80,27 +131,35 @@ def first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
                 return
 
 
-def merge_schemas(schemas: Sequence[tuple[str, pa.Schema]], textual: bool = False) -> pa.Schema:
+def merge_schemas(
+    schemas: Sequence[tuple[str, pa.Schema]],
+    types: TypesFrom = "file",
+    fixed: Collection[str] = (),
+) -> pa.Schema:
     """Return one schema that holds all: integers widen, integers become floats, nulls become anything.
 
-    Types that do not meet become text where the format is textual, else an InputError names the file.
+    Values of JSON that have no type in common are JSON text; so are columns that are in `fixed`, whose types the
+    configuration says, and of which each file's may be another. Types of files that do not meet are an InputError,
+    which names the file.
     """
-    types: dict[str, pa.DataType] = {}
+    merged: dict[str, pa.DataType] = {}
     for file, schema in schemas:
         if len(set(schema.names)) < len(schema.names):
             twice = next(name for name in schema.names if schema.names.count(name) > 1)
             raise InputError(f"{file} has two columns named {twice!r}: rename one")
         for field in schema:
             kind = field.type.value_type if pat.is_dictionary(field.type) else field.type
-            known = types.setdefault(field.name, kind)
-            met = unify(known, kind)
-            if met is None and not textual:
+            known = merged.setdefault(field.name, kind)
+            met = json_types.merge(known, kind) if types == "values" else unify(known, kind)
+            if met is None and field.name not in fixed:
                 raise InputError(
                     f"{file}: column {field.name!r} is {kind}, but {known} in the files before it (from "
-                    f"{schemas[0][0]} on): make them one type, or name files that agree in corpus.path"
+                    f"{schemas[0][0]} on): name files that agree, set corpus.types, or leave it out in corpus.columns"
                 )
-            types[field.name] = pa.string() if met is None else met
-    return pa.schema(list(types.items()))
+            merged[field.name] = known if met is None else met
+    if types == "values":
+        merged = {name: json_types.settled(kind) for name, kind in merged.items()}
+    return pa.schema(list(merged.items()))
 
 
 def unify(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
@@ -113,11 +172,13 @@ def unify(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def conform(table: pa.Table, schema: pa.Schema, file: str) -> pa.Table:
-    """Return the columns of `schema`, cast to its types; a column the table lacks is null."""
+    """Return the columns of `schema`, cast to its types, but as written unchanged; one that the table lacks is null."""
     arrays = [
-        cast(table.column(field.name), field.type, field.name, file)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
+        pa.nulls(table.num_rows, field.type)
+        if field.name not in table.column_names
+        else table.column(field.name)
+        if is_written(field)
+        else cast(table.column(field.name), field.type, field.name, file)
         for field in schema
     ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(arrays, names=schema.names)

@@ -190,7 +190,7 @@ def merged(model: PreTrainedModel, adapter: Adapter) -> tuple[PreTrainedModel, s
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             wrapped = PeftModel(model, config).to(wide).eval()
-            result = set_peft_model_state_dict(wrapped, {key: t.to(wide) for key, t in state.items()})
+            result: Any = set_peft_model_state_dict(wrapped, {key: t.to(wide) for key, t in state.items()})
             lacking = [key for key in result.missing_keys if "default" in key.split(".")]
             if lacking or result.unexpected_keys:
                 odd = sorted(lacking or result.unexpected_keys)
@@ -229,7 +229,8 @@ def _configuration(adapter: Adapter, state: Mapping[str, Tensor]) -> Any:
 
     name, kind = f"model.id: {adapter.model_id}: its {CONFIG}", str(adapter.settings["peft_type"])
     settings = {key: value for key, value in adapter.settings.items() if key not in _UNUSED}
-    made = PEFT_TYPE_TO_CONFIG_MAPPING.get(kind)
+    configurations: Any = PEFT_TYPE_TO_CONFIG_MAPPING
+    made = configurations.get(kind)
     if made is None:
         raise InputError(f"{name}: the installed peft knows no peft_type {kind!r}; install a newer one")
     known = {field.name for field in fields(made)}

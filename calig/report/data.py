@@ -132,6 +132,9 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         config=config,
         versions=_parsed(row["versions"]),
         timings=_parsed(row["timings"]),
+        notes=tuple(row["notes"] or ()),
+        label_order=tuple(row["label_order"] or ()),
+        label_order_accuracy=row["label_order_accuracy"],
     )
 
 

@@ -65,6 +65,9 @@ class RunSummary:
     config: Mapping[str, Any]
     versions: Mapping[str, Any]
     timings: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    label_order: tuple[str, ...] = ()
+    label_order_accuracy: float | None = None
 
     @property
     def failure_share(self) -> float:

@@ -19,6 +19,8 @@ BORDER_LIFT = 1.25
 REGIONS_NAMED = 3
 PATCH_SHARE = 0.08
 FEWEST_IMAGES = 5
+NOTE_CHARACTERS = 300
+ORDER_SHOWN = 6
 PATCH_LIFT = 4
 
 
@@ -76,6 +78,25 @@ def rows(run: RunSummary) -> str:
     return ""
 
 
+def label_order(run: RunSummary) -> str:
+    """A warning, where the labels fit the predictions much better in another order of the classes; else nothing."""
+    if not run.label_order:
+        return ""
+    moved = [
+        f"{clip(label, 30)} fits {clip(fits, 30)}"
+        for label, fits in zip(run.classes, run.label_order, strict=True)
+        if label != fits
+    ]
+    shown = ", ".join(moved[:ORDER_SHOWN]) + (
+        f" and {len(moved) - ORDER_SHOWN} more" if len(moved) > ORDER_SHOWN else ""
+    )
+    return (
+        f"The labels may number the classes in another order than the model: read so, accuracy would be "
+        f"{number(run.label_order_accuracy)}, not {number(run.accuracy)} (the label {shown}). "
+        "If that is so, map the labels in corpus.labels."
+    )
+
+
 def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:
     """The state of the run and of its gates as (CSS class, words); runs of before gates were kept know one limit."""
     if run.status == "running":
@@ -99,6 +120,9 @@ def pointers(data: ReportData) -> list[Pointer]:
     if run.failure_limit is not None and run.failure_share > run.failure_limit:
         text = f"{percent(run.failure_share)} of {called.document}s failed; the limit is {percent(run.failure_limit)}."
         found.append(Pointer("Failures", text, "failures"))
+    if run.notes:
+        more = f" ({len(run.notes) - 1} more)" if len(run.notes) > 1 else ""
+        found.append(Pointer("Corpus", f"{clip(run.notes[0], NOTE_CHARACTERS)}{more}", "corpus"))
     if run.labelled:
         found.append(Pointer("Errors", _errors(run), "documents"))
     if strongest := _strongest_regions(data) if run.modality == "image" else _strongest(data):

@@ -62,6 +62,7 @@ def render(data: ReportData, opening: Opening = Opening()) -> str:  # noqa: B008
             state_text=state_text,
             verdict=prose.verdict(data.run),
             rows=prose.rows(data.run),
+            label_order=prose.label_order(data.run),
             pointers=prose.pointers(data),
             panels=maps.panels(data, shown, called.unit) if of_images else _panels(data, shown),
             panels_open=CLASSES_OPEN,

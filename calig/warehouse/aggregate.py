@@ -27,6 +27,7 @@ from calig.warehouse.database import new_database
 from calig.warehouse.evaluation_tables import write_evaluation
 from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.gates import insert_gates
+from calig.warehouse.label_order import other_order
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.moments import correlation, intervals
 from calig.warehouse.portions import BITS, Units, enter, enter_items, split, units
@@ -41,7 +42,7 @@ from calig.warehouse.words import settle_words, write_words
 
 PORTION_STEPS = (
     *("document_depths", "settling", "failures"),
-    *("layer_state", "token_state", "class_state", "depth_state", "run_state"),
+    *("layer_state", "token_state", "class_state", "confusion_state", "depth_state", "run_state"),
 )
 """Tables of documents and states, to which every portion adds."""
 IMAGE_STEPS = ("document_maps", "patch_state")
@@ -145,11 +146,27 @@ def _aggregate_run(database: duckdb.DuckDBPyConnection, warehouse: Warehouse, ru
         for kind, least in LEAST_DOCUMENTS.items():
             connection.register(f"{kind}_intervals", intervals(connection, kind, scales.effect, least))
         connection.register("manifest", _manifest_table(run))
-        found = correlation(connection)
+        values |= _of_the_run(connection, run)
         for table in TABLE_STEPS:
-            _execute(connection, table, {**values, "correlation": "NULL" if found is None else repr(found)})
+            _execute(connection, table, values)
         load_comparisons(connection, run.documents.parent)
         insert_gates(connection, run.documents.parent)
+
+
+def _of_the_run(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> dict[str, object]:
+    """What Python makes of the merged states for the table `runs`, in SQL."""
+    found = correlation(connection)
+    classes = run.manifest.classes
+    order = other_order(
+        connection.execute("SELECT label_id, predicted_id, documents FROM confusion_state").fetchall(),
+        len(classes),
+    )
+    named = "NULL" if order is None else f"[{', '.join(quote(classes[index]) for index in order.classes)}]"
+    return {
+        "correlation": "NULL" if found is None else repr(found),
+        "label_order": f"{named}::VARCHAR[]",
+        "label_order_accuracy": f"{'NULL' if order is None else repr(order.accuracy)}::DOUBLE",
+    }
 
 
 def _add_portion(
@@ -253,6 +270,8 @@ def _manifest_table(run: RunFiles) -> pa.Table:
         "own_block_passes": manifest.own_block_passes,
         "own_seconds": manifest.own_seconds,
         **{key: json.dumps(getattr(manifest, key)) for key in ("config", "versions", "timings")},
+        "notes": manifest.corpus.get("notes", []),
     }
-    times = {"started": pa.timestamp("us"), "finished": pa.timestamp("us"), "classes": pa.list_(pa.string())}
+    times = {"started": pa.timestamp("us"), "finished": pa.timestamp("us")}
+    times |= dict.fromkeys(("classes", "notes"), pa.list_(pa.string()))
     return pa.table({key: pa.array([value], times.get(key)) for key, value in row.items()})

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,21 @@ import duckdb
 from calig.errors import InputError
 from calig.files import PART_SUFFIX, part_path, swap_in
 from calig.listing import denied, is_file
-from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, comment_statements, name, quote, read_sql
+from calig.warehouse.catalog import (
+    EVALUATION_TABLES,
+    TABLES,
+    about,
+    comment_statements,
+    name,
+    quote,
+    read_sql,
+)
 from calig.warehouse.layout import DATABASE, Warehouse
 
 SPILL = ".spill-"
 FULL = os.strerror(errno.ENOSPC)
+ADDED = frozenset(("runs", column) for column in ("notes", "label_order", "label_order_accuracy"))
+"""Tables and columns that 0.1.0 did not have: where they are not there, they are null."""
 
 
 def records(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -95,25 +105,53 @@ def reporting_damage(path: Path) -> Iterator[None]:
         raise damaged(path, error) from error
 
 
-def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Check that the current database has the tables this version makes.
+def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> list[tuple[str, str, str]]:
+    """Check that the current database has the tables this version makes, but for some that are new.
+
+    Returns
+    -------
+    (table, column, type) of what an earlier version did not have yet.
 
     Raises
     ------
     InputError
-        If it does not, naming the first difference.
+        If anything else differs, naming the first difference.
     """
     found, expected = columns_of(connection), expected_columns()
-    if found != expected:
-        table, column, _ = next(iter(set(found) ^ set(expected)), ("the tables", "order", ""))
+    lacking = [column for column in expected if column not in found and column[:2] in ADDED]
+    if found != [column for column in expected if column not in lacking]:
+        table, name, _ = next(iter(set(found) ^ set(expected)), ("the tables", "order", ""))
         raise InputError(
-            f"{path} is of another version of calig ({table}.{column} differs): "
-            "run `calig rebuild` to make it anew"
+            f"{path} is of another version of calig ({table}.{name} differs): run `calig rebuild` to make it anew"
         )
+    return lacking
+
+
+def _add_lacking(connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple[str, str, str]]) -> None:
+    """Add the columns that an earlier version did not have, null in its rows."""
+    for table, column, kind in lacking:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {name(table)} ({name(column)} {kind})")
+        connection.execute(f"ALTER TABLE {name(table)} ADD COLUMN IF NOT EXISTS {name(column)} {kind}")
+        connection.execute(f"COMMENT ON COLUMN {name(table)}.{name(column)} IS {quote(about(table, column))}")
+
+
+def _show_lacking(connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple[str, str, str]]) -> None:
+    """Make views, in place of tables of an earlier version, that have the columns which those lack, null."""
+    there = {table for table, _, _ in columns_of(connection)}
+    for table in dict.fromkeys(table for table, _, _ in lacking):
+        added = ", ".join(f"NULL::{kind} AS {name(column)}" for one, column, kind in lacking if one == table)
+        rows = (
+            f"SELECT *, {added} FROM calig.main.{name(table)}"
+            if table in there
+            else f"SELECT {added} WHERE false"
+        )
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name(table)} AS {rows}")
 
 
 def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Attach the aggregates read-only as `calig` and make them the current database.
+
+    Tables of an earlier version have the columns that they lacked, null.
 
     Raises
     ------
@@ -125,7 +163,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     with reporting_damage(path):
         connection.execute(f"ATTACH {quote(str(path))} AS calig (READ_ONLY)")
         connection.execute("USE calig")
-        check_format(connection, path)
+        _show_lacking(connection, check_format(connection, path))
 
 
 def check_database(warehouse: Warehouse) -> None:
@@ -159,7 +197,9 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
             with reporting_damage(path):
                 connection = duckdb.connect(part, config={"memory_limit": memory, "temp_directory": folder})
             with connection:
-                create_tables(connection) if fresh else check_format(connection, path)
+                create_tables(connection) if fresh else _add_lacking(
+                    connection, check_format(connection, path)
+                )
                 yield connection
                 connection.execute("CHECKPOINT")
         swap_in(part, path)

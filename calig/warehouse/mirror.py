@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS = 120.0
 """Age beyond which a lease that was not renewed is its holder's no longer."""
 DATABASES, LEASES, INDEX = "database", ".leases", ".mirror.json"
-LIGHT = ("runs", "schedules", "tags", "evaluations", "history")
+LIGHT = ("runs", "schedules", "types", "tags", "evaluations", "history")
 """What is fetched whole whenever a warehouse is opened; corpora and attributions are fetched when they are wanted."""
 
 

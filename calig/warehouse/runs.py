@@ -31,8 +31,8 @@ class RunManifest:
         Keys id, revision, hash, classes (names by class index), head and modality (the last two missing in old runs).
     corpus
         Keys key, source, documents, rows (those that a sample was drawn from, else None), left_out (files beside those
-        read, by kind), and the date that {{ today }} was, None where the audit names none. Old runs lack rows and
-        left_out.
+        read, by kind), the date that {{ today }} was, None where the audit names none, and notes: what is not in the
+        corpus as the source has it. Old runs lack rows, left_out and notes.
     attribution_key
         The folder of its attributions.
     method

@@ -20,6 +20,7 @@ KEYS = {
     "total_state": ("class",),
     "patch_state": ("class", "grid_rows", "grid_columns", "patch_row", "patch_column"),
     "class_state": ("class", "class_id"),
+    "confusion_state": ("label_id", "predicted_id"),
     "depth_state": ("depth",),
     "error_state": ("depth", "measure", "bin"),
     "run_state": ("run_id",),

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from calig.errors import InputError
 from calig.files import fetch
 from calig.listing import is_file, matching
-from calig.records import Head
+from calig.records import DOCUMENT_VIEW, Head
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import (
     IMAGE_TOKEN_COLUMNS,
@@ -32,13 +32,6 @@ from calig.warehouse.runs import RunManifest, read_run
 from calig.warehouse.shards import completed
 
 RUN_COLUMNS = ("run_id", "doc_id", "source_id", "doc_key", "label")
-DOCUMENT_VIEW = (
-    *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "image", "label"),
-    *("label_id", "labels", "label_value", "predicted", "predicted_id", "predicted_labels"),
-    *("target", "target_id", "correct", "probability", "logits", "logit", "baseline_logit", "error_estimate"),
-    *("completeness_error", "converged", "nodes", "block_passes", "tokens", "grid_rows", "grid_columns"),
-    *("truncated", "seconds", "settling_depth", "failure"),
-)
 LABELS: dict[Head, tuple[str, str, str]] = {
     "single_label": ("d.label", "NULL::INTEGER[]", "NULL::DOUBLE"),
     "binary": ("d.label", "NULL::INTEGER[]", "NULL::DOUBLE"),

@@ -272,7 +272,8 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
             max(error_estimate) AS worst_error_estimate, sum(block_passes) AS block_passes,
             sum(seconds) AS attribution_seconds, $config AS config,
             '{{"torch": "2.13.0", "transformers": "5.23.0", "calig": "0.1.0"}}' AS versions,
-            '{{"ingest": 1.9, "attribute": 204.2, "aggregate": 6.1}}' AS timings
+            '{{"ingest": 1.9, "attribute": 204.2, "aggregate": 6.1}}' AS timings,
+            NULL::VARCHAR[] AS notes, NULL::VARCHAR[] AS label_order, NULL::DOUBLE AS label_order_accuracy
         FROM documents
         """,
         {"status": scene.status, "classes": list(scene.classes), "config": json.dumps(config)},

@@ -9,7 +9,8 @@ CREATE TABLE runs (
     documents BIGINT, attributed BIGINT, reused BIGINT, failures BIGINT, truncated BIGINT,
     accuracy DOUBLE, mean_absolute_error DOUBLE, correlation DOUBLE, converged_share DOUBLE, worst_completeness_error DOUBLE, worst_error_estimate DOUBLE,
     block_passes BIGINT, attribution_seconds DOUBLE, own_block_passes BIGINT, own_seconds DOUBLE,
-    config VARCHAR, versions VARCHAR, timings VARCHAR
+    config VARCHAR, versions VARCHAR, timings VARCHAR,
+    notes VARCHAR[], label_order VARCHAR[], label_order_accuracy DOUBLE
 );
 
 CREATE TABLE document_depths (

@@ -98,7 +98,7 @@ def test_the_manifest_names_dataset_and_split(tmp_path, root):
     manifest = ingest(CorpusConfig(dataset=str(folder), split="test"), CLASSES, root)
     assert manifest.source == f"{folder} (test)"
     assert manifest.documents == 3
-    assert manifest.columns == {"label_source": "int64", "id": "int64"}
+    assert manifest.columns == {"corpus_label": "int64", "id": "int64"}
     assert list(manifest.left_out) == ["image"]
 
 

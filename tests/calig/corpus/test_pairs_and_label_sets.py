@@ -46,7 +46,7 @@ def test_pairs_have_a_second_text_and_a_key_of_both(tmp_path: Path) -> None:
         document_key("y", pair=""),
         document_key("", pair="3"),
     ]
-    assert rows["text_pair_source"] == [1, 2, 3]
+    assert rows["corpus_text_pair"] == [1, 2, 3]
 
 
 def test_a_csv_s_pairs_stay_as_written(tmp_path: Path) -> None:
@@ -90,9 +90,21 @@ def test_sets_of_classes_in_csv_are_json(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label\nx,"[""cast"", 0]"\ny,music\nz,[]\n')
     assert take(path, tmp_path / "w", "multi_label", label="label")["label"] == [[0, 1], [2], []]
-    for wrong in ("[1", '"[[1]]"', "sound"):
-        path.write_text(f"text,label\nx,{wrong}\n")
-        assert "row 1: label '" in refused(path, tmp_path, "multi_label", label="label")
+    path.write_text("text,label\nx,\"['cast', 'music']\"\n")  # as pandas writes lists
+    assert take(path, tmp_path / "w", "multi_label", label="label")["label"] == [[1, 2]]
+
+
+@pytest.mark.parametrize("wrong", ["[1", "[[1]]", "sound", "[1, 7]"])
+def test_a_set_with_what_is_no_class_is_no_label(wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f'text,label\nx,"{wrong}"\ny,[1]\n')
+    corpus = CorpusConfig(path=str(path), label="label")
+    manifest = ingest(corpus, CLASSES, tmp_path / "w", head="multi_label")
+    assert pq.read_table(manifest.parts(tmp_path / "w")[0])["label"].to_pylist() == [None, [1]]
+    [note] = manifest.notes
+    assert note.startswith(
+        "1 document has in column 'label' what is not a class of the model (plot, cast, music)"
+    )
 
 
 def test_lists_of_a_dataset_s_named_classes(tmp_path: Path) -> None:
@@ -126,7 +138,10 @@ def test_numbers_are_the_labels_of_a_regression(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,stars\nx,4\ny,3.5\nz,\n")
     assert take(path, tmp_path / "v", "regression", label="stars")["label"] == [4.0, 3.5, None]
-    path.write_text("text,stars\nx,4\ny,good\n")
-    assert f"{path}, row 2: label 'good' is no number" in refused(path, tmp_path, "regression", label="stars")
-    path.write_text("text,stars\nx,inf\n")
-    assert "label 'inf' is no number" in refused(path, tmp_path, "regression", label="stars")
+    path.write_text("text,stars\nx,4\ny,good\nz,inf\n")
+    manifest = ingest(CorpusConfig(path=str(path), label="stars"), CLASSES, tmp_path / "u", head="regression")
+    assert pq.read_table(manifest.parts(tmp_path / "u")[0])["label"].to_pylist() == [4.0, None, None]
+    assert manifest.notes == [
+        "2 documents have in column 'stars' what is not a number, and no label therefore: 'good' (1), 'inf' (1); first "
+        f"in {path}, row 2"
+    ]

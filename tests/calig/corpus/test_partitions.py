@@ -60,20 +60,32 @@ def _ingested(tmp_path: Path, path: str = "data", **options: Any) -> list[dict[s
 def test_folders_become_columns(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
     write("dt=2026-11-24/hour=01", [{"text": "one"}, {"text": "two"}])
     write("dt=2026-11-25/hour=12", [{"text": "three"}])
-    expected = [("one", "2026-11-24", 1), ("two", "2026-11-24", 1), ("three", "2026-11-25", 12)]
+    expected = [("one", "2026-11-24", "01"), ("two", "2026-11-24", "01"), ("three", "2026-11-25", "12")]
     found = _ingested(tmp_path)
     assert [(row["text"], row["dt"], row["hour"]) for row in found] == expected
     one = _ingested(tmp_path, "data/dt=2026-11-24/*/part.*")
     assert [(row["text"], row["dt"], row["hour"]) for row in one] == expected[:2]
 
 
-def test_they_are_what_pyarrow_reads(tmp_path: Path) -> None:
+def test_they_have_the_types_that_are_asked_for(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
+    write("dt=2026-11-24/hour=01", [{"text": "one"}])
+    write("dt=__HIVE_DEFAULT_PARTITION__/hour=12", [{"text": "two"}])
+    found = _ingested(tmp_path, types={"dt": "date", "hour": "integer"})
+    assert [(row["dt"], row["hour"]) for row in found] == [(date(2026, 11, 24), 1), (None, 12)]
+    with pytest.raises(
+        InputError, match=r"row 1: column 'dt' is '2026-11-24', which does not fit corpus.types: number"
+    ):
+        _ingested(tmp_path, types={"dt": "number"})
+
+
+def test_they_are_what_pyarrow_reads_as_text(tmp_path: Path) -> None:
     folders = ["m=01/k=a%20b", "m=-7/k=__HIVE_DEFAULT_PARTITION__", "n=9999999999", "=x/k=", "m=3/other"]
     for number, folder in enumerate(folders):
         place = tmp_path / "data" / folder
         place.mkdir(parents=True)
         _parquet(place / "part", [{"text": f"text {number}"}])
-    wanted = ds.dataset(tmp_path / "data", partitioning="hive").to_table().to_pylist()
+    as_text = ds.partitioning(pa.schema([(name, pa.string()) for name in "mkn"]), flavor="hive")
+    wanted = ds.dataset(tmp_path / "data", partitioning=as_text).to_table().to_pylist()
     found = _ingested(tmp_path)
     key = {row["text"]: row for row in wanted}
     assert len(found) == 5
@@ -92,14 +104,14 @@ def test_a_column_of_the_same_kind_gives_way_as_in_pyarrow(tmp_path: Path) -> No
     assert [row["dt"] for row in _ingested(tmp_path)] == ["2026-11-24"]
 
 
-def test_a_column_of_another_kind_is_an_error_as_in_pyarrow(tmp_path: Path) -> None:
+def test_a_column_of_another_kind_keeps_its_type(tmp_path: Path) -> None:
     place = tmp_path / "data" / "dt=2026-11-24"
     place.mkdir(parents=True)
-    _parquet(place / "part", [{"text": "one", "dt": date(2026, 11, 24)}])
-    with pytest.raises(pa.ArrowTypeError):
-        ds.dataset(tmp_path / "data", partitioning="hive").to_table()
+    _parquet(place / "part", [{"text": "one", "dt": date(2020, 1, 1)}])
+    assert [row["dt"] for row in _ingested(tmp_path)] == [date(2026, 11, 24)]
+    _parquet(place / "part", [{"text": "one", "dt": 7}])
     with pytest.raises(
-        InputError, match=r"part\.parquet: column 'dt' is date32.*, but the folder dt=… makes it string"
+        InputError, match=r"part\.parquet: column 'dt' is int64, which '2026-11-24' of the folder dt=… is"
     ):
         _ingested(tmp_path)
 
@@ -113,4 +125,4 @@ def test_a_folder_may_be_the_label(write: Callable[[str, Rows], None], tmp_path:
 
 def test_names_of_the_warehouse_are_kept_apart(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
     write("logit=3", [{"text": "good"}])
-    assert [row["logit_source"] for row in _ingested(tmp_path)] == [3]
+    assert [row["corpus_logit"] for row in _ingested(tmp_path)] == ["3"]

@@ -66,7 +66,7 @@ def test_json_lines_and_csv_have_them_too(tmp_path: Path) -> None:
 def test_a_name_of_the_warehouses_own_is_found_under_its_new_one(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", "tokens", SPANS)
     manifest = brought_in(path, tmp_path / "w", rationale="tokens")
-    assert manifest.rationale == "tokens_source"
+    assert manifest.rationale == "corpus_tokens"
     assert read_back(manifest, tmp_path / "w") == SPANS
 
 

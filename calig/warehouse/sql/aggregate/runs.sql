@@ -5,7 +5,8 @@ SELECT
     s.missed_by::DOUBLE / $value_units / nullif(s.pairs, 0) AS mean_absolute_error,
     $correlation::DOUBLE AS correlation,
     d.converged_share, d.worst_completeness_error, d.worst_error_estimate,
-    s.block_passes, s.seconds::DOUBLE / $share_units AS attribution_seconds
+    s.block_passes, s.seconds::DOUBLE / $share_units AS attribution_seconds,
+    $label_order AS label_order, $label_order_accuracy AS label_order_accuracy
 FROM manifest AS m, run_state AS s,
     (
         SELECT

@@ -34,6 +34,7 @@ CREATE OR REPLACE TEMP TABLE class_state (
     class VARCHAR, class_id INTEGER, labelled BIGINT, predicted BIGINT, predicted_labelled BIGINT, correct BIGINT,
     probability HUGEINT, probability_known BIGINT, settling_depth BIGINT, settled BIGINT
 );
+CREATE OR REPLACE TEMP TABLE confusion_state (label_id INTEGER, predicted_id INTEGER, documents BIGINT);
 CREATE OR REPLACE TEMP TABLE depth_state (
     depth INTEGER, documents BIGINT, converged BIGINT, converged_known BIGINT, nodes BIGINT, nodes_known BIGINT,
     greatest_nodes INTEGER, greatest_error_estimate DOUBLE, greatest_completeness_error DOUBLE
