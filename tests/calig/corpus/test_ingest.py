@@ -147,6 +147,14 @@ def test_the_label_can_be_in_the_key(source, root):
     assert rows_of(keyed, root)["doc_key"].to_pylist() == [document_key("a", 1), document_key("a")]
 
 
+def test_a_label_that_is_to_be_explained_is_a_class(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a", "b"], "label": [1, 7]})
+    with pytest.raises(
+        InputError, match=r"row 2: label '7' is not a class of the model, and method\.target: label"
+    ):
+        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, root, label_in_key=True)
+
+
 def test_names_of_the_view_get_a_prefix_and_what_still_clashes_a_number(source, root, caplog):
     columns = {
         "sentence": ["a"],
