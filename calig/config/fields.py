@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -23,18 +23,34 @@ def _target(value: object) -> object:
     return value
 
 
-def _label_keys(value: object) -> object:
-    """Write the values of labels, which YAML may have read as numbers or booleans, as text."""
-    if not isinstance(value, dict):
+def _labels(value: object) -> object:
+    """Check how labels are read, and write their values, which YAML may have read as numbers or booleans, as text."""
+    if value is None or value in ("names", "indices"):
         return value
-    if not value:
-        raise ValueError("should be names, indices, or a mapping with at least one value")
+    if not isinstance(value, dict) or not value:
+        raise ValueError("should be names, indices, or a mapping from each value to a class")
     if None in value:
         raise ValueError("has null as a value: a label that is not there needs no entry")
-    written = {str(key): one for key, one in value.items()}
+    if any(isinstance(meant, bool) or not isinstance(meant, str | int | None) for meant in value.values()):
+        raise ValueError("should map each value to a class's name, its index, or null")
+    written = {str(key): meant for key, meant in value.items()}
     if len(written) < len(value):
         raise ValueError("has a value twice, with quotes and without: keep one")
     return written
+
+
+def columns_kept(value: object) -> object:
+    """Check which columns are kept: names, or those that are not."""
+    named = value
+    if isinstance(value, dict) and list(value) == ["without"]:
+        named = value["without"]
+    if isinstance(named, list | tuple) and not all(isinstance(name, str) and name for name in named):
+        raise ValueError("should have names of columns: put those that are numbers in quotes")
+    if isinstance(value, str | int | float) or (
+        isinstance(value, dict) and not isinstance(named, list | tuple)
+    ):
+        raise ValueError("should be a list of names, or without: a list of names")
+    return value
 
 
 def _day(value: object) -> object:
@@ -57,8 +73,10 @@ Text = Annotated[str, Field(min_length=1)]
 Target = Annotated[int | str, BeforeValidator(_target)]
 
 
-LabelMapping = Annotated[dict[str, Integer | Text | None], BeforeValidator(_label_keys)]
-"""Value of a label, as text → name or index of a class, None for no label."""
+LabelReading = Annotated[
+    Literal["names", "indices"] | dict[str, Integer | Text | None] | None, BeforeValidator(_labels)
+]
+"""How labels are read; a mapping: the value of a label, as text → name or index of a class, None for no label."""
 
 
 class Section(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from calig.config.dates import day_of, expand, is_dated, zone
 from calig.config.evaluation import EvaluationConfig
-from calig.config.fields import Day, Integer, LabelMapping, Name, Number, Section, Target, Text
+from calig.config.fields import Day, Integer, LabelReading, Name, Number, Section, Target, Text, columns_kept
 from calig.config.history import CompareConfig, CompareTo, GatesConfig, WatchLists
 
 
@@ -134,7 +134,7 @@ class CorpusConfig(Section):
             "files, the folder that each lies in."
         ),
     )
-    labels: Literal["names", "indices"] | LabelMapping | None = Field(
+    labels: LabelReading = Field(
         default=None,
         title="Reading of the labels",
         description=(
@@ -165,7 +165,7 @@ class CorpusConfig(Section):
             "that the audit's first run found."
         ),
     )
-    columns: tuple[Text, ...] | OtherColumns | None = Field(
+    columns: Annotated[tuple[Text, ...] | OtherColumns | None, BeforeValidator(columns_kept)] = Field(
         default=None,
         title="Columns kept",
         description=(

@@ -78,6 +78,12 @@ class Content:
         labels: Sequence[object] = [None] * count
         if corpus.label is not None:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
+            if self.label_in_key and self.labels.unmatched.total:
+                [value, *_] = self.labels.unmatched.counts
+                raise InputError(
+                    f"{self.labels.unmatched.first}: label {value!r} is not a class of the model, and method.target: "
+                    "label explains the labelled class: correct it, or map it in corpus.labels"
+                )
         ids = [str(number) for number in range(first, first + count)]
         if corpus.id is not None:
             column = table.column(corpus.id)

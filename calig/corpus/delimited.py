@@ -35,10 +35,15 @@ def read(path: Path, schema: pa.Schema) -> Iterator[Rows]:
     with _open_text(path) as stream:
         reader = _Reader(stream, path)
         for first, rows, count in reader.chunks():
-            table = _table(rows, reader.header, schema.names)
+            table = _table(rows, reader.header, schema.names, delimiter_of(path))
             if table.num_rows != count:
                 raise InputError(f"{path}, from row {first}: not CSV that can be told from something else")
             yield Rows(first, table)
+
+
+def delimiter_of(path: Path) -> str:
+    """Return what lies between the values of a file, by its name: tabs in .tsv, compressed or not, else commas."""
+    return "\t" if ".tsv" in map(str.lower, path.suffixes[-2:]) else ","
 
 
 class _Reader:
@@ -48,7 +53,7 @@ class _Reader:
         self.path = path
         self._held: list[str] = []
         self._size = 0
-        self._reader = csv.reader(self._lines(stream), strict=True)
+        self._reader = csv.reader(self._lines(stream), strict=True, delimiter=delimiter_of(path))
         header = self._next()
         if header is None:
             raise InputError(f"{path} is empty: its first line must name the columns")
@@ -102,14 +107,14 @@ class _Reader:
             yield line
 
 
-def _table(rows: list[str], header: list[str], names: list[str]) -> pa.Table:
+def _table(rows: list[str], header: list[str], names: list[str], delimiter: str) -> pa.Table:
     data = "".join(rows).encode()
     kept = [name for name in names if name in header]
     places = [str(place) for place in range(len(header))]  # names may be empty
     table = pacsv.read_csv(
         pa.BufferReader(data),
         read_options=pacsv.ReadOptions(column_names=places, block_size=len(data) + 1, use_threads=False),
-        parse_options=pacsv.ParseOptions(newlines_in_values=True),
+        parse_options=pacsv.ParseOptions(newlines_in_values=True, delimiter=delimiter),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(places, pa.string()),
             include_columns=[str(header.index(name)) for name in kept] or places[:1],

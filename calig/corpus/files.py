@@ -196,5 +196,5 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     kept = [
         (file, pa.schema([field for field in own if is_kept(corpus, field.name)])) for file, own in schemas
     ]
-    merged = merge_schemas(kept, form.types, corpus.types)
+    merged = merge_schemas(kept, form.types, corpus.types, corpus.image if modality == "image" else None)
     return Source(given, schemas, merged, form.types, declared.names, read, left_out=found.left_out)

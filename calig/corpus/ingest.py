@@ -171,11 +171,11 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
         kind = source.schema.field(name).type
         if role == "image":
             check_image_type(source, name)
-        elif not (is_text(kind) or pat.is_null(kind)):
+        elif not (is_text(kind) or pat.is_null(kind) or kind.equals(JSON)):  # reading names the row
             other = [field.name for field in source.schema if is_text(field.type)]
             hint = f"text columns are {', '.join(other)}" if other else "there is no text column"
             raise InputError(
-                f"{source.name}: column {name!r} is {_said(kind)}, not text: choose another corpus.{role}; {hint}"
+                f"{source.name}: column {name!r} is {kind}, not text: choose another corpus.{role}; {hint}"
             )
     if corpus.label is not None:
         check_label_type(source.schema.field(corpus.label).type, corpus.label, head)
@@ -216,10 +216,6 @@ def _rationale(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) ->
 
 def _no_rows(source: Source) -> str:
     return f"{source.name} has no rows: there is nothing to explain"
-
-
-def _said(kind: pa.DataType) -> str:
-    return "of values of several types" if kind.equals(JSON) else str(kind)
 
 
 def _with_types(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +41,9 @@ class Digits:
 
     def __repr__(self) -> str:
         return self.text
+
+
+_SCALARS = {type(None): _NULL, bool: _BOOLEAN, float: _NUMBER, Written: _NUMBER, str: _TEXT}
 
 
 class Misfit(Exception):  # noqa: N818
@@ -95,22 +99,29 @@ def type_of(values: Iterable[object]) -> pa.DataType:
     met = _NULL
     for value in values:
         one = _type_of(value)
-        met = met if one.equals(met) else merge(met, one)
+        met = met if one is met or one.equals(met) else merge(met, one)
         if met.equals(JSON):
             break
     return met
 
 
 def _type_of(value: object) -> pa.DataType:
+    known = _SCALARS.get(type(value))
+    if known is not None:
+        return known
     if isinstance(value, list):
         inner = type_of(value)
         return JSON if inner.equals(JSON) else pa.list_(inner)
     if isinstance(value, dict):
-        fields = [(name, _type_of(one)) for name, one in value.items()]
-        return JSON if any(kind.equals(JSON) for _, kind in fields) else pa.struct(fields)
-    if isinstance(value, Digits):
-        return JSON
-    return type_of((value,))
+        return _struct(tuple((name, _type_of(one)) for name, one in value.items()))
+    if isinstance(value, int):
+        return _INTEGER if abs(value) <= _EXACT else LARGE
+    return JSON
+
+
+@lru_cache(maxsize=256)
+def _struct(fields: tuple[tuple[str, pa.DataType], ...]) -> pa.DataType:
+    return JSON if any(kind.equals(JSON) for _, kind in fields) else pa.struct(fields)
 
 
 def merge(one: pa.DataType, other: pa.DataType) -> pa.DataType:

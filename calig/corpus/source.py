@@ -135,12 +135,13 @@ def merge_schemas(
     schemas: Sequence[tuple[str, pa.Schema]],
     types: TypesFrom = "file",
     fixed: Collection[str] = (),
+    image: str | None = None,
 ) -> pa.Schema:
     """Return one schema that holds all: integers widen, integers become floats, nulls become anything.
 
     Values of JSON that have no type in common are JSON text; so are columns that are in `fixed`, whose types the
     configuration says, and of which each file's may be another. Types of files that do not meet are an InputError,
-    which names the file.
+    which names the file. The column `image` keeps what its objects have, values or not.
     """
     merged: dict[str, pa.DataType] = {}
     for file, schema in schemas:
@@ -158,7 +159,7 @@ def merge_schemas(
                 )
             merged[field.name] = known if met is None else met
     if types == "values":
-        merged = {name: json_types.settled(kind) for name, kind in merged.items()}
+        merged = {n: kind if n == image else json_types.settled(kind) for n, kind in merged.items()}
     return pa.schema(list(merged.items()))
 
 

@@ -30,7 +30,13 @@ from calig.warehouse.layout import DATABASE, Warehouse
 
 SPILL = ".spill-"
 FULL = os.strerror(errno.ENOSPC)
-ADDED = frozenset(("runs", column) for column in ("notes", "label_order", "label_order_accuracy"))
+ADDED = frozenset(
+    ("runs", column)
+    for column in (
+        *("notes", "label_order", "label_order_accuracy"),
+        *("corpus_rows", "left_out", "left_out_files"),
+    )
+)
 """Tables and columns that 0.1.0 did not have: where they are not there, they are null."""
 
 

@@ -299,21 +299,21 @@ def test_a_target_that_is_no_class(calig: Calig, write_audit: Callable[..., Path
     assert "negative, positive" in answer.line
 
 
-def test_a_label_outside_the_classes_in_a_process_of_its_own(
+def test_a_value_of_another_type_in_a_process_of_its_own(
     write_audit: Callable[..., Path], tmp_path: Path, tiny_rows: list[Row], prefect_server: str
 ) -> None:
     """Prefect logs the failure with a traceback: into the warehouse's log, never to the terminal."""
     rows = [dict(row) for row in tiny_rows]
-    rows[4]["label"] = 7
     corpus = write_csv(tmp_path / "corpus.csv", rows)
-    config = write_audit(corpus={"path": str(corpus)})
+    config = write_audit(corpus={"path": str(corpus), "types": {"topic": "number"}})
     done = _subprocess(
         "audit", config, PREFECT_API_URL=prefect_server, PREFECT_HOME=str(tmp_path / "prefect")
     )
     answer = Answer(done.returncode, done.stdout, done.stderr)
     assert answer.code == 2
     assert f"{corpus}, row " in answer.line
-    assert "label '7' is no class of the model, which has 0 negative, 1 positive" in answer.line
+    assert "column 'topic' is " in answer.line
+    assert "which does not fit corpus.types: number" in answer.line
     assert answer.out == ""
     assert "Traceback" in (tmp_path / "w" / "calig.log").read_text()
 

@@ -161,13 +161,22 @@ def test_a_model_of_infinities_fails_every_document_and_the_gate(
         enforce(run_id, outcomes)
 
 
-def test_labels_that_are_no_classes_are_named(tiny_model: Path, tmp_path: Path) -> None:
+def test_labels_that_are_no_classes_are_counted_and_their_documents_explained(
+    tiny_model: Path, tmp_path: Path
+) -> None:
     rows = [row | {"label": "great" if n % 2 else "negative"} for n, row in enumerate(make_rows(6))]
     config = audit_config(tiny_model, write_parquet(tmp_path / "c.parquet", rows), tmp_path / "w")
-    with pytest.raises(InputError, match="great") as caught:
-        audit_night(config)
-    assert "no class of the model, which has 0 negative, 1 positive" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    run_id, _ = audit_night(config)
+    warehouse = Warehouse.open(tmp_path / "w")
+    [(notes, failures)] = query(warehouse, "SELECT notes, failures FROM runs").rows
+    assert failures == 0
+    [note] = notes
+    assert note.startswith(
+        "3 documents have in column 'label' what is not a class of the model (negative, positive)"
+    )
+    assert "'great' (3); first in" in note
+    labels = query(warehouse, "SELECT label, target IS NOT NULL FROM documents ORDER BY doc_id", run_id).rows
+    assert labels == [("negative", True), (None, True)] * 3
 
 
 ODD = {

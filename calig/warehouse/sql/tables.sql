@@ -3,14 +3,15 @@
 CREATE TABLE runs (
     run_id VARCHAR, name VARCHAR, status VARCHAR, started TIMESTAMP, finished TIMESTAMP,
     model_id VARCHAR, model_revision VARCHAR, model_hash VARCHAR, head VARCHAR, modality VARCHAR,
-    corpus_source VARCHAR, corpus_key VARCHAR, corpus_rows BIGINT, left_out BIGINT, left_out_files VARCHAR,
+    corpus_source VARCHAR, corpus_key VARCHAR,
     attribution_key VARCHAR, target VARCHAR, output VARCHAR,
     baseline VARCHAR, tolerance DOUBLE, fusion VARCHAR, weight DOUBLE, depths INTEGER, classes VARCHAR[],
     documents BIGINT, attributed BIGINT, reused BIGINT, failures BIGINT, truncated BIGINT,
     accuracy DOUBLE, mean_absolute_error DOUBLE, correlation DOUBLE, converged_share DOUBLE, worst_completeness_error DOUBLE, worst_error_estimate DOUBLE,
     block_passes BIGINT, attribution_seconds DOUBLE, own_block_passes BIGINT, own_seconds DOUBLE,
     config VARCHAR, versions VARCHAR, timings VARCHAR,
-    notes VARCHAR[], label_order VARCHAR[], label_order_accuracy DOUBLE
+    -- since 0.1.0, and therefore last
+    notes VARCHAR[], label_order VARCHAR[], label_order_accuracy DOUBLE, corpus_rows BIGINT, left_out BIGINT, left_out_files VARCHAR
 );
 
 CREATE TABLE document_depths (

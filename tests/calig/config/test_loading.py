@@ -336,6 +336,40 @@ def test_it_is_frozen(audit):
         config.method.weight = 0.1
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("columns: a", "corpus.columns is 'a', but should be a list of names, or without: a list of names"),
+        ("columns: {x: [a]}", "but should be a list of names, or without: a list of names"),
+        ("columns: {without: a}", "but should be a list of names, or without: a list of names"),
+        (
+            "columns: [1]",
+            "corpus.columns is [1], but should have names of columns: put those that are numbers in",
+        ),
+        ("types: {x: float}", "corpus.types.x is 'float', but should be 'text', 'integer', 'number'"),
+        (
+            "labels: name",
+            "corpus.labels is 'name', but should be names, indices, or a mapping from each value to a",
+        ),
+        ("labels: {}", "but should be names, indices, or a mapping"),
+        ("labels: {a: 1.5}", "but should map each value to a class's name, its index, or null"),
+        ("labels: {a: true}", "but should map each value to a class's name, its index, or null"),
+        ("labels: {null: a}", "but has null as a value"),
+    ],
+)
+def test_readings_of_a_corpus_that_make_no_sense(audit, given, says):
+    message = refused(audit(f"model: {{id: a}}\ncorpus: {{path: a.csv, {given}}}"))
+    assert says in message
+    assert "\n" not in message
+
+
+def test_values_of_labels_are_text_and_their_classes_as_written(audit):
+    text = "model: {id: a}\ncorpus: {path: a.csv, labels: {2: a, true: 0, x: null}}"
+    assert load_config(audit(text)).corpus.labels == {"2": "a", "True": 0, "x": None}
+    with pytest.raises(ValueError, match="has a value twice, with quotes and without"):
+        CorpusConfig(path="a.csv", labels={1: "a", "1": "b"})
+
+
 # ---- JSON, forms
 
 

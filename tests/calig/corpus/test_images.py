@@ -121,17 +121,18 @@ def test_types_of_the_parts(tmp_path: Path, root: Path) -> None:
 def test_without_a_label_column_folders_are_an_extra(tmp_path: Path, root: Path) -> None:
     pets(tmp_path / "pets")
     manifest = bring(root, tmp_path / "pets")
-    assert manifest.columns == {"label_source": "string"}
+    assert manifest.columns == {"corpus_label": "string"}
     assert not manifest.labelled
     rows = take(root, tmp_path / "pets")
-    assert rows["label_source"] == ["cat", "cat", "dog", "dog"]
+    assert rows["corpus_label"] == ["cat", "cat", "dog", "dog"]
     assert rows["label"] == [None] * 4
 
 
 def test_a_folder_that_is_no_class(tmp_path: Path, root: Path) -> None:
     put(tmp_path / "pets" / "newt" / "1.png", png(1))
-    message = refused(root, tmp_path / "pets", label="label")
-    assert "row 1: label 'newt' is no class of the model, which has 0 cat, 1 dog" in message
+    manifest = bring(root, tmp_path / "pets", label="label")
+    assert not manifest.labelled
+    assert "is not a class of the model (cat, dog), and no label therefore: 'newt' (1)" in manifest.notes[0]
 
 
 def test_the_label_can_be_in_the_key(tmp_path: Path, root: Path) -> None:
@@ -329,13 +330,13 @@ def test_a_column_as_datasets_writes_it(tmp_path: Path, root: Path) -> None:
         (png(1), "x/one.png"), (png(2), None), (None, "near.png"), (None, str(far)), None, (None, None)
     )
     rows = take(root, parquet(tmp_path / "a.parquet", image=column, text=list("abcdef"), stars=range(6)))
-    assert list(rows) == [*OWN, "text_source", "stars"]
+    assert list(rows) == [*OWN, "corpus_text", "stars"]
     near = str(tmp_path / "near.png")
     assert rows["image"] == ["x/one.png", "a.parquet#2", near, str(far), "a.parquet#5", "a.parquet#6"]
     assert rows["image_bytes"] == [png(1), png(2), None, None, b"", b""]
     assert rows["doc_key"] == [sha(data) for data in (png(1), png(2), png(3), png(4), b"", b"")]
     assert rows["source_id"] == list("012345")
-    assert rows["text_source"] == list("abcdef")
+    assert rows["corpus_text"] == list("abcdef")
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()])
@@ -344,7 +345,7 @@ def test_a_column_of_bytes(tmp_path: Path, root: Path, kind: pa.DataType) -> Non
     rows = take(root, source, image="picture")
     assert rows["image"] == ["a.parquet#1", "a.parquet#2", "a.parquet#3"]
     assert rows["image_bytes"] == [png(1), b"", b""]
-    assert rows["image_source"] == [1, 2, 3]
+    assert rows["corpus_image"] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("fields", [["bytes"], ["path", "bytes"], ["bytes", "path", "width"]])

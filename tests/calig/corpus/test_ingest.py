@@ -149,6 +149,14 @@ def test_the_label_can_be_in_the_key(source, root):
     assert rows_of(keyed, root)["doc_key"].to_pylist() == [document_key("a", 1), document_key("a")]
 
 
+def test_a_label_that_is_to_be_explained_is_a_class(source, root):
+    path = write_parquet(source / "a.parquet", {"text": ["a", "b"], "label": [1, 7]})
+    with pytest.raises(
+        InputError, match=r"row 2: label '7' is not a class of the model, and method\.target: label"
+    ):
+        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, root, label_in_key=True)
+
+
 def test_names_of_the_view_get_a_prefix_and_what_still_clashes_a_number(source, root, caplog):
     columns = {
         "sentence": ["a"],
@@ -660,7 +668,7 @@ def test_a_malformed_line(source, root, line, reason):
 
 def test_a_text_column_of_json_lines_is_text_throughout(source, root):
     path = write_jsonl(source / "a.jsonl", [{"text": "a"}] * 2100 + [{"text": 5}])
-    assert "column 'text' is of values of several types, not text" in refused(path, root)
+    assert refused(path, root) == f"{path}, row 2101: column 'text' is 5, not text: make it text"
 
 
 @pytest.mark.parametrize(
