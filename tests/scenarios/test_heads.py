@@ -234,7 +234,7 @@ def test_the_labelled_class_of_several_is_refused(topics: Audit, tmp_path: Path)
     )
     assert "here are 0 (none)" in refusal(lambda: attempt([[], ["cast"]]))
     assert "names a class twice" in refusal(lambda: attempt([[0, 1, 0, 0], [1, 0, 0, 0]]))
-    attempt([["sound"], ["cast"]])  # is not a class: no label
+    assert "label 'sound' is not a class of the model" in refusal(lambda: attempt([["sound"], ["cast"]]))
 
 
 # One logit

@@ -87,9 +87,9 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_errors_name_the_row_of_the_file(tmp_path: Path) -> None:
-    rows = [{**row, "label": "none of them"} for row in ROWS]
+    rows = [{**row, "count": "none of them"} for row in ROWS]
     with pytest.raises(InputError) as caught:
-        bring(rows, tmp_path / "in", sample=1, label="label")
+        bring(rows, tmp_path / "in", sample=1, types={"count": "integer"})
     [first] = bring(ROWS, tmp_path / "good", sample=1)
     assert f"0.parquet, row {first['n'] + 1}:" in str(caught.value)
 

@@ -51,12 +51,17 @@ def test_an_old_warehouse_is_read_as_it_is(old: Path) -> None:
 
 
 def test_the_tables_of_an_old_warehouse_are_built_again_from_its_files(old: Path) -> None:
-    before = counts(old / "warehouse")
+    """All but the words are as they were: those of 0.1.0 were the tokenizer's, which cut don't into three."""
+    contraction = "SELECT count(*) FROM words WHERE word = 'don''t'"
+    before, cut = counts(old / "warehouse"), select(old / "warehouse", contraction, "all")[0][0]
+    assert min(before.values()) > 0
     (old / "warehouse" / "calig.duckdb").unlink()
     rebuild(Warehouse.open(old / "warehouse"))
     after = counts(old / "warehouse")
-    assert after == before
-    assert min(before.values()) > 0
+    assert {table for table in before if after[table] != before[table]} == {"words", "word_stats"}
+    assert (cut, select(old / "warehouse", contraction, "all")[0][0]) == (0, 72), (
+        "one in each, two in the long one"
+    )
 
 
 def test_an_audit_goes_on_in_an_old_warehouse(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from calig.records import Attribution, Failure
 from calig.warehouse.aggregate import aggregate, rebuild
 from calig.warehouse.compact import compact
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.query import query
+from calig.warehouse.query import open_run, query
 from calig.warehouse.questions import question, questions
 from calig.warehouse.shards import write_shard
 from tests.material.derived_tables import interval
@@ -211,8 +211,9 @@ def test_documents_have_their_image_and_grid_and_no_text(warehouse: Warehouse) -
 
 
 def test_thumbnails_come_back(warehouse: Warehouse) -> None:
-    rows = ask(warehouse, "FROM thumbnails ORDER BY doc_id")
-    assert [row["thumbnail"] for row in rows] == [a.thumbnail for a in IMAGES]
+    with open_run(warehouse, RUN) as connection:
+        rows = connection.execute("SELECT thumbnail FROM thumbnails ORDER BY doc_id").fetchall()
+    assert [row[0] for row in rows] == [a.thumbnail for a in IMAGES]
 
 
 def test_document_maps(warehouse: Warehouse) -> None:
