@@ -30,7 +30,7 @@ DOCUMENTS = 40
 def identifiers(folder: str | None = None) -> list[str]:
     """Every name in our SQL, in lines of Python that hold SQL, and in the catalogue; and the keywords of DuckDB.
 
-    With `folder`, those of the files in folders of this name alone, and of the catalogue.
+    With `folder`, those of the files in folders of this name alone.
     """
     sql = re.compile(r"\b(SELECT|FROM|WHERE|JOIN|AS|GROUP|ORDER|PARTITION|FILTER)\b")
     texts = []
@@ -48,10 +48,10 @@ def identifiers(folder: str | None = None) -> list[str]:
                 texts += [
                     line for line in entry.read_text("utf-8").splitlines() if '"' in line and sql.search(line)
                 ]
-    texts += [name for columns in catalog().values() for name in columns]
     found = {word.lower() for text in texts for word in re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text)}
     if folder is not None:
         return sorted(found - {*RUN_COLUMNS, "category"})
+    found |= {name for columns in catalog().values() for name in columns if "*" not in name}
     with duckdb.connect() as connection:
         found |= {
             row[0] for row in connection.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()
@@ -133,8 +133,8 @@ def test_a_column_may_have_any_name(
         column = f"corpus_{name}" if name in DOCUMENT_VIEW else name
         given = [row[shown.columns.index(column)] for row in shown.rows]
         assert given == values(kind).to_pylist(), name
-    assert build(root, run_id).is_file()
     if folder is None:
+        assert build(root, run_id).is_file()
         rebuild(warehouse)
         assert answers(root) == plain
 
