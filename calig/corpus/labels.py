@@ -359,7 +359,7 @@ class LabelMap:
             name, index = self._said(self.by_name, text), self._said(self.by_index, text)
             shown.append(f"row {number}, label {text!r}: by name {name}, by index {index}")
         raise InputError(
-            f"corpus.labels: the model's classes are called {_listed(self.classes)}, so that a label may be a class's "
+            f"corpus.labels: the model's classes are called by numbers ({_listed(self.classes)}), so a label may be a class's "
             f"name or its index ({'; '.join(shown) or 'the first rows have no label'}): set corpus.labels: names or "
             "corpus.labels: indices"
         )
@@ -369,7 +369,7 @@ class LabelMap:
             found = read(text)
         except _AmbiguousError:
             return "several classes"
-        return "no class" if found is None else f"class {found} ({self.classes[found]})"
+        return "no class" if found is None else f"class {found}, called {self.classes[found]!r}"
 
 
 class _AmbiguousError(Exception):
@@ -499,7 +499,7 @@ def _numbers(whole: Mapping[str, int | None], but: str) -> set[int | None]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"{index} {name}" for index, name in enumerate(names[:12]))
+    shown = ", ".join(f"{index}: {name!r}" for index, name in enumerate(names[:12]))
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 

@@ -59,7 +59,8 @@ def test_classes_that_are_numbers_stop_an_audit_before_anything_is_computed(
         data = audit_dict(tmp_path / "stars", path, tmp_path / "w")
         config = parse_config(data)
         with pytest.raises(
-            InputError, match=r"^corpus\.labels: the model's classes are called 0 1, 1 2, 2 3, so that"
+            InputError,
+            match=r"^corpus\.labels: the model's classes are called by numbers \(0: '1', 1: '2', 2: '3'\), so",
         ):
             stages.bring_in(config, stages.describe_model(config))
         assert not list((tmp_path / "w").rglob("*.parquet"))

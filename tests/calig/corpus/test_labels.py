@@ -90,7 +90,7 @@ def test_a_reading_says_all(reading: Any, value: object) -> None:
         (
             CLASSES,
             {"a": "neutral"},
-            "'a' is mapped to 'neutral', which is not a class of the model; it has 0 negative",
+            "'a' is mapped to 'neutral', which is not a class of the model; it has 0: 'negative'",
         ),
         (CLASSES, {"a": 2}, "'a' is mapped to 2, which is not a class"),
         (
@@ -183,13 +183,13 @@ def test_class_names_that_are_numbers_are_refused_whatever_the_values(
         taken(path, STARS)
     said = str(caught.value)
     assert said.startswith(
-        "corpus.labels: the model's classes are called 0 1, 1 2, 2 3, so that a label may be a"
+        "corpus.labels: the model's classes are called by numbers (0: '1', 1: '2', 2: '3'), so a label may be a"
     )
     assert said.endswith("set corpus.labels: names or corpus.labels: indices")
     assert "\n" not in said
     if values == [1, 2, 3]:
-        assert "row 1, label '1': by name class 0 (1), by index class 1 (2)" in said
-        assert "row 3, label '3': by name class 2 (3), by index no class" in said
+        assert "row 1, label '1': by name class 0, called '1', by index class 1, called '2'" in said
+        assert "row 3, label '3': by name class 2, called '3', by index no class" in said
         assert labels_in(path, STARS, labels="names") == [0, 1, 2]
         assert labels_in(path, STARS, labels="indices") == [1, 2, None]
     assert not list((tmp_path / "w" / "corpora").glob("*/manifest.json")) or values == [1, 2, 3]
