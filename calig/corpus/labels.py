@@ -359,9 +359,9 @@ class LabelMap:
             name, index = self._said(self.by_name, text), self._said(self.by_index, text)
             shown.append(f"row {number}, label {text!r}: by name {name}, by index {index}")
         raise InputError(
-            f"corpus.labels: the model's classes are called by numbers ({_listed(self.classes)}), so a label may be a class's "
-            f"name or its index ({'; '.join(shown) or 'the first rows have no label'}): set corpus.labels: names or "
-            "corpus.labels: indices"
+            f"corpus.labels: the model's classes are called by numbers ({_listed(self.classes)}), so a label may be a "
+            f"class's name or its index ({'; '.join(shown) or 'the first rows have no label'}): set "
+            "corpus.labels: names or corpus.labels: indices"
         )
 
     def _said(self, read: Callable[[str], int | None], text: str) -> str:

@@ -183,7 +183,7 @@ def test_class_names_that_are_numbers_are_refused_whatever_the_values(
         taken(path, STARS)
     said = str(caught.value)
     assert said.startswith(
-        "corpus.labels: the model's classes are called by numbers (0: '1', 1: '2', 2: '3'), so a label may be a"
+        "corpus.labels: the model's classes are called by numbers (0: '1', 1: '2', 2: '3'), so a label may be a "
     )
     assert said.endswith("set corpus.labels: names or corpus.labels: indices")
     assert "\n" not in said
