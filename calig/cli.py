@@ -220,9 +220,10 @@ def deploy(
     due = f"next run {deployed.next_run:%Y-%m-%d %H:%M %Z}" if deployed.next_run else "paused"
     out.print(f"[bold]{deployed.name}[/]: {cron} {deployed.timezone}, {due}", soft_wrap=True)
     if template.corpus.is_dated and template.corpus.timezone is None and deployed.timezone != "UTC":
-        out.print(
+        text = (
             f"note:   runs by hand take the day in UTC; set corpus.timezone: {deployed.timezone} in {config}"
         )
+        out.print(text, soft_wrap=True, markup=False)
     out.print(f"told of failed runs: {', '.join(notify) if notify else 'nobody'}", soft_wrap=True)
     out.print(f"work:   prefect worker start --pool {pool}", soft_wrap=True)
     out.print(f"now:    prefect deployment run {deployed.name}", soft_wrap=True)
