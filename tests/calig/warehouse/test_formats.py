@@ -16,6 +16,7 @@ from calig.warehouse.query import query
 from calig.warehouse.runs import list_runs, read_run, resolve_run
 from tests.material import formats
 from tests.material.heads import run_stages
+from tests.material.tiers import extended
 from tests.material.tiny import select
 
 COUNTED = ("documents", "words", "tokens", "word_stats", "layer_stats", "comparisons", "failures")
@@ -50,6 +51,7 @@ def test_an_old_warehouse_is_read_as_it_is(old: Path) -> None:
     assert build(warehouse.root, first).is_file()
 
 
+@extended("all tables of four runs, twice")
 def test_the_tables_of_an_old_warehouse_are_built_again_from_its_files(old: Path) -> None:
     """All but the words are as they were: those of 0.1.0 were the tokenizer's, which cut don't into three."""
     contraction = "SELECT count(*) FROM words WHERE word = 'don''t'"
