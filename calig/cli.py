@@ -669,12 +669,12 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
         text = f"left out of the corpus: {printable(row['left_out_files'])}"
         err.print(text, style="yellow", markup=False, soft_wrap=True)
     for note in row["notes"] or ():
-        out.print(f"corpus: {note}", soft_wrap=True, markup=False)
+        out.print(f"corpus: {printable(note)}", soft_wrap=True, markup=False)
     if row["label_order"]:
+        fits, own = (printable(", ".join(row[column])) for column in ("label_order", "classes"))
         out.print(
             "labels: they may number the classes in another order than the model: accuracy would be "
-            f"{row['label_order_accuracy']:.3f} with {', '.join(row['label_order'])} in place of "
-            f"{', '.join(row['classes'])}; see corpus.labels",
+            f"{row['label_order_accuracy']:.3f} with {fits} in place of {own}; see corpus.labels",
             soft_wrap=True,
             markup=False,
         )

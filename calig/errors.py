@@ -16,6 +16,11 @@ def _shown(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line that an error of somebody else's says, or its kind where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class DocumentError(Exception):
     """One document cannot be explained; `reason` is a short code, the message says more.
 

@@ -83,9 +83,9 @@ def _row(point: Point) -> dict[str, Any]:
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    columns = list(rows[0]) if rows else []
-    write = json_lines if as_json else csv_lines
-    sys.stdout.writelines(write(columns, [list(row.values()) for row in rows]))
+    if rows or as_json:
+        write = json_lines if as_json else csv_lines
+        sys.stdout.writelines(write(list(rows[0]) if rows else [], [list(row.values()) for row in rows]))
 
 
 def bar(value: float | None, low: float, high: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -35,6 +35,29 @@ DOCUMENT_VIEW = (
     *("truncated", "seconds", "settling_depth", "failure"),
 )
 """The columns that the view `documents` has beside those of the corpus, which get other names where these are taken."""
+
+
+def free_name(name: str, ours: Collection[str], taken: set[str]) -> str:
+    """Return the name of a column of the corpus in SQL: the name itself, or one that is free, which is then taken.
+
+    One of ours becomes `corpus_<name>`, and one that is taken ends in _1, _2, …
+
+    Parameters
+    ----------
+    name
+        As the corpus has it.
+    ours
+        Names that calig's own columns have.
+    taken
+        Names that are not free. These and `ours` are in lower case, since SQL's names do not differ by case.
+    """
+    plain = f"corpus_{name}" if name.lower() in ours else name
+    free, number = plain, 0
+    while free.lower() in taken:
+        number += 1
+        free = f"{plain}_{number}"
+    taken.add(free.lower())
+    return free
 
 
 @dataclass(frozen=True, slots=True)

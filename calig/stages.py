@@ -110,15 +110,8 @@ def precheck(config: AuditConfig) -> None:
     check_database(warehouse)
     model = read_config(config.model.id, config.model.revision)
     head = find_head(model, head_of(config))
-    names = class_names(model, head)
-    if changed := [
-        shown for shown in names if shown not in map(str, model.id2label.values()) and head != "binary"
-    ]:
-        log.warning(
-            "classes of the model are called alike, and are told apart by their index: %s", ", ".join(changed)
-        )
     modality = modality_of(model)
-    fit(method_of(config), head, names, modality)
+    fit(method_of(config), head, class_names(model, head), modality)
     gates.check_configured(config, modality)
     corpora.check(config.dated_corpus, modality)
     for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):

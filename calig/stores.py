@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from calig.errors import InputError
+from calig.errors import InputError, first_line
 from calig.files import part_path
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -96,9 +96,9 @@ def reachable(url: str) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"{url}: the store cannot be used ({reason}); check the bucket's name, the credentials and the endpoint"
+            f"{url}: the store cannot be used ({first_line(error)}); check the bucket's name, the credentials and the "
+            "endpoint"
         ) from error
 
 

@@ -46,7 +46,8 @@ class ModelChangedError(InputError):
 class ModelCard:
     """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads.
 
-    `notes` are lines for whoever started the audit, on weights in the model's files that are not read.
+    `notes` are lines for whoever started the audit, on weights in the model's files that are not read
+    and on classes that are called alike.
     """
 
     id: str

@@ -26,15 +26,16 @@ from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
 from calig.config import AuditConfig
+from calig.config.dates import DEFAULT_ZONE
 from calig.errors import InputError
 from flows.audit import audit
 from flows.lost_runs import HEARTBEAT_SECONDS, LOST_RUNS, TAG, put
-from flows.zone import DEFAULT, in_zone
+from flows.zone import in_zone
 
 SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
+BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 CHECKED = 400
 """Runs of a schedule that are looked at before it is put on the server."""
-BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def deploy(
     """
     schedule = _schedule(cron, timezone or config.corpus.zone)
     if config.corpus.is_dated:
-        config = in_zone(config, schedule.timezone or DEFAULT, "--timezone")
+        config = in_zone(config, schedule.timezone or DEFAULT_ZONE, "--timezone")
         _check_days(schedule)
     name = config.name or "audit"
     with _server() as client:
@@ -113,7 +114,7 @@ def deploy(
         put(client, LOST_RUNS.name, LOST_RUNS)
         title = f"calig: {name} failed"
         put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
-    zone = schedule.timezone or DEFAULT
+    zone = schedule.timezone or DEFAULT_ZONE
     return Deployed(f"{audit.name}/{name}", zone, None if paused else _next_run(schedule))
 
 
@@ -139,7 +140,8 @@ def _check_days(schedule: CronSchedule) -> None:
     """
     start = datetime.now(UTC)
     meant = [
-        moment.date() for moment in due(CronSchedule(cron=schedule.cron, timezone=DEFAULT), CHECKED, start)
+        moment.date()
+        for moment in due(CronSchedule(cron=schedule.cron, timezone=DEFAULT_ZONE), CHECKED, start)
     ]
     taken = {moment.date() for moment in due(schedule, CHECKED, start - timedelta(days=1))}
     if missed := [day for day in meant[1:] if day < max(taken) and day not in taken]:

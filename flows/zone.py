@@ -8,9 +8,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import DeploymentResponse
 
 from calig.config import AuditConfig
+from calig.config.dates import DEFAULT_ZONE
 from calig.errors import InputError
-
-DEFAULT = "UTC"
 
 
 def with_schedule_zone(config: AuditConfig, deployment_id: str | None) -> AuditConfig:
@@ -60,4 +59,4 @@ def in_zone(config: AuditConfig, timezone: str, origin: str) -> AuditConfig:
 
 def schedule_zones(deployment: DeploymentResponse) -> list[str]:
     """Return the zones of a deployment's schedules, each once, sorted."""
-    return sorted({getattr(one.schedule, "timezone", None) or DEFAULT for one in deployment.schedules})
+    return sorted({getattr(one.schedule, "timezone", None) or DEFAULT_ZONE for one in deployment.schedules})

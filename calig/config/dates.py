@@ -24,6 +24,10 @@ _DATE = re.compile(
 _FORM = re.compile(r"(?:[^%]|%[YymdjGVu%])+")
 
 
+DEFAULT_ZONE = "UTC"
+"""The time zone of an audit that names none."""
+
+
 def zone(name: str) -> tzinfo:
     """Return the time zone of an IANA name, such as Europe/Berlin; ValueError if there is none."""
     if name == "UTC":

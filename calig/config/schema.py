@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from calig.config.dates import day_of, expand, is_dated, zone
+from calig.config.dates import DEFAULT_ZONE, day_of, expand, is_dated, zone
 from calig.config.evaluation import EvaluationConfig
 from calig.config.fields import Day, Integer, LabelReading, Name, Number, Section, Target, Text, columns_kept
 from calig.config.history import CompareConfig, CompareTo, GatesConfig, WatchLists
@@ -211,7 +211,7 @@ class CorpusConfig(Section):
     @property
     def zone(self) -> str:
         """The time zone in which today is today."""
-        return self.timezone or "UTC"
+        return self.timezone or DEFAULT_ZONE
 
     def on(self, today: dt.date) -> CorpusConfig:
         """Return the corpus of a day: its placeholders filled in."""

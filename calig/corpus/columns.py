@@ -12,7 +12,7 @@ from calig.config.schema import ColumnType, CorpusConfig
 from calig.corpus import values
 from calig.corpus.json_types import JSON
 from calig.errors import InputError
-from calig.records import DOCUMENT_VIEW
+from calig.records import DOCUMENT_VIEW, free_name
 
 _OURS = frozenset(name.lower() for name in (*DOCUMENT_VIEW, "image_bytes"))
 """Names of the view `documents`, and of the one column of a corpus's parts that it does not show."""
@@ -80,23 +80,8 @@ def _names(wanted: Sequence[str]) -> list[str]:
     taken = set(_OURS)
     found: dict[int, str] = {}
     for place, name in sorted(enumerate(wanted), key=lambda pair: pair[1].lower() in _OURS):
-        found[place] = free_name(name, taken)
+        found[place] = free_name(name, _OURS, taken)
     return [found[place] for place in range(len(wanted))]
-
-
-def free_name(name: str, taken: set[str]) -> str:
-    """Return the name, `corpus_<name>` if it is one of the view `documents`, with _1, _2, … if that is taken; take it.
-
-    `taken` are names in lower case: SQL's names do not differ by case.
-    """
-    plain = f"corpus_{name}" if name.lower() in _OURS else name
-    free = plain
-    number = 0
-    while free.lower() in taken:
-        number += 1
-        free = f"{plain}_{number}"
-    taken.add(free.lower())
-    return free
 
 
 def storable(kind: pa.DataType) -> pa.DataType | None:

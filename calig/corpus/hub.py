@@ -127,13 +127,12 @@ def _load(corpus: CorpusConfig, location: str) -> Any:
     }
     whole_split = re.fullmatch(r"\w+(\.\w+)*", split) is not None
     try:
-        if whole_split and (corpus.limit is not None or Path(location).is_dir()):
+        local = is_folder(Path(location))
+        if whole_split and (corpus.limit is not None or local):
             streamed = datasets.load_dataset(**arguments, streaming=True)
             if streamed.features is not None:
                 return streamed
-        if Path(
-            location
-        ).is_dir():  # what `datasets` has prepared of local files it knows again by their mtime alone
+        if local:  # what `datasets` has prepared of local files it knows again by their mtime alone
             arguments["download_mode"] = datasets.DownloadMode.FORCE_REDOWNLOAD
         return datasets.load_dataset(**arguments)
     except (datasets.exceptions.DatasetNotFoundError, HFValidationError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ import pyarrow.types as pat
 from calig.config.schema import ColumnType
 from calig.corpus.json_types import is_exact
 from calig.errors import InputError
+from calig.rows import json_value
 
 ARROW: dict[ColumnType, pa.DataType] = {
     "text": pa.string(),
@@ -57,9 +57,7 @@ def converted(column: pa.ChunkedArray, kind: ColumnType, name: str, file: str, r
     if pat.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if kind == "text" and pat.is_nested(column.type):
-        texts = [
-            None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()
-        ]
+        texts = [None if value is None else json_value(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])
     if kind != "text" and (pat.is_string(column.type) or pat.is_large_string(column.type)):
         return _parsed(column, kind, name, file, row)

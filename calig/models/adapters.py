@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from calig.errors import InputError
+from calig.errors import InputError, first_line
+from calig.listing import is_file, is_folder, matching
 from calig.models.trial import tiny_inputs
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -113,7 +114,7 @@ def find_adapter(model_id: str, revision: str | None = None) -> Adapter | None:
     name = f"model.id: {model_id}"
     found = _file(model_id, CONFIG, revision)
     if found is None:
-        if (stray := Path(model_id) / WEIGHTS).is_file():
+        if is_file(stray := Path(model_id) / WEIGHTS):
             raise InputError(
                 f"{name} holds {stray.name} without {CONFIG}, so that it cannot be applied; save the adapter again "
                 "with save_pretrained(), or remove it"
@@ -124,9 +125,7 @@ def find_adapter(model_id: str, revision: str | None = None) -> Adapter | None:
         kind = str(settings["peft_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{name}: its {CONFIG} is damaged; fetch or save the adapter again") from error
-    beside = Path(model_id).is_dir() and any(
-        file.name != WEIGHTS for file in Path(model_id).glob("*.safetensors")
-    )
+    beside = any(file.name != WEIGHTS for file in matching(Path(model_id), "*.safetensors"))
     base = model_id if beside else settings.get("base_model_name_or_path")
     of = "the model beside it" if beside else base
     if not isinstance(base, str) or not base:
@@ -150,15 +149,6 @@ def find_adapter(model_id: str, revision: str | None = None) -> Adapter | None:
     own = None if beside else settings.get("revision")
     configured = _file(model_id, "config.json", revision) is not None
     return Adapter(model_id, settings, weights, base, own, configured, commit)
-
-
-def local_base(model_id: str) -> Path | None:
-    """The folder of the model below an adapter that lies in a folder of its own, where that is on this machine."""
-    try:
-        base = Path(str(json.loads((Path(model_id) / CONFIG).read_text())["base_model_name_or_path"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return base if base.is_dir() and base.resolve() != Path(model_id).resolve() else None
 
 
 def merged(model: PreTrainedModel, adapter: Adapter) -> tuple[PreTrainedModel, str]:
@@ -204,10 +194,9 @@ def merged(model: PreTrainedModel, adapter: Adapter) -> tuple[PreTrainedModel, s
     except InputError:
         raise
     except Exception as error:  # whatever peft raises on settings and weights of strangers
-        first = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"{name}: its adapter ({adapter.settings['peft_type']}) cannot be applied and merged ({first}); merge it "
-            "where it was trained, with merge_and_unload(), and save the model"
+            f"{name}: its adapter ({adapter.settings['peft_type']}) cannot be applied and merged "
+            f"({first_line(error)}); merge it where it was trained, with merge_and_unload(), and save the model"
         ) from error
     scale = float(before.abs().max())
     if not (bool(after.isfinite().all()) and float((after - before).abs().max()) <= 1e-3 * scale):
@@ -261,9 +250,9 @@ def _configuration(adapter: Adapter, state: Mapping[str, Tensor]) -> Any:
 
 
 def _file(model_id: str, name: str, revision: str | None) -> Path | None:
-    if Path(model_id).is_dir():
-        path = Path(model_id) / name
-        return path if path.is_file() else None
+    folder = Path(model_id)
+    if is_folder(folder):
+        return folder / name if is_file(folder / name) else None
     found = cached_file(
         model_id,
         name,

@@ -14,7 +14,8 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils.hub import cached_file
 
-from calig.errors import InputError
+from calig.errors import InputError, first_line
+from calig.listing import exists, is_file, is_folder, matching
 from calig.models.adapters import Adapter, find_adapter
 from calig.models.experts import refuse_configured_experts
 from calig.models.families import family_of
@@ -27,8 +28,8 @@ _SEQUENCES, _IMAGES = "ForSequenceClassification", "ForImageClassification"
 def read_config(model_id: str, revision: str | None = None) -> Any:
     """Read and check the configuration alone: it must be there, and be that of a classifier that can be explained."""
     folder = Path(model_id)
-    looks_like_path = model_id.startswith((".", "/", "~")) or folder.exists() or model_id.count("/") > 1
-    if looks_like_path and not folder.is_dir():
+    looks_like_path = model_id.startswith((".", "/", "~")) or exists(folder) or model_id.count("/") > 1
+    if looks_like_path and not is_folder(folder):
         raise InputError(
             f"model.id: no model folder at {model_id}; give a folder with config.json, or a hub id"
         )
@@ -44,7 +45,7 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
         else:
             config = AutoConfig.from_pretrained(base, revision=adapter.base_revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"model.id: {base}: {_first_line(error)}") from error
+        raise InputError(f"model.id: {base}: {first_line(error)}") from error
     if adapter is not None:
         config._commit_hash = adapter.commit  # the name that is explained is the adapter's
         _add_head(config, adapter)
@@ -73,10 +74,10 @@ def _classifies(kinds: list[str]) -> bool:
 def _check_folder(model_id: str) -> None:
     """Raise an InputError if a folder lacks config.json, or weights that are safetensors."""
     folder = Path(model_id)
-    if not (folder / "config.json").is_file():
+    if not is_file(folder / "config.json"):
         raise InputError(f"model.id: {model_id} has no config.json; save the model with save_pretrained()")
-    if not any(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.pt*"))
+    if not matching(folder, "*.safetensors"):
+        pickles = [path.name for pattern in ("*.bin", "*.pt*") for path in matching(folder, pattern)]
         found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
         raise InputError(
             f"model.id: {model_id} has {found}; calig reads safetensors only: "
@@ -87,10 +88,10 @@ def _check_folder(model_id: str) -> None:
 def _check_base(adapter: Adapter) -> None:
     """Raise an InputError if the model below an adapter is not there, or is an adapter as well."""
     name = f"model.id: {adapter.model_id}: the model below its adapter, base_model_name_or_path"
-    base = Path(adapter.base)
-    if not base.is_dir() and (adapter.base.startswith((".", "/", "~")) or adapter.base.count("/") > 1):
+    here = is_folder(Path(adapter.base))
+    if not here and (adapter.base.startswith((".", "/", "~")) or adapter.base.count("/") > 1):
         raise InputError(f"{name}, is no folder here: {adapter.base}; correct it in adapter_config.json")
-    if base.is_dir():
+    if here:
         _check_folder(adapter.base)
     if find_adapter(adapter.base, adapter.base_revision) is not None:
         raise InputError(f"{name}, has an adapter itself: {adapter.base}; merge that one and save the model")
@@ -142,7 +143,3 @@ def check_index(model_id: str, revision: str | None) -> None:
             f"model.id: {model_id}: its {SAFE_WEIGHTS_INDEX_NAME} names {odd[0]!r}; calig reads safetensors only, and "
             "only those beside the index: save the model again with save_pretrained()"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -51,5 +51,20 @@ def find_head(config: Any, asked: str | None = None) -> Head:
 
 def class_names(config: Any, head: Head) -> tuple[str, ...]:
     """Names of the classes in index order, each its own; a binary head has its label's opposite first."""
+    return distinct_names(_names(config, head))
+
+
+def notes_on_names(config: Any, head: Head, model_id: str) -> tuple[str, ...]:
+    """Say which classes are shown by another name than the model gives them, in one line; nothing where none are."""
+    names = _names(config, head)
+    changed = [shown for shown, name in zip(distinct_names(names), names, strict=True) if shown != name]
+    if not changed:
+        return ()
+    return (
+        f"model.id: {model_id}: classes that are called alike are told apart by their index: {', '.join(changed)}",
+    )
+
+
+def _names(config: Any, head: Head) -> tuple[str, ...]:
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    return distinct_names((f"not {names[0]}", names[0]) if head == "binary" else names)
+    return (f"not {names[0]}", names[0]) if head == "binary" else names

@@ -23,11 +23,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from calig.errors import InputError
+from calig.errors import InputError, first_line
 from calig.models.adapters import Adapter, digest_tensor, find_adapter, merged
 from calig.models.configuration import check_index, modality_of, read_config
 from calig.models.families import family_of
-from calig.models.heads import class_names, find_head
+from calig.models.heads import class_names, find_head, notes_on_names
 from calig.models.independence import depends_on_length
 from calig.models.mae import silently
 from calig.models.text import embedded_ids
@@ -42,7 +42,8 @@ class Pretrained:
     """A model ready to explain (eval mode, parameters frozen), its classes in index order, its head.
 
     A model of texts has a tokenizer, one of images an image processor. `notes` are lines to be told once, about weights
-    that are not read. `unmerged` is a hash of the weights of a model and its adapter, where there is one.
+    that are not read and names of classes. `unmerged` is a hash of the weights of a model and its adapter, where there
+    is one.
     """
 
     model: PreTrainedModel
@@ -127,6 +128,7 @@ def load_pretrained(
     model = nn.Module.to(loaded, device=target_device, dtype=DTYPES[dtype]).requires_grad_(False)
     nn.Module.eval(model)
     classes = class_names(config, found)
+    notes += notes_on_names(config, found, model_id)
     commit = getattr(config, "_commit_hash", None)
     return Pretrained(model, tokenizer, classes, commit, found, processor, notes, unmerged)
 
@@ -153,14 +155,13 @@ def _load_model(
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
-                adapter_kwargs={
-                    "subfolder": "no adapter"
-                },  # what is installed must not decide whether one is applied
+                # what is installed must not decide whether an adapter is applied
+                adapter_kwargs={"subfolder": "no adapter"},
                 **({"attn_implementation": "eager"} if family_of(config).eager else {}),
             )
     except SafetensorError as error:
         raise InputError(
-            f"model.id: {base}: its weights cannot be read ({_first_line(error)}); fetch or save the model again"
+            f"model.id: {base}: its weights cannot be read ({first_line(error)}); fetch or save the model again"
         ) from error
     except RuntimeError as error:
         raise InputError(
@@ -168,7 +169,7 @@ def _load_model(
             "save_pretrained()"
         ) from error
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise InputError(f"model.id: {base}: {_first_line(error)}") from error
+        raise InputError(f"model.id: {base}: {first_line(error)}") from error
     if getattr(loaded, "_hf_peft_config_loaded", False):
         raise InputError(
             f"model.id: {base}: this transformers applied an adapter by itself; install transformers >= 5.17"
@@ -197,7 +198,7 @@ def _load_processor(model_id: str, revision: str | None) -> Any:
         )
     except Exception as error:  # whatever a configuration of strangers leads it to
         raise InputError(
-            f"model.id: {model_id} has no usable image processor ({_first_line(error)}); save it beside the model "
+            f"model.id: {model_id} has no usable image processor ({first_line(error)}); save it beside the model "
             "with save_pretrained(), which writes preprocessor_config.json"
         ) from error
 
@@ -207,7 +208,7 @@ def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerB
         tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises Exception itself
         raise InputError(
-            f"model.id: {model_id}: its tokenizer cannot be read ({_first_line(error)}); save it again with "
+            f"model.id: {model_id}: its tokenizer cannot be read ({first_line(error)}); save it again with "
             "save_pretrained()"
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes one up where there are no files
@@ -252,7 +253,3 @@ def _digest_tokenizer(digest: Any, tokenizer: Any) -> None:
         rules.pop(last_call, None)
     digest.update(json.dumps(rules, sort_keys=True).encode())
     digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

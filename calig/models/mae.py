@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, ViTConfig, ViTForImageClassification
 from transformers.utils import logging as hf_logging
 
-from calig.errors import InputError
+from calig.errors import InputError, first_line
 
 _OF_A_HEAD = "classifier."
 
@@ -46,7 +46,7 @@ def classifier_of(
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{name}: {_first_line(error)}") from error
+        raise InputError(f"{name}: {first_line(error)}") from error
     if found.model_type != "vit_mae":
         raise InputError(
             f"{name} is a {found.model_type}, and no masked autoencoder (vit_mae); name a ViTMAEForPreTraining"
@@ -68,7 +68,7 @@ def classifier_of(
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{name}: its weights cannot be read ({_first_line(error)})") from error
+        raise InputError(f"{name}: its weights cannot be read ({first_line(error)})") from error
     missing = sorted(info["missing_keys"])
     lost = [key for key in missing if not key.startswith(_OF_A_HEAD)]
     if lost:
@@ -98,7 +98,3 @@ def silently() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

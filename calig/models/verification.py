@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from calig.errors import InputError
+from calig.errors import InputError, first_line
 from calig.models.families import how_to_declare
 from calig.models.images import Geometry
 from calig.models.inputs import Batch
@@ -121,7 +121,7 @@ def _attention(
         try:
             found = classifier.run(batch, attention=where)
         except (AttributeError, TypeError, ValueError) as error:
-            reasons.append(f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+            reasons.append(f"{where}: {first_line(error)}")
             continue
         maps = found.probabilities
         rows, length = batch.mask.shape

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from calig.errors import InputError
 from calig.files import fetch
 from calig.listing import is_file, matching
-from calig.records import DOCUMENT_VIEW, Head
+from calig.records import DOCUMENT_VIEW, Head, free_name
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import (
     IMAGE_TOKEN_COLUMNS,
@@ -241,7 +241,7 @@ def _tokens(run: RunFiles, rows: Rows) -> str:
 
 def _words_of(run: RunFiles) -> str | None:
     """The scan of the run's file of words; None where it has none."""
-    return None if run.words is None or not run.words.is_file() else scan([run.words])
+    return None if run.words is None or not is_file(run.words) else scan([run.words])
 
 
 def _word_tokens(run: RunFiles, rows: Rows) -> str:
@@ -290,18 +290,10 @@ def _extras(run: RunFiles) -> str:
     One that is called as a column of the view, which an earlier version had not, is there as corpus_<name>.
     """
     taken = set(DOCUMENT_VIEW)
-    extras = []
-    for column in pq.read_schema(run.documents).names:
-        if column in RUN_COLUMNS:
-            continue
-        stem = f"corpus_{column}" if column.lower() in DOCUMENT_VIEW else column
-        alias, count = stem, 0
-        while alias.lower() in taken:
-            count += 1
-            alias = f"{stem}_{count}"
-        taken.add(alias.lower())
-        extras.append(f", d.{name(column)} AS {name(alias)}")
-    return "".join(extras)
+    columns = [column for column in pq.read_schema(run.documents).names if column not in RUN_COLUMNS]
+    return "".join(
+        f", d.{name(column)} AS {name(free_name(column, DOCUMENT_VIEW, taken))}" for column in columns
+    )
 
 
 def _documents(run: RunFiles, rows: Rows, extras: str = "") -> str:

@@ -78,7 +78,8 @@ def settle_words(
     manifest = run.manifest
     if manifest.modality != "text":
         return run
-    if run.words is not None and _holds(run.words, _documents(connection)):
+    documents = _documents(connection)
+    if run.words is not None and _holds(run.words, documents):
         return run
     if "+" in (manifest.words or "") and segmenter() is None:
         raise InputError(
@@ -88,7 +89,7 @@ def settle_words(
         manifest = replace(manifest, versions={**manifest.versions, "words": rule()})
         write_json(warehouse.run(manifest.run_id) / "manifest.json", manifest.to_json())
     path = words_path(warehouse, manifest, rule())
-    if not _holds(path, _documents(connection)):
+    if not _holds(path, documents):
         write_words(connection, portions, path)
     return replace(run, manifest=manifest, words=path)
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from calig.attribution.explainer import Explainer
 from calig.errors import InputError
 from calig.models import adapters
-from calig.models.adapters import local_base
 from calig.models.configuration import read_config
+from calig.models.contents import model_contents
 from calig.models.loading import fingerprint, load_pretrained
 from tests.calig.models import faults
 from tests.material import zoo
@@ -178,9 +178,11 @@ class TestRefused:
         assert "has an adapter itself" in refusal(apart)
 
     def test_the_folder_below_is_known_without_loading(self, apart: Path, beside: Path) -> None:
-        assert local_base(str(apart)) == zoo.folder("bert")
-        assert local_base(str(beside)) is None
-        assert local_base(str(zoo.folder("bert"))) is None
+        below = str(zoo.folder("bert").resolve())
+        assert below in model_contents(str(apart), None)[1:]
+        assert below not in model_contents(str(beside), None)[1:]
+        assert model_contents(below, None)[0] == below
+        assert len(model_contents(below, None)) == 2, "no model below"
 
 
 @with_peft

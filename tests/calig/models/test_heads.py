@@ -11,9 +11,10 @@ import torch
 
 from calig.errors import InputError
 from calig.models.classifier import Classifier
-from calig.models.heads import find_head
+from calig.models.heads import class_names, find_head, notes_on_names
 from calig.models.loading import Pretrained, fingerprint, load_pretrained
 from calig.models.text import TextEncoder
+from calig.records import Head
 from tests.material import zoo
 
 ONE = {"id2label": {0: "spam"}, "label2id": {"spam": 0}}
@@ -116,3 +117,33 @@ def test_a_head_that_the_configuration_does_not_say_is_part_of_the_fingerprint(t
 def test_an_impossible_head_is_refused_before_the_weights_are_read() -> None:
     with pytest.raises(InputError, match=r"^model\.head: a model of 3 logits cannot be binary"):
         load_pretrained(str(zoo.folder("bert")), head="binary")
+
+
+@pytest.mark.parametrize(
+    ("names", "head", "shown", "noted"),
+    [
+        (["no", "yes"], "single_label", ("no", "yes"), None),
+        (["same", "same", "other"], "single_label", ("same (0)", "same (1)", "other"), "same (0), same (1)"),
+        (["*", "yes"], "multi_label", ("* (0)", "yes"), "* (0)"),
+        (
+            ["a", "a", "a (0)"],
+            "single_label",
+            ("a (0) (0)", "a (1)", "a (0) (2)"),
+            "a (0) (0), a (1), a (0) (2)",
+        ),
+        (["spam"], "binary", ("not spam", "spam"), None),
+    ],
+)
+def test_classes_that_are_called_alike_get_their_index_and_are_noted(
+    names: list[str], head: Head, shown: tuple[str, ...], noted: str | None
+) -> None:
+    config = SimpleNamespace(num_labels=len(names), id2label=dict(enumerate(names)))
+    assert class_names(config, head) == shown
+    notes = notes_on_names(config, head, "m")
+    assert [note.rpartition(": ")[2] for note in notes] == ([] if noted is None else [noted])
+
+
+def test_a_model_s_notes_name_the_classes_that_are_called_alike(tmp_path: Path) -> None:
+    loaded = load(tmp_path, id2label={0: "x", 1: "x"}, label2id={"x": 0})
+    assert loaded.classes == ("x (0)", "x (1)")
+    assert [note for note in loaded.notes if note.endswith("told apart by their index: x (0), x (1)")]
