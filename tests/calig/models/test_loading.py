@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from calig.attribution.explainer import Explainer
 from calig.errors import InputError
+from calig.models.configuration import read_config
 from calig.models.loading import fingerprint, load_pretrained, resolve_device
 from tests.material import zoo
+from tests.material.permissions import held_to_permissions
 from tests.material.tiers import few
 
 WEIGHTS = "model.safetensors"
@@ -267,3 +269,17 @@ class TestFingerprint:
         before = fingerprint(pretrained)
         pretrained.model.scale.data.fill_(2.0)
         assert fingerprint(pretrained) != before
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o300])
+def test_a_folder_that_may_not_be_read_is_not_one_without_weights(mode: int, tmp_path: Path) -> None:
+    zoo.save("bert", tmp_path / "closed")
+    (tmp_path / "closed").chmod(mode)
+    try:
+        with (
+            held_to_permissions(),
+            pytest.raises(InputError, match=r"closed\S* may not be read: permission denied"),
+        ):
+            read_config(str(tmp_path / "closed"))
+    finally:
+        (tmp_path / "closed").chmod(0o700)
