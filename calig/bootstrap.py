@@ -12,6 +12,8 @@ Doubles = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 LARGE = 2000
+LEAST = 3
+"""Values that an interval of a mean needs: one value has none, and two equal ones would seem to be exact."""
 NORMAL = 1.959964  # the 97.5 % quantile of the standard normal distribution
 CHUNK = 200_000  # weights held at once
 SAMPLES = 4_000  # samples taken through together
@@ -34,13 +36,16 @@ def mean_intervals(values: Doubles) -> Doubles:
     Returns
     -------
     (k, 2)
-        The 2.5 % and the 97.5 % quantiles of the mean under resampling with replacement.
+        The 2.5 % and the 97.5 % quantiles of the mean under resampling with replacement; NaN of fewer than `LEAST`
+        values.
 
     References
     ----------
     B. Efron, R. Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3.
     """
     count, size = values.shape
+    if size < LEAST:
+        return np.full((count, 2), np.nan)
     if size >= LARGE:
         means, errors = values.mean(axis=1), values.std(axis=1) / size**0.5
         return np.stack([means - NORMAL * errors, means + NORMAL * errors], axis=1)
@@ -76,7 +81,8 @@ def expanded_intervals(count: Doubles, mean: Doubles, deviation: Doubles, skewne
     Returns
     -------
     (k, 2)
-        The 2.5 % and the 97.5 % quantiles of the mean under resampling with replacement.
+        The 2.5 % and the 97.5 % quantiles of the mean under resampling with replacement; NaN of fewer than `LEAST`
+        values.
 
     References
     ----------
@@ -87,4 +93,4 @@ def expanded_intervals(count: Doubles, mean: Doubles, deviation: Doubles, skewne
     skew = (skewness / np.sqrt(count))[:, None]
     bent = z + (z**2 - 1) * skew / 6 + ((z**3 - 3 * z) / 24 - (2 * z**3 - 5 * z) / 36) * skew**2
     ends: Doubles = mean[:, None] + bent * (deviation / np.sqrt(count))[:, None]
-    return ends
+    return np.where((count < LEAST)[:, None], np.nan, ends)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calig.comparison.counts import tested
 from calig.terminal import printable
 from calig.warehouse.comparisons import read_table
 from calig.warehouse.layout import Warehouse
@@ -18,16 +19,12 @@ WORDS = 30
 
 
 def print_changes(warehouse: Warehouse, run_id: str, reference_id: str, out: Console) -> None:
-    """Print a comparison: verdict, outcomes that changed, words that changed, the surest first."""
+    """Print a comparison: verdict, how much was tested, and what changed, outcomes first, words the surest first."""
     folder = warehouse.comparison(run_id, reference_id)
     row = read_table(folder, "comparisons").to_pylist()[0]
-    sample = (
-        f"{row['paired']} documents paired"
-        if row["paired"]
-        else (f"{row['documents_a']} documents against {row['documents_b']}")
-    )
-    out.print(Text(f"{reference_id} → {run_id}"), Text(f"({sample}, α = {row['alpha']:g})"), soft_wrap=True)
+    out.print(Text(f"{reference_id} → {run_id}"), Text(f"({_sample(row)})"), soft_wrap=True)
     out.print(Text(printable(row["verdict"]), style="bold"), soft_wrap=True)
+    out.print(Text(tested(row)), soft_wrap=True)
     outcomes, words, layers = (_changed(folder, file) for file in ("outcomes", "words", "layers"))
     if outcomes:
         _print(
@@ -55,8 +52,17 @@ def print_changes(warehouse: Warehouse, run_id: str, reference_id: str, out: Con
         )
         if len(words) > WORDS:
             out.print(
-                f'and {len(words) - WORDS} more: calig query "FROM comparison_words WHERE changed" --run {run_id}'
+                f'and {len(words) - WORDS} more rows: calig query "FROM comparison_words WHERE changed" --run {run_id}'
             )
+
+
+def _sample(row: dict[str, Any]) -> str:
+    """What was compared with what: the same documents, or two samples and how many are in both."""
+    edited = f", {row['text_changed']} with another text" if row.get("text_changed") else ""
+    if row.get("tests_paired", bool(row["paired"])):
+        return f"{row['paired']} documents paired"
+    both = f": {row['paired']} in both{edited}" if row["paired"] or edited else ""
+    return f"{row['documents_a']} documents against {row['documents_b']}{both}"
 
 
 def _changed(folder: Any, file: str) -> list[dict[str, Any]]:

@@ -224,6 +224,14 @@ def deploy(
             f"note:   runs by hand take the day in UTC; set corpus.timezone: {deployed.timezone} in {config}"
         )
         out.print(text, soft_wrap=True, markup=False)
+    planned = template.gates.runs_per_year
+    if abs(deployed.runs_per_year - planned) > 0.05 * planned:
+        text = (
+            f"note:   the schedule runs about {deployed.runs_per_year:,.0f} times a year, and gates.runs_per_year is "
+            f"{planned:g}: false alarms come {deployed.runs_per_year / planned:.2g} times as often as "
+            f"gates.false_alarms_per_year says; set gates.runs_per_year: {deployed.runs_per_year:.0f} in {config}"
+        )
+        out.print(text, soft_wrap=True, markup=False)
     out.print(f"told of failed runs: {', '.join(notify) if notify else 'nobody'}", soft_wrap=True)
     out.print(f"work:   prefect worker start --pool {pool}", soft_wrap=True)
     out.print(f"now:    prefect deployment run {deployed.name}", soft_wrap=True)
@@ -412,7 +420,11 @@ def compare(
     ],
     run: Annotated[str, typer.Argument(help="The run that is compared, named in the same ways.")],
     alpha: Annotated[
-        float | None, typer.Option(help="Chance of calling anything changed where nothing is; the run's own.")
+        float | None,
+        typer.Option(
+            help="Chance of calling anything changed where nothing is; else that of the comparison that is there, "
+            "or compare.alpha."
+        ),
     ] = None,
     warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
@@ -531,6 +543,7 @@ def history(
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.metrics import audit_names, metrics, series
     from calig.warehouse.query import open_tables
+    from calig.warehouse.slow_drift import stated
 
     opened = Warehouse.open(warehouse, create=False)
     with closing(open_tables(opened)) as connection, _reader_may_leave():
@@ -544,6 +557,7 @@ def history(
             points = series(connection, metric, audit_name, last)
             if output is Format.table:
                 histories.print_series(metric, points, out)
+                histories.print_slow_drift(metric, stated(connection, opened, audit_name), out)
             else:
                 histories.print_plain(points, output is Format.json)
             return
@@ -700,8 +714,9 @@ def _print_gates(outcomes: Sequence[GateOutcome]) -> None:
         all_hold = "the gate holds" if held == 1 else f"all {held} gates hold"
         out.print(f"gates:  {all_hold if held == len(outcomes) else f'{held} of {len(outcomes)} hold'}")
     for outcome in outcomes:
-        if outcome.passed is None or (outcome.passed is False and outcome.severity == "warn"):
-            sign = "not checked" if outcome.passed is None else "warning"
+        sign = "warning" if outcome.passed is False else None if outcome.passed else "not checked"
+        sign = outcome.state if outcome.state == "too few documents" else sign
+        if sign is not None and not outcome.fails_audit:
             err.print(f"{sign}: {printable(outcome.line)}", style="yellow", markup=False, soft_wrap=True)
 
 

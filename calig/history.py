@@ -14,6 +14,7 @@ from rich.text import Text
 from calig.rows import csv_lines, json_lines, number
 from calig.terminal import printable
 from calig.warehouse.metrics import Metric, Point
+from calig.warehouse.slow_drift import SlowDrift, plural
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 BAR = 24
@@ -48,6 +49,22 @@ def print_series(metric: str, points: Sequence[Point], console: Console) -> None
         line = sparks([point.value for point in own])
         text = f"{metric}{since}  {line}  {written(low)} to {written(high)}"
         console.print(Text(printable(text)), soft_wrap=True)
+
+
+def print_slow_drift(metric: str, drift: SlowDrift, console: Console) -> None:
+    """Print what the sequential control of a metric found, newest first; nothing of metrics that it does not follow."""
+    own = next((one for one in drift.followed if one.metric == metric), None)
+    if own is None:
+        return
+    found = [drift.sentence(one, alarm) for one, alarm in drift.alarms() if one is own]
+    if not found:
+        runs = plural(len(drift.runs), "run")
+        wait = plural(own.missing_runs, "more run")
+        found = [
+            f"{runs} so far: can find something after {wait}" if own.missing_runs else f"none over {runs}"
+        ]
+    for text in found:
+        console.print(Text(printable(f"slow drift: {text}")), soft_wrap=True)
 
 
 def print_metrics(metrics: Sequence[Metric], console: Console) -> None:

@@ -114,7 +114,8 @@ def precheck(config: AuditConfig) -> None:
     fit(method_of(config), head, class_names(model, head), modality)
     gates.check_configured(config, modality)
     corpora.check(config.dated_corpus, modality)
-    for reference in resolve_references(warehouse, config.compare_to, config.name or "audit"):
+    fewest = config.compare.previous_documents
+    for reference in resolve_references(warehouse, config.compare_to, config.name or "audit", fewest=fewest):
         check_comparable(read_run(warehouse, reference.run_id), head, modality)
 
 
@@ -186,12 +187,20 @@ def learn_schedule(
     corpus: CorpusManifest,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """The step schedule's file: the one there, or learnt now on the documents with the smallest content hash."""
-    from calig.attribution.schedule import PILOT_DOCUMENTS
+    """The step schedule's file: the one there, or learnt now on the documents with the smallest content hash.
+
+    Without documents there is nothing to learn from: the default goes into a file of its own, and a later run learns.
+    """
+    from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
 
     warehouse = Warehouse.open(config.warehouse)
     path = schedule_path(config, model)
     if read_schedule(path) is not None:
+        return path
+    if not corpus.documents:
+        path = path.with_stem(f"{path.stem}-default")
+        default = Schedule.default(method_of(config, model).quadrature, model.depth)
+        write_atomic(path, default.to_json().encode())
         return path
     rows = read_rows(corpus, warehouse.root, ["doc_id", "doc_key"])
     smallest = dict(

@@ -75,4 +75,6 @@ def _table(methods: Sequence[Row], stats: Sequence[Row]) -> Table:
 def _interval(row: Row | None) -> str:
     if row is None or row["mean"] is None:
         return ""
+    if row["low"] is None:
+        return f"{row['mean']:.3f} (too few documents)"
     return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})"

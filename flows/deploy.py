@@ -36,15 +36,21 @@ SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
 BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
 CHECKED = 400
 """Runs of a schedule that are looked at before it is put on the server."""
+YEAR = 365.2425 * 86_400
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What was put on the server: the name (flow/deployment), the schedule's zone, when the next run is due, if any."""
+    """What was put on the server: the name (flow/deployment), the schedule's zone, when the next run is due, if any.
+
+    `runs_per_year` is about how often the schedule runs.
+    """
 
     name: str
     timezone: str
     next_run: datetime | None
+    runs_per_year: float
 
 
 def deploy(
@@ -115,7 +121,9 @@ def deploy(
         title = f"calig: {name} failed"
         put(client, title, failure_notice(title, deployment, blocks) if blocks else None)
     zone = schedule.timezone or DEFAULT_ZONE
-    return Deployed(f"{audit.name}/{name}", zone, None if paused else _next_run(schedule))
+    return Deployed(
+        f"{audit.name}/{name}", zone, None if paused else _next_run(schedule), runs_per_year(schedule)
+    )
 
 
 def _next_run(schedule: CronSchedule) -> datetime | None:
@@ -149,6 +157,14 @@ def _check_days(schedule: CronSchedule) -> None:
             f"--cron: {schedule.cron!r} falls into the hour that {schedule.timezone} leaves out on {missed[0]}, and "
             "Prefect would start that run on the day before: choose an hour from 1 to 22"
         )
+
+
+def runs_per_year(schedule: CronSchedule) -> float:
+    """About how often a schedule runs in a year, by how far its next runs lie apart."""
+    moments = [moment.timestamp() for moment in due(schedule, CHECKED, datetime.now(UTC))]
+    if len(moments) < 2:
+        return float(len(moments))
+    return (len(moments) - 1) * YEAR / (moments[-1] - moments[0])
 
 
 def _schedule(cron: str, timezone: str) -> CronSchedule:

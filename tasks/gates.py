@@ -24,7 +24,7 @@ def check_gates(run: Run) -> list[GateOutcome]:
 @task(name="publish-gates", cache_policy=NO_CACHE, **RETRIES)
 def publish_gates(run: Run, outcomes: list[GateOutcome], page: Path) -> None:
     """Show all gates, and a link to the report, as a Prefect artifact with a history per audit."""
-    shown = ("gate", "severity", "passed", "value", "limit", "reference_id", "detail")
+    shown = ("gate", "severity", "passed", "state", "value", "limit", "reference_id", "detail")
     create_table_artifact(
         [{name: getattr(outcome, name) for name in shown} for outcome in outcomes],
         key=f"calig-{artifact_name(run.config.name)}-gates",

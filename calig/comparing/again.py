@@ -45,7 +45,7 @@ def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> tuple[int
     run = b.manifest
     known = {name: index for index, name in enumerate(run.classes)}
     flips = [(doc_id, known[name]) for doc_id, name in pair.flips() if name in known]
-    if not flips or run.head == "regression":
+    if not pair.paired or not flips or run.head == "regression":
         return 0, []
     try:
         config, model, schedule, key = _labelled(warehouse, run)

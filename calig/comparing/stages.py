@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from calig.comparing.again import explain_again
 from calig.comparing.summing import lay_out
 from calig.comparison.rows import Row
 from calig.config import AuditConfig
 from calig.config.history import CompareConfig
+from calig.config.levels import levels_of
 from calig.errors import InputError
 from calig.listing import children
 from calig.stages import LOCK_SECONDS
@@ -29,7 +30,7 @@ from calig.warehouse.views import run_files
 
 logger = logging.getLogger(__name__)
 
-_NUMBERS = 1
+_NUMBERS = 3
 """Bumped when the same two runs give other numbers."""
 
 
@@ -37,16 +38,18 @@ _NUMBERS = 1
 class Wanted:
     """A comparison that is asked for: of a run (side b) with a reference (side a), and when a difference is a change.
 
-    `compare.alpha` is this comparison's own.
+    `compare.alpha` is this comparison's own. `psi_level` is the chance that the largest population stability index of
+    chance alone is beyond what the comparison says of it.
     """
 
     run_id: str
     reference: Reference
     compare: CompareConfig
+    psi_level: float
 
 
 def wanted(config: AuditConfig, run_id: str) -> list[Wanted]:
-    """The comparisons that an audit's configuration asks for of its run; the false alarms allowed are shared out.
+    """The comparisons that an audit's configuration asks for of its run, at the levels that its false alarms allow.
 
     Raises
     ------
@@ -54,9 +57,11 @@ def wanted(config: AuditConfig, run_id: str) -> list[Wanted]:
         If a name of `compare_to` is no complete run's.
     """
     warehouse = Warehouse.open(config.warehouse)
-    references = resolve_references(warehouse, config.compare_to, config.name or "audit", run_id)
-    own = config.compare.model_copy(update={"alpha": config.compare.alpha / max(1, len(config.compare_to))})
-    return [Wanted(run_id, reference, own) for reference in references]
+    fewest = config.compare.previous_documents
+    references = resolve_references(warehouse, config.compare_to, config.name or "audit", run_id, fewest)
+    levels = levels_of(config)
+    own = config.compare.model_copy(update={"alpha": levels.comparison})
+    return [Wanted(run_id, reference, own, levels.psi) for reference in references]
 
 
 def asked(warehouse: Warehouse, reference_id: str, run_id: str, alpha: float | None) -> Wanted:
@@ -74,7 +79,10 @@ def asked(warehouse: Warehouse, reference_id: str, run_id: str, alpha: float | N
     before = read_manifest(warehouse.comparison(run_id, reference_id))
     chosen = alpha if alpha is not None else before["compare"]["alpha"] if before else compare.alpha
     requested = before["requested"] if before else reference_id
-    return Wanted(run_id, Reference(reference_id, requested), compare.model_copy(update={"alpha": chosen}))
+    passed_over = tuple(before.get("passed_over", ())) if before else ()
+    psi_level = before.get("psi_level", chosen) if before and alpha is None else chosen
+    own = compare.model_copy(update={"alpha": chosen})
+    return Wanted(run_id, Reference(reference_id, requested, passed_over), own, psi_level)
 
 
 def is_there(warehouse: Warehouse, one: Wanted) -> bool:
@@ -105,15 +113,19 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
             with pairing(warehouse, a, b) as pair:
                 again, keys = explain_again(warehouse, b, pair)
                 pair.settle()
-                columns = lay_out(pair, a.manifest, b.manifest, one.reference.requested, one.compare, again)
+                columns = lay_out(
+                    pair, a.manifest, b.manifest, one.reference, one.compare, one.psi_level, again
+                )
             row = {name: values[0] for name, values in columns["comparisons"].items()}
             manifest = {
-                **{
-                    name: row[name] for name in ("run_id", "reference_id", "requested", "left_out", "verdict")
-                },
+                **{name: row[name] for name in ("run_id", "reference_id", "requested", "verdict")},
+                # of two samples none is explained again, and none would be the next time
+                "left_out": row["left_out"] if row["tests_paired"] else 0,
                 "key": _key(a.manifest, b.manifest, one),
+                "passed_over": one.reference.passed_over,
                 "attribution_keys": keys,
                 "compare": one.compare.model_dump(mode="json"),
+                "psi_level": one.psi_level,
             }
             write_comparison(folder, columns, manifest)
         load_comparison(warehouse, run_id, reference_id, wait=LOCK_SECONDS)
@@ -144,5 +156,6 @@ def verdicts(warehouse: Warehouse, run_id: str) -> list[tuple[str, str]]:
 def _key(a: RunManifest, b: RunManifest, one: Wanted) -> str:
     """Hash of all that a comparison's numbers depend on."""
     sides = [[run.run_id, run.attribution_key, run.corpus["key"], run.started] for run in (a, b)]
-    content = json.dumps([_NUMBERS, sides, one.reference.requested, one.compare.model_dump(mode="json")])
+    limits = one.compare.model_dump(mode="json")
+    content = json.dumps([_NUMBERS, sides, asdict(one.reference), limits, one.psi_level])
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -20,7 +20,7 @@ class Limits:
     size
         Least change of a measure, in standard deviations over documents.
     documents
-        Documents that must hold a word in each run.
+        Documents that must hold a word in each run, and have a measure or an outcome, for it to be tested.
     """
 
     alpha: float

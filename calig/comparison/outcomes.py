@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from calig.bootstrap import Doubles
-from calig.comparison.adjust import adjusted
-from calig.comparison.drift import of_counts, stability
+from calig.comparison.drift import Binned, Codes, of_counts, stability
+from calig.comparison.exchange import Chance, largest_by_chance
 from calig.comparison.limits import Limits
-from calig.comparison.rows import Row, mean_row, share_row
+from calig.comparison.rows import Row, judge, mean_row, share_row
 
 Documents = Mapping[str, Any]
 """Columns of a run's explained documents, arrays of one length.
 
-target, predicted (names, None where there is none), labels (lists of names, or None), correct, probability, logit,
-label_value, confidence, completeness_error, settling_depth (float64, NaN where there is none).
+target, predicted (names, None where there is none), predicted_classes, labels (lists of names, or None), correct,
+probability, logit, label_value, confidence, completeness_error, settling_depth (float64, NaN where there is none).
 """
 
 SHARES = ("accuracy", "predicted share", "labelled share")
@@ -43,14 +43,14 @@ def compare_outcomes(
 
     Returns
     -------
-    Rows of the table `comparison_outcomes`, but for the ids, with NaN for null; `size` is what the limit is put to.
+    Rows of the table `comparison_outcomes`, but for the ids, with NaN for null; `size` is what the limit is put to, and
+    `tested` whether it is meant to be tested at all.
     """
     rows: list[Row] = []
 
     def take(measure: str, name: str, row: Row, tested: bool = True) -> None:
         if row["documents_a"] or row["documents_b"]:
-            p = row["p"] if tested else float("nan")
-            rows.append({"measure": measure, "class": name, **row, "p": p})
+            rows.append({"measure": measure, "class": name, **row, "tested": tested})
 
     if classes:
         take("accuracy", "*", share_row(a["correct"], b["correct"], paired))
@@ -58,7 +58,7 @@ def compare_outcomes(
             take(
                 "predicted share",
                 name,
-                share_row(_is(a["predicted"], name), _is(b["predicted"], name), paired),
+                share_row(_among(a["predicted_classes"], name), _among(b["predicted_classes"], name), paired),
             )
         for name in classes:
             take(
@@ -77,11 +77,7 @@ def compare_outcomes(
     if depths_agree:
         take("settling depth", "*", mean_row(a["settling_depth"], b["settling_depth"], paired))
     take("completeness error", "*", mean_row(a["completeness_error"], b["completeness_error"], paired))
-    q = adjusted(np.array([row["p"] for row in rows]), limits.family)
-    for row, own in zip(rows, q, strict=True):
-        least = limits.share if row["measure"] in SHARES else limits.size
-        row["q"] = float(own)
-        row["changed"] = bool(own <= limits.family and abs(row["size"]) >= least)
+    judge(rows, paired, limits, [limits.share if row["measure"] in SHARES else limits.size for row in rows])
     return rows
 
 
@@ -91,14 +87,35 @@ def class_drift(a: Documents, b: Documents, paired: bool, classes: Sequence[str]
     return of_counts(counts[0], counts[1], paired)
 
 
+def classes_by_chance(
+    a: Documents,
+    b: Documents,
+    paired: bool,
+    classes: Sequence[str],
+    level: float,
+    groups: tuple[Codes, Codes] | None,
+) -> Chance:
+    """What chance alone does to the population stability index of the predicted classes (see `class_drift`).
+
+    Parameters
+    ----------
+    level
+        Chance of more than `by_chance`.
+    groups
+        (n,) and (m,) numbers of groups that documents are exchanged within; None: among all.
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    first, second = (
+        np.array([numbers.get(name, -1) for name in side["predicted"]], np.int64)[:, None] for side in (a, b)
+    )
+    binned = Binned(first, second, np.array([len(classes)], np.int64))
+    return largest_by_chance(binned, paired, level, groups)
+
+
 def confidence_drift(a: Documents, b: Documents, paired: bool) -> tuple[float, float]:
-    """PSI and Jensen-Shannon divergence of the predicted class's probability, over tenths of the reference."""
+    """PSI and Jensen-Shannon divergence of the predicted class's probability, over tenths of both runs."""
     first, second = (side["confidence"][~np.isnan(side["confidence"])] for side in (a, b))
     return stability(first, second, paired)
-
-
-def _is(names: Any, name: str) -> Doubles:
-    return np.array([np.nan if own is None else own == name for own in names], dtype=np.float64)
 
 
 def _among(labels: Any, name: str) -> Doubles:

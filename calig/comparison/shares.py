@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import scipy  # its parts are loaded where they are first used
 
-from calig.bootstrap import NORMAL, Doubles
+from calig.bootstrap import LEAST, NORMAL, Doubles
 
 
 def shares_p(a: Doubles, of_a: Doubles, b: Doubles, of_b: Doubles) -> Doubles:
     """Two-sided p-values of equal shares a / of_a and b / of_b in two samples (k,): Fisher's exact test.
 
-    Twice the smaller tail of the hypergeometric distribution, at most 1; NaN where a sample is empty.
+    Twice the tail of the hypergeometric distribution on the side of the change, at most 1: what `samples_p` gives for
+    values 0 and 1. NaN where a sample is empty.
     """
     a, of_a, b, of_b = (np.asarray(x, dtype=np.float64) for x in np.broadcast_arrays(a, of_a, b, of_b))
     p = np.full(a.shape, np.nan)
@@ -77,25 +78,50 @@ def mcnemar_p(lost: int, gained: int) -> float:
     return min(1.0, 2 * float(scipy.stats.binom.cdf(min(lost, gained), lost + gained, 0.5)))
 
 
-def share_interval(a: float, of_a: float, b: float, of_b: float) -> tuple[float, float]:
-    """95 % interval of b / of_b − a / of_a in two samples: Newcombe's, from the two Wilson intervals.
+def share_interval(a: Doubles, of_a: Doubles, b: Doubles, of_b: Doubles) -> Doubles:
+    """(k, 2) 95 % intervals of b / of_b − a / of_a in two samples: Newcombe's, from the two Wilson intervals.
+
+    NaN where a sample has fewer than `LEAST` documents.
 
     References
     ----------
     R. G. Newcombe, *Interval Estimation for the Difference Between Independent Proportions*, Stat. Med. 17, 1998,
     method 10.
     """
-    (first, low_a, high_a), (second, low_b, high_b) = _wilson(a, of_a), _wilson(b, of_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (first, low_a, high_a), (second, low_b, high_b) = _wilson(a, of_a), _wilson(b, of_b)
     difference = second - first
-    return (
-        difference - float(np.hypot(second - low_b, high_a - first)),
-        difference + float(np.hypot(high_b - second, first - low_a)),
+    ends = np.stack(
+        [
+            difference - np.hypot(second - low_b, high_a - first),
+            difference + np.hypot(high_b - second, first - low_a),
+        ],
+        axis=-1,
     )
+    return np.where((np.minimum(of_a, of_b) >= LEAST)[:, None], ends, np.nan)
 
 
-def _wilson(count: float, total: float) -> tuple[float, float, float]:
-    """The share, and the ends of its 95 % interval."""
+def _wilson(count: Doubles, total: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """The shares, and the ends of their 95 % intervals."""
     square = NORMAL**2
     centre = (count + square / 2) / (total + square)
     half = NORMAL / (total + square) * np.sqrt(count * (total - count) / total + square / 4)
-    return count / total, centre - float(half), centre + float(half)
+    return count / total, centre - half, centre + half
+
+
+def paired_share_interval(lost: int, gained: int, pairs: int) -> tuple[float, float]:
+    """95 % interval of (gained − lost) / pairs: Wald's, with half a pair added to each cell of the two-by-two table.
+
+    Where no pair differs a bootstrap's would be 0 to 0, as if that were certain of all documents; this one is about
+    ±2 / pairs. NaN of fewer than `LEAST` pairs.
+
+    References
+    ----------
+    A. Agresti, Y. Min, *Simple Improved Confidence Intervals for Comparing Matched Proportions*, Stat. Med. 24, 2005.
+    """
+    if pairs < LEAST:
+        return float("nan"), float("nan")
+    total = pairs + 2
+    centre = (gained - lost) / total
+    half = NORMAL * float(np.sqrt(lost + gained + 1 - (gained - lost) ** 2 / total)) / total
+    return max(-1.0, centre - half), min(1.0, centre + half)

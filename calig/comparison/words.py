@@ -11,18 +11,18 @@ from calig.bootstrap import Doubles
 from calig.comparison.adjust import adjusted, adjusted_extremes
 from calig.comparison.limits import Limits
 from calig.comparison.permutation import (
-    SCREEN,
     Counts,
     Sums,
     paired_floor,
     paired_p,
-    paired_t,
+    paired_values_floor,
     samples_floor,
     samples_p,
-    samples_t,
+    samples_values_floor,
     t_interval,
 )
-from calig.comparison.shares import all_in_b, shares_floor, shares_p
+from calig.comparison.shares import all_in_b, share_interval, shares_floor, shares_p
+from calig.comparison.states import states, within
 
 BATCH = 1_000_000
 """Values held at once."""
@@ -52,7 +52,7 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
         it; of_a, of_b documents of the class; mean_a, mean_b, variance_a, variance_b of its effects; and, paired,
         pairs, change and variance of the changes.
     values
-        Gives what the permutation test needs of the rows that are near a change.
+        Gives what the permutation test needs of some of the rows.
     paired
         Whether documents are paired.
     limits
@@ -60,15 +60,16 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
 
     Returns
     -------
-    Columns of the table `comparison_words`, but for the ids and `flips`, with NaN for null.
+    Columns of the table `comparison_words`, but for the ids and `flips`, with NaN for null. The state is
+    no change where all that is meant to be tested of a row (its effect in a class; of two samples, its share) has none.
     """
     a, b = (Sums(*(words[f"{name}_{side}"] for name in ("documents", "mean", "variance"))) for side in "ab")
     with np.errstate(invalid="ignore"):  # of classes that a run has no document of
         share_a, share_b = a.count / words["of_a"], b.count / words["of_b"]
     everywhere = words["class"] == "*"
-    share_p, share_floor = _shares(words, paired, limits)
+    share_p, share_floor, shares_meant = _shares(words, paired, limits)
     change = Sums(words["pairs"], words["change"], words["variance"]) if paired else None
-    p, floor = _effects(a, b, change, everywhere, values, limits)
+    p, floor, alike = _effects(a, b, change, everywhere, values, limits)
     interval = t_interval(change) if change is not None else t_interval(a, b)
     rest = 1.0 if paired else 1 - EXTREME
     floors = np.concatenate([share_floor, floor])
@@ -78,10 +79,17 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
     share_p, p = (
         np.where(np.isnan(own), np.nan, tests) for own, tests in ((share_q, share_p), (effect_q, p))
     )
+    p, effect_q = (np.where(alike, 1.0, own) for own in (p, effect_q))
     difference = b.mean - a.mean
     more = (share_q <= limits.family) & (np.abs(share_b - share_a) >= limits.share)
     differs = (effect_q <= limits.family) & (np.abs(difference) >= limits.effect)
     sign_flip = _clear_sign(a) * _clear_sign(b) < 0
+    shares = share_interval(*(words[name] for name in ("documents_a", "of_a", "documents_b", "of_b")))
+    tested, effect_tested = ~np.isnan(share_p), ~np.isnan(p)
+    none = (tested | effect_tested) & (
+        ~shares_meant | tested & within(shares[:, 0], shares[:, 1], limits.share)
+    )
+    none &= everywhere | effect_tested & within(interval[:, 0], interval[:, 1], limits.effect)
     return {
         **{name: words[name] for name in ("class", "word")},
         "documents_a": a.count.astype(np.int64),
@@ -100,20 +108,20 @@ def compare_words(words: Mapping[str, Any], values: Values, paired: bool, limits
         "sign_flip": sign_flip,
         "change": _named(a, b, more, share_b > share_a, differs, sign_flip, effect_q < share_q),
         "changed": more | differs,
+        "state": states(more | differs, tested | effect_tested, none),
     }
 
 
-def _shares(words: Mapping[str, Any], paired: bool, limits: Limits) -> tuple[Doubles, Doubles]:
-    """p-values of the shares, NaN where they are not tested, and the smallest that each could have."""
+def _shares(words: Mapping[str, Any], paired: bool, limits: Limits) -> tuple[Doubles, Doubles, Any]:
+    """p-values of the shares, NaN where they are not tested, the smallest that each could have, and which are meant."""
     a, of_a, b, of_b = (words[name] for name in ("documents_a", "of_a", "documents_b", "of_b"))
     everywhere = words["class"] == "*"
     p, floor = np.full(len(everywhere), np.nan), shares_floor(a + b, of_a, of_b)
-    if not paired:
-        several = len(set(words["class"][~everywhere])) > 1
-        tested = (everywhere | several) & (floor <= limits.family)
-        tested &= _largest_change(a + b, of_a, of_b) >= limits.share
-        p[tested] = shares_p(a[tested], of_a[tested], b[tested], of_b[tested])
-    return p, floor
+    several = len(set(words["class"][~everywhere])) > 1
+    meant = (everywhere | several) & (not paired)
+    tested = meant & (floor <= limits.family) & (_largest_change(a + b, of_a, of_b) >= limits.share)
+    p[tested] = shares_p(a[tested], of_a[tested], b[tested], of_b[tested])
+    return p, floor, meant
 
 
 def _alone(words: Mapping[str, Any], p: Doubles) -> Doubles:
@@ -136,19 +144,30 @@ def _alone(words: Mapping[str, Any], p: Doubles) -> Doubles:
 
 def _effects(
     a: Sums, b: Sums, change: Sums | None, everywhere: Any, values: Values, limits: Limits
-) -> tuple[Doubles, Doubles]:
-    """p-values of the effects, NaN where they are not tested, and the smallest that each could have."""
+) -> tuple[Doubles, Doubles, Any]:
+    """p-values of the effects, NaN where they are not tested, the smallest that each could have, and which are alike.
+
+    The smallest is first known from how many documents there are, and then, higher where values are tied, from all
+    values. Where all documents have one effect, or all pairs no change, that is a test which found none. It does not
+    burden the others: its p-value is left to be filled in.
+    """
     if change is not None:
-        counts, p, floor = change.count, paired_t(change), paired_floor(change.count)
-        enough = change.count >= limits.documents
+        counts, floor = change.count, paired_floor(change.count)
+        enough, alike = change.count >= limits.documents, (change.variance == 0) & (change.mean == 0)
     else:
-        counts, p, floor = a.count + b.count, samples_t(a, b), samples_floor(a.count, b.count)
+        counts, floor = a.count + b.count, samples_floor(a.count, b.count)
         enough = (a.count >= limits.documents) & (b.count >= limits.documents)
-    p = np.where(enough & ~everywhere & (floor <= limits.family), p, np.nan)
-    for rows in _batches(np.flatnonzero(p < SCREEN), counts):
+        alike = (a.variance == 0) & (b.variance == 0) & (a.mean == b.mean)
+    tested = enough & ~everywhere & (floor <= limits.family)
+    p = np.full(len(counts), np.nan)
+    for rows in _batches(np.flatnonzero(tested & ~alike), counts):
         found, second, starts = values(rows)
-        p[rows] = paired_p(found, starts) if change is not None else samples_p(found, second, starts)
-    return p, floor
+        if change is not None:
+            p[rows], floor[rows] = paired_p(found, starts), paired_values_floor(found, starts)
+        else:
+            p[rows] = samples_p(found, second, starts)
+            floor[rows] = samples_values_floor(found, second, starts)
+    return np.where(floor <= limits.family, p, np.nan), floor, tested & alike
 
 
 def _batches(rows: Counts, counts: Doubles) -> Iterator[Counts]:

@@ -66,8 +66,8 @@ class CompareConfig(Section):
         lt=1,
         title="False alarms",
         description=(
-            "Bound on the chance that a run in which nothing changed is said to have changed, over all runs that it is "
-            "compared with."
+            "Of a comparison by hand: bound on the chance that it calls anything changed where nothing is. An audit "
+            "does not use it: its levels follow from gates.false_alarms_per_year."
         ),
     )
     min_effect: Number = Field(
@@ -93,7 +93,16 @@ class CompareConfig(Section):
         default=5,
         ge=2,
         title="Fewest documents",
-        description="Documents that must hold a word, in each run, for its effects to be compared.",
+        description="Documents of each run that must hold a word, or have a measure or outcome, for it to be tested.",
+    )
+    previous_documents: Integer = Field(
+        default=20,
+        ge=1,
+        title="Documents of the previous run",
+        description=(
+            "Fewest explained documents of a run that previous may mean: runs with fewer are passed over, unless all "
+            "earlier runs have fewer."
+        ),
     )
 
 
@@ -120,8 +129,43 @@ class DriftGate(Section):
     severity: SeverityField = "error"
 
 
+class SlowDriftGate(Section):
+    """No measure of the audit may have moved slowly, over many runs (a sequential control, see `calig history`)."""
+
+    what: tuple[Literal["accuracy", "watched", "layers"], ...] = Field(
+        default=("accuracy", "watched", "layers"),
+        min_length=1,
+        title="What",
+        description="What is followed: accuracy (of a regression its error), the terms watched, the layer profile.",
+    )
+    since: Text | None = Field(
+        default=None,
+        title="Since",
+        description="The run, or its tag, at which the control begins; empty: the audit's first run.",
+    )
+    severity: SeverityField = "error"
+
+
 class GatesConfig(Section):
     """Conditions that a run is held to; each a limit, or a section with limit and severity."""
+
+    false_alarms_per_year: Number = Field(
+        default=1,
+        gt=0,
+        title="False alarms a year",
+        description=(
+            "How often a year the gates that allow for chance (drift, slow_drift, max_class_psi, max_layer_psi), and "
+            "what the report calls a change, may together be wrong where nothing changed. Their levels follow."
+        ),
+    )
+    runs_per_year: Number = Field(
+        default=365, gt=0, title="Runs a year", description="How often a year the audit runs."
+    )
+    unchecked: Literal["fail", "warn"] = Field(
+        default="warn",
+        title="Unchecked gates",
+        description="What becomes of a run of which a gate could test nothing: the audit fails, or it warns.",
+    )
 
     max_failure_share: Share = Field(
         default=Limit(limit=0.05),
@@ -176,7 +220,26 @@ class GatesConfig(Section):
         title="Drift",
         description="true, or a section: nothing may be called changed in the comparisons of compare_to.",
     )
+    slow_drift: Annotated[SlowDriftGate | None, BeforeValidator(_switched)] = Field(
+        default=None,
+        title="Slow drift",
+        description="true, or a section: accuracy, watched terms and layers may not move slowly over many runs.",
+    )
     sql: tuple[SqlGate, ...] = Field(default=(), title="SQL", description="SELECTs that must return no row.")
+
+    @property
+    def night_level(self) -> float:
+        """Chance that any alarm is false in one run: `false_alarms_per_year` over `runs_per_year`."""
+        return self.false_alarms_per_year / self.runs_per_year
+
+    @model_validator(mode="after")
+    def _rates(self) -> GatesConfig:
+        if self.false_alarms_per_year >= self.runs_per_year:
+            raise ValueError(
+                f"gates.false_alarms_per_year: {self.false_alarms_per_year:g} of {self.runs_per_year:g} runs a year "
+                "would be alarms: set fewer than gates.runs_per_year"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> GatesConfig:

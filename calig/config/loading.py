@@ -254,7 +254,8 @@ def _first_problem(error: ValidationError) -> str:
 
 def _suggestion(field: str, known: Sequence[str]) -> str:
     section, _, last = field.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == section] or list(known)
+    while not (siblings := [name for name in known if name.rpartition(".")[0] == section]):
+        section = section.rpartition(".")[0]  # the nearest section that there is
     near = [name for name in known if name.rpartition(".")[2] == last]
     if not near:
         names = {name.rpartition(".")[2]: name for name in siblings}

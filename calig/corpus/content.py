@@ -57,6 +57,7 @@ class Content:
         self.labels, self.label_in_key = labels, label_in_key
         self.documents = 0
         self.labelled = False
+        self.without_id = 0
         self.misfits: dict[str, tuple[int, str]] = {}
         """Column → how many values do not fit its type, and the first of them."""
         self._digests = {name: hashlib.sha256() for name in schema.names if name not in _IN_THE_KEY}
@@ -89,6 +90,7 @@ class Content:
             column = table.column(corpus.id)
             given = cast(column, pa.string(), corpus.id, batch.file).to_pylist()
             ids = [own or ordinal for own, ordinal in zip(given, ids, strict=True)]
+        self.without_id += count if corpus.id is None else sum(not own for own in given)
         in_key: Sequence[int | None] = [None] * count
         if self.label_in_key:
             in_key = [self.labels.single(label, batch.file, batch.row + i) for i, label in enumerate(labels)]

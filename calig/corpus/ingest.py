@@ -53,7 +53,8 @@ def ingest(
 
     Null texts, and null second texts of pairs, become empty ones, lone surrogates U+FFFD. Images are not decoded, and
     those that are null or not there are rows as well: they fail when they are explained. A corpus that is there
-    already, whole, is kept; the manifest returned then names the source it was read from this time.
+    already, whole, is kept; the manifest returned then names the source it was read from this time. Files without a
+    row make a corpus without documents, whose notes say so.
 
     Parameters
     ----------
@@ -87,6 +88,7 @@ def ingest(
     corpus = corpus.model_copy(update={"id": corpus.id or source.id, "image": source.image or corpus.image})
     content_roles = _content_roles(corpus, modality)
     used = [name for name in (*content_roles.values(), corpus.label, corpus.id) if name is not None]
+    source = _with_columns(source, corpus, content_roles)
     _check_columns(source, corpus, content_roles, head)
     stored = load_types(root, audit)
     source = replace(source, schema=_with_types(source, corpus, stored, used))
@@ -106,8 +108,8 @@ def ingest(
             parts.write(content.take(batch, first))
             if progress is not None:
                 progress(content.documents)
-        if content.documents == 0:
-            raise InputError(_no_rows(source))
+        if content.documents and corpus.rationale is not None and rationale is None:
+            raise _no_rationale(source, corpus.rationale, pa.null())
         parts.close()
         _store_types(root, audit, source, extras)
         notes = _notes(corpus, content, extras, left_out, classes)
@@ -125,6 +127,7 @@ def ingest(
             rows=None if drawn is None else drawn.rows,
             files_left_out=source.left_out or {},
             notes=notes,
+            without_id=content.without_id,
         )
         return _put(folder, manifest, Path(root))
 
@@ -158,8 +161,6 @@ def _content_roles(corpus: CorpusConfig, modality: Modality) -> dict[str, str]:
 
 def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, str], head: Head) -> None:
     """Raise an InputError if a column is not in every file, or is not of a type it can be used as."""
-    if not source.schema.names:  # JSON Lines without a line
-        raise InputError(_no_rows(source))
     for role, name in (*content.items(), *_further(corpus)):
         for file, schema in source.schemas:
             # JSON Lines without a line has no columns, beside files that have
@@ -203,19 +204,28 @@ def _rationale(source: Source, corpus: CorpusConfig, extras: Sequence[Extra]) ->
             f"corpus.rationale: {corpus.rationale!r} is the text, label or id already: name another column"
         )
     kind = source.schema.field(corpus.rationale).type
+    if pat.is_null(kind):  # of a corpus without documents, whose columns have no types
+        return None
     listed = (
         pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind) or pat.is_struct(kind)
     )
     if kept is None or not (listed or is_text(kind) or kind.equals(JSON)):
-        raise InputError(
-            f"{source.name}: column {corpus.rationale!r} is {kind}: corpus.rationale needs lists of character spans or "
-            "of tokens"
-        )
+        raise _no_rationale(source, corpus.rationale, kind)
     return kept.name
 
 
-def _no_rows(source: Source) -> str:
-    return f"{source.name} has no rows: there is nothing to explain"
+def _no_rationale(source: Source, column: str, kind: pa.DataType) -> InputError:
+    return InputError(
+        f"{source.name}: column {column!r} is {kind}: corpus.rationale needs lists of character spans or of tokens"
+    )
+
+
+def _with_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, str]) -> Source:
+    """JSON Lines without a line has no columns: give it those that the configuration names, which hold nothing."""
+    if source.schema.names:
+        return source
+    names = dict.fromkeys(name for _, name in (*content.items(), *_further(corpus)) if name is not None)
+    return replace(source, schema=pa.schema([(name, pa.null()) for name in names]))
 
 
 def _with_types(
@@ -293,7 +303,7 @@ def _notes(
     classes: Sequence[str],
 ) -> list[str]:
     """Say what is not in the corpus as the source has it."""
-    notes = []
+    notes = [] if content.documents else ["there are no documents: no file has a row"]
     renamed = [f"{extra.source!r} is called {extra.name}" for extra in extras if extra.source != extra.name]
     if renamed:
         notes.append(f"columns whose names are taken, or not possible in SQL: {', '.join(renamed)}")

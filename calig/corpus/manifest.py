@@ -44,6 +44,8 @@ class CorpusManifest:
         Files beside those read: kind → {"files": how many, "first": up to three names}.
     notes
         What is not in the corpus as the source has it, a sentence each.
+    without_id
+        Documents whose id the source does not give: theirs is their row number. None: not known, of earlier versions.
     """
 
     key: str
@@ -57,6 +59,7 @@ class CorpusManifest:
     rows: int | None = None
     files_left_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    without_id: int | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""

@@ -30,7 +30,9 @@ class Parts:
             self._write_group()
 
     def close(self) -> None:
-        """Write what is pending and finish the last part."""
+        """Write what is pending and finish the last part; a corpus without rows has one part without any."""
+        if not self._count and self._writer is None and not self._pending:
+            self._pending.append(self.schema.empty_table())
         self._write_group()
         self._close_part()
 

@@ -116,7 +116,14 @@ def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManife
     """Find the evaluation that the configuration means, begun, finished or new, and have its manifest say `running`.
 
     A finished one stays as it is: it is set running when something of it turns out to be missing.
+
+    Raises
+    ------
+    InputError
+        The corpus has no documents, or another evaluation has this one's id.
     """
+    if not corpus.documents:
+        raise InputError(f"{corpus.source} has no rows: there is nothing to evaluate")
     warehouse = Warehouse.open(config.warehouse)
     check_database(warehouse)
     schedule = read_schedule(schedule_path(config, model))

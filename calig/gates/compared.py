@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from calig.config import GatesConfig, Limit
+from calig.comparison.counts import FAMILIES, THINGS
+from calig.comparison.verdict import OUTCOMES, WORD_CHANGES, short
+from calig.config import CompareConfig, GatesConfig, Limit
 from calig.config.history import DriftGate
+from calig.config.levels import PSI_GATES
 from calig.gates.finding import Checked, Finding, Row
+from calig.gates.psi import psi_gate
+from calig.gates.quiet import chance_of_crossing
+from calig.gates.sensitivity import with_sensitivity
 from calig.warehouse.catalog import quote
 from calig.warehouse.gates import GateOutcome
 
 COMPARING = ("max_class_psi", "max_layer_psi", "max_flip_share", "max_accuracy_drop", "drift")
-FAMILIES = {
-    "words": ("word", "words"),
-    "layers": ("measure of the layer profile", "measures of the layer profile"),
-    "outcomes": ("outcome", "outcomes"),
-}
+REGIONS = ("region", "regions")
+"""What stands in the place of words where the model reads images."""
 LISTED = 3
 """Changes of a family that are put into words."""
 
 
-def comparison_gates(checked: Checked, gates: GatesConfig) -> Iterator[GateOutcome]:
+def comparison_gates(checked: Checked, gates: GatesConfig, compare: CompareConfig) -> Iterator[GateOutcome]:
     """The outcomes of the gates about comparisons that are set; of each gate one where there is no comparison yet."""
     comparisons = checked.rows("SELECT * FROM comparisons ORDER BY requested, reference_id")
     for name in COMPARING:
@@ -30,12 +34,18 @@ def comparison_gates(checked: Checked, gates: GatesConfig) -> Iterator[GateOutco
         if not comparisons:
             limit = gate.limit if isinstance(gate, Limit) else 0.0
             why = "there is no earlier run to compare with yet"
-            yield GateOutcome(checked.run_id, name, gate.severity, None, None, limit, None, why)
+            yield GateOutcome(
+                checked.run_id, name, gate.severity, None, None, limit, None, why, state="not checked"
+            )
         for comparison in comparisons:
-            if isinstance(gate, Limit):
-                yield _FINDINGS[name](comparison).held_to(gate, name, checked)
+            if isinstance(gate, DriftGate):
+                outcome = _drift(checked, gate, comparison)
+                yield with_sensitivity(checked, outcome, comparison, gate.what, compare)
+            elif name in PSI_GATES:
+                yield psi_gate(checked, name, gate, comparison, _FINDINGS[name](comparison))
             else:
-                yield _drift(checked, gate, comparison)
+                outcome = _FINDINGS[name](comparison).held_to(gate, name, checked)
+                yield replace(outcome, chance=chance_of_crossing(checked, outcome))
 
 
 def _reference(comparison: Row) -> str:
@@ -72,7 +82,7 @@ def _layers(comparison: Row) -> Finding:
 
 
 def _flips(comparison: Row) -> Finding:
-    flipped = _from("documents", comparison, "flipped")
+    flipped = _from("documents", comparison, "flipped AND text_changed IS NOT TRUE")
     return Finding(
         comparison["flip_share"],
         f"the prediction changed in {comparison['flips']} of {comparison['paired']} documents "
@@ -110,22 +120,45 @@ _FINDINGS = {
 
 
 def _drift(checked: Checked, gate: DriftGate, comparison: Row) -> GateOutcome:
-    """Whether anything of the families named is called changed, and what changed most."""
+    """Whether anything of the families named is called changed, and what changed most.
+
+    Not checked where nothing of them could be tested. Where some could be and others not, the detail says which.
+    """
     reference = comparison["reference_id"]
-    counts = {what: comparison[f"{what}_changed"] for what in gate.what if comparison[f"{what}_changed"]}
+    changed = {what: comparison[f"{what}_changed"] for what in FAMILIES if what in gate.what}
+    counts = {what: count for what, count in changed.items() if count}
+    named = _names(checked)
+    tested = _tested(checked, gate, comparison)
+    if not counts and not any(tested.values()):
+        sides = [f"{comparison[f'documents_{side}']:,}" for side in "ab"]
+        detail = (
+            f"nothing could be tested of {_listed([named[what][1] for what in gate.what])} "
+            f"against {_reference(comparison)}: it has {sides[0]} documents, and this run {sides[1]}"
+        )
+        return GateOutcome(
+            *(checked.run_id, "drift", gate.severity, None, None, 0.0, reference, detail), state="not checked"
+        )
     if not counts:
-        detail = f"no change of {', '.join(gate.what)} against {_reference(comparison)}"
-        return GateOutcome(checked.run_id, "drift", gate.severity, True, 0.0, 0.0, reference, detail)
+        found = _listed([_counted(count, named[what]) for what, count in tested.items() if count])
+        detail = f"no change found among {found} against {_reference(comparison)}"
+        untested = {what: comparison[f"{what}_untested"] or 0 for what in gate.what}
+        few = [_counted(count, named[what]) for what, count in untested.items() if count and tested[what]]
+        notes = [f"too few documents to tell of {_listed(few)}"] if few else []
+        notes += _nothing_tested(tested, named)
+        detail += f" ({'; '.join(notes)})" if notes else ""
+        return GateOutcome(
+            *(checked.run_id, "drift", gate.severity, True, 0.0, 0.0, reference, detail), state="holds"
+        )
     described: list[str] = []
     words: list[str] = []
     for what, count in counts.items():
-        rows = checked.rows(_MOST[what].format(source=_from(what, comparison, "changed")))
+        rows = checked.rows(_most(what, _from(what, comparison, "changed")))
         shown = ", ".join(_DESCRIBED[what](row, comparison) for row in rows)
         verb = "changed " if not described else ""
         rest = ", …" if count > len(rows) else ""
-        described.append(f"{count} {FAMILIES[what][count > 1]} {verb}({shown}{rest})")
+        described.append(f"{_counted(count, named[what])} {verb}({shown}{rest})")
         words += [row["word"] for row in rows if what == "words"]
-    detail = f"against {_reference(comparison)} {'; '.join(described)}"
+    detail = f"against {_reference(comparison)} {'; '.join(described + _nothing_tested(tested, named))}"
     detail += checked.see(f"SELECT * {_from(next(iter(counts)), comparison, 'changed')}")
     documents = checked.documents(
         "SELECT doc_id FROM words WHERE list_contains(?::VARCHAR[], word) "
@@ -134,31 +167,82 @@ def _drift(checked: Checked, gate: DriftGate, comparison: Row) -> GateOutcome:
     )
     total = float(sum(counts.values()))
     return GateOutcome(
-        checked.run_id, "drift", gate.severity, False, total, 0.0, reference, detail, documents
+        checked.run_id, "drift", gate.severity, False, total, 0.0, reference, detail, documents, "fails"
     )
 
 
-_MOST = {
+def _names(checked: Checked) -> dict[str, tuple[str, str]]:
+    """What the families are called, one and many."""
+    [run] = checked.rows("SELECT modality FROM runs WHERE run_id = ?", checked.run_id)
+    return FAMILIES | ({"words": REGIONS} if run["modality"] == "image" else {})
+
+
+def _tested(checked: Checked, gate: DriftGate, comparison: Row) -> dict[str, int]:
+    """Of each family named how much was tested: words count once, however many tests there are of them."""
+    tested: dict[str, int] = {what: comparison[f"{what}_tested"] or 0 for what in gate.what}
+    if tested.get("words"):
+        [words] = checked.rows(
+            f"SELECT count(DISTINCT word) AS number {_from('words', comparison, _TESTED_WORD)}"
+        )
+        tested["words"] = words["number"]
+    return tested
+
+
+_TESTED_WORD = "coalesce(q, share_q) IS NOT NULL"
+
+
+def _nothing_tested(tested: dict[str, int], named: dict[str, tuple[str, str]]) -> list[str]:
+    """Which families could not be tested at all."""
+    missing = [named[what][1] for what, count in tested.items() if not count]
+    return [f"nothing could be tested of {_listed(missing)}"] if missing else []
+
+
+def _counted(count: int, name: tuple[str, str]) -> str:
+    return f"{count:,} {name[count != 1]}"
+
+
+def _listed(names: list[str]) -> str:
+    """Names in a row: a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+_LARGEST = {
     "words": (
-        "SELECT * {source} QUALIFY row_number() OVER (PARTITION BY word ORDER BY least(q, share_q), class) = 1 "
-        f"ORDER BY least(q, share_q), abs(share_b - share_a) DESC, word LIMIT {LISTED}"
+        f"coalesce(map({list(WORD_CHANGES)}, {list(WORD_CHANGES.values())})[change], {len(WORD_CHANGES)}), "
+        "CASE WHEN change IN ('reversed', 'stronger', 'weaker') "
+        "THEN abs(difference) * greatest(share_a, share_b) ELSE abs(share_b - share_a) END DESC"
     ),
-    "layers": f"SELECT * {{source}} ORDER BY q, abs(size) DESC, measure, depth, class LIMIT {LISTED}",
-    "outcomes": f"SELECT * {{source}} ORDER BY q, abs(difference) DESC, measure, class LIMIT {LISTED}",
+    "layers": "abs(size) DESC",
+    "outcomes": f"coalesce(list_position({list(OUTCOMES)}, measure), {len(OUTCOMES) + 1}), abs(difference) DESC",
 }
+"""The order in which the verdict tells the changes of a family."""
+
+
+def _most(what: str, source: str) -> str:
+    """A SELECT of the changes to be told first, a row a thing; what a word does, of all documents before a class."""
+    things = ", ".join(THINGS[what])
+    apart = f"{things}, change" if what == "words" else f"{things}, class"
+    return (
+        f"SELECT * FROM (SELECT * {source} "
+        f"QUALIFY row_number() OVER (PARTITION BY {apart} ORDER BY class <> '*', class) = 1) "
+        f"QUALIFY row_number() OVER (PARTITION BY {things} ORDER BY {_LARGEST[what]}, class) = 1 "
+        f"ORDER BY {_LARGEST[what]}, {things}, class LIMIT {LISTED}"
+    )
 
 
 def _word(row: Row, comparison: Row) -> str:
-    place = "" if row["class"] == "*" else f" of {row['class']}"
+    word, place = short(row["word"]), "" if row["class"] == "*" else f" of {row['class']}"
     if row["change"] in ("stronger", "weaker", "reversed"):
-        return f"{row['word']}{place}: {row['change']}, {_number(row['effect_a'])} → {_number(row['effect_b'])} logits"
+        return (
+            f"{word}{place}: {row['change']}, {_number(row['effect_a'])} → {_number(row['effect_b'])} logits"
+        )
     before, after = (
         _documents(
             row[f"documents_{side}"], row[f"share_{side}"], comparison[f"documents_{side}"], row["class"]
         )
         for side in "ab"
     )
-    return f"{row['word']}{place}: {row['change'] or 'changed'}, in {before} → {after} documents"
+    return f"{word}{place}: {row['change'] or 'changed'}, in {before} → {after} documents"
 
 
 def _documents(documents: int, share: float | None, all_documents: int, label: str) -> str:

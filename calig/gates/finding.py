@@ -10,7 +10,7 @@ import duckdb
 
 from calig.config import Limit
 from calig.warehouse.database import records
-from calig.warehouse.gates import GateOutcome
+from calig.warehouse.gates import SEE, GateOutcome, GateState
 
 DOCUMENTS = 20
 """Documents that are named where a gate does not hold."""
@@ -35,7 +35,7 @@ class Checked:
 
     def see(self, sql: str) -> str:
         """Where to look."""
-        return f'; see: calig query "{sql}" --run {self.run_id}'
+        return f'{SEE}calig query "{sql}" --run {self.run_id}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,24 @@ class Finding:
         """The gate's outcome."""
         run_id, severity, number = checked.run_id, limit.severity, limit.limit
         if self.value is None or math.isnan(self.value):
-            return GateOutcome(run_id, gate, severity, None, None, number, self.reference_id, self.missing)
+            return GateOutcome(
+                run_id,
+                gate,
+                severity,
+                None,
+                None,
+                number,
+                self.reference_id,
+                self.missing,
+                state="not checked",
+            )
         beyond = number - self.value if self.least else self.value - number
         passed = beyond <= 1e-9 * max(1.0, number)  # 0.9 - 0.88 is a little more than 0.02
         detail = self._words(self.value, number) + ("" if passed else checked.see(self.look))
         documents = checked.documents(self.documents) if self.documents and not passed else ()
+        state: GateState = "holds" if passed else "fails"
         return GateOutcome(
-            run_id, gate, severity, passed, self.value, number, self.reference_id, detail, documents
+            run_id, gate, severity, passed, self.value, number, self.reference_id, detail, documents, state
         )
 
     def _words(self, value: float, limit: float) -> str:
@@ -88,6 +99,6 @@ class Finding:
         for digits in range(1, 8):
             form = f".{digits}%" if self.share else f".{digits + 2}g"
             one, other = format(value, form), format(limit, form)
-            if one != other or value == limit:
+            if one != other or math.isclose(value, limit, rel_tol=1e-9):
                 break
         return self.text.replace("{value}", one).replace("{limit}", other)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from calig.config import AuditConfig, GatesConfig, Limit
 from calig.gates.finding import Checked, Finding, Row
+from calig.gates.quiet import chance_of_crossing
 from calig.warehouse.gates import GateOutcome
 
 
@@ -15,7 +17,8 @@ def run_gates(checked: Checked, gates: GatesConfig) -> Iterator[GateOutcome]:
     for gate, find in _FINDINGS.items():
         limit: Limit | None = getattr(gates, gate)
         if limit is not None:
-            yield find(checked, run, limit).held_to(limit, gate, checked)
+            outcome = find(checked, run, limit).held_to(limit, gate, checked)
+            yield replace(outcome, chance=chance_of_crossing(checked, outcome))
 
 
 def watch_gates(checked: Checked, config: AuditConfig) -> Iterator[GateOutcome]:
@@ -38,7 +41,8 @@ def watch_gates(checked: Checked, config: AuditConfig) -> Iterator[GateOutcome]:
             look="@watched",
             share=True,
         )
-        yield finding.held_to(limit, f"max_watched_share.{name}", checked)
+        outcome = finding.held_to(limit, f"max_watched_share.{name}", checked)
+        yield replace(outcome, chance=chance_of_crossing(checked, outcome))
 
 
 def _failures(_checked: Checked, run: Row, _limit: Limit) -> Finding:

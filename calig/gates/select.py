@@ -9,7 +9,7 @@ from calig.config.history import SqlGate
 from calig.errors import InputError
 from calig.gates.finding import DOCUMENTS
 from calig.rows import cell, number
-from calig.warehouse.gates import GateOutcome
+from calig.warehouse.gates import SEE, GateOutcome
 from calig.warehouse.guard import check_select
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import QueryResult, query
@@ -40,17 +40,20 @@ def sql_gate(warehouse: Warehouse, run_id: str, gate: SqlGate) -> GateOutcome:
     try:
         answer = query(warehouse, _sql(gate), run_id, max_rows=ROWS)
     except InputError as error:
-        return GateOutcome(run_id, gate.name, gate.severity, False, None, 0.0, None, str(error))
+        return GateOutcome(
+            run_id, gate.name, gate.severity, False, None, 0.0, None, str(error), state="fails"
+        )
     count = len(answer.rows)
     if not count:
-        return GateOutcome(run_id, gate.name, gate.severity, True, 0.0, 0.0, None, "no row")
+        return GateOutcome(run_id, gate.name, gate.severity, True, 0.0, 0.0, None, "no row", state="holds")
     detail = (
         f"{'at least ' if answer.truncated else ''}{count} row{'s' if count > 1 else ''}{_first_rows(answer)}"
     )
     if len(gate.sql) <= LONGEST and not set('"\n`$') & set(gate.sql):
-        detail += f'; see: calig query "{gate.sql}" --run {run_id}'
+        detail += f'{SEE}calig query "{gate.sql}" --run {run_id}'
     return GateOutcome(
-        run_id, gate.name, gate.severity, False, float(count), 0.0, None, detail, _doc_ids(answer)
+        *(run_id, gate.name, gate.severity, False, float(count), 0.0, None, detail),
+        *(_doc_ids(answer), "fails"),
     )
 
 

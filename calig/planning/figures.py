@@ -64,7 +64,8 @@ def figures(pilot: Pilot, documents: int, counted: str, size: int, workers: int)
 
 
 def _figure(name: str, found: Range, unit: Unit, basis: str) -> Figure:
-    return Figure(name, found.value, found.low, found.high, unit, basis)
+    low, high = (None if math.isnan(end) else end for end in (found.low, found.high))
+    return Figure(name, found.value, low, high, unit, basis)
 
 
 def _of_lengths(pilot: Pilot) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # its parts are loaded where they are first used
 
+from calig.bootstrap import LEAST
+
 Floats = npt.NDArray[np.float64]
 
 DRAWS = 400
@@ -50,7 +52,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A number with a 95 % interval."""
+    """A number with a 95 % interval; its ends are NaN where too few documents were measured for one."""
 
     value: float
     low: float
@@ -73,7 +75,7 @@ class Range:
         """Return it with an interval that also allows for a relative error of this size, independent of its own."""
         below = np.hypot(self.value - self.low, share * self.value)
         above = np.hypot(self.high - self.value, share * self.value)
-        return Range(self.value, float(max(0.0, self.value - below)), float(self.value + above))
+        return Range(self.value, float(np.maximum(0.0, self.value - below)), float(self.value + above))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,10 @@ def means(costs: Costs, lengths: npt.NDArray[np.int64], whole: bool, seed: int =
     """
     rng = np.random.default_rng(seed)
     values = _average(costs, lengths)
+    if len(costs.tokens) < LEAST:
+        tokens, passes, seconds = (Range(value, np.nan, np.nan) for value in values)
+        counted = Range.exact(values[0]) if whole else tokens
+        return Means(counted, passes, seconds)
     draws = np.array(
         [
             _average(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig import stages
+from calig.config import GatesConfig
 from calig.corpus import CorpusManifest
 from calig.corpus.manifest import describe
 from calig.corpus.reading import read_rows
@@ -52,7 +53,8 @@ def _aggregate(run: Run, explained: Sequence[Attribution], rows: pa.Table, times
         schedule = warehouse.schedules / f"{run.schedule_key}.json"
         schedule.parent.mkdir()
         shutil.copy(run.warehouse.schedules / schedule.name, schedule)
-        config = run.config.model_copy(update={"warehouse": folder, "compare_to": ()})
+        alone = {"warehouse": folder, "compare_to": (), "gates": GatesConfig()}  # there is no other run
+        config = run.config.model_copy(update=alone)
         corpus = _corpus(run, warehouse.root, rows, times)
         rehearsal = stages.start_run(config, run.model, corpus, schedule)
         items = [replace(item, key=f"{item.key}-{copy}") for copy in range(times) for item in explained]

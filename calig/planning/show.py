@@ -38,6 +38,9 @@ def print_plan(plan: Plan, out: Console) -> None:
     for figure in plan.figures:
         table.add_row(*map(Text, (figure.name, *numbers(figure, plan), figure.basis)))
     out.print(table)
+    for line in plan.cannot_see:
+        gate, _, rest = line.partition(": ")
+        out.print(Text(f"gates.{gate} cannot see {rest}"), soft_wrap=True)
 
 
 def to_json(plan: Plan) -> str:
@@ -47,11 +50,12 @@ def to_json(plan: Plan) -> str:
 
 def numbers(figure: Figure, plan: Plan) -> tuple[str, ...]:
     """Write a figure's prediction and interval and, once the plan's run is complete, the actual number and ratio."""
-    ends = (
-        ""
-        if figure.low == figure.high
-        else " – ".join(written(end, figure.unit) for end in (figure.low, figure.high))
-    )
+    if figure.low is None or figure.high is None:
+        ends = "too few documents"
+    elif figure.low == figure.high:
+        ends = ""
+    else:
+        ends = " – ".join(written(end, figure.unit) for end in (figure.low, figure.high))
     predicted = (written(figure.value, figure.unit), ends)
     if plan.actual is None:
         return predicted

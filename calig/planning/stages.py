@@ -15,6 +15,7 @@ from calig.engines.placement import place
 from calig.errors import InputError
 from calig.planning.figures import figures
 from calig.planning.pilot import run_pilot
+from calig.planning.sensitivity import unseen
 from calig.stages import Run
 from calig.warehouse.plans import Plan, store_plan
 from calig.workers import ModelCard, key_of, read_schedule
@@ -39,13 +40,16 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
     Raises
     ------
     InputError
-        The audit cannot be run as configured, another one is at work, or no document tried can be explained.
+        The audit cannot be run as configured, another one is at work, there are no documents, or none of those tried
+        can be explained.
     """
     stages.precheck(config)
     progress("loading the model …")
     model = stages.describe_model(config)
     progress("bringing in the corpus …")
     corpus = stages.bring_in(config, model)
+    if not corpus.documents:
+        raise InputError(f"{corpus.source} has no rows: there is nothing to plan from")
     progress("learning steps …")
     run = planned_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
     missing = _missing(run)
@@ -81,6 +85,7 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
                 workers,
             )
         ),
+        cannot_see=unseen(config, model, corpus.documents if documents is None else documents),
     )
     if documents is None:
         store_plan(run.warehouse, plan)

@@ -90,6 +90,7 @@ def render(data: Changes, reference_report: str | None = None) -> str:
     panels, scale = arrows.panels(data.words)
     depths = 1 + max((row.depth for row in data.layers), default=0)
     state, state_text = changes_prose.state(comparison)
+    headline, rest = changes_prose.headline(comparison)
     return (
         environment()
         .get_template("changes.html.j2")
@@ -104,7 +105,8 @@ def render(data: Changes, reference_report: str | None = None) -> str:
             payload=encode({}),
             state=state,
             state_text=state_text,
-            verdict=changes_prose.verdict(comparison),
+            headline=headline,
+            rest=rest,
             relation=changes_prose.relation(comparison),
             drifts=changes_prose.drifts(comparison),
             rules=changes_prose.rules(data),
@@ -114,8 +116,9 @@ def render(data: Changes, reference_report: str | None = None) -> str:
             scale=scale,
             profiles=_profiles(data, depths),
             depths=depths,
-            flipped=[one for one in data.documents if one.flipped],
-            moved=[one for one in data.documents if not one.flipped],
+            flipped=[one for one in data.documents if one.flipped and not one.text_changed],
+            moved=[one for one in data.documents if not one.flipped and not one.text_changed],
+            edited=[one for one in data.documents if one.text_changed],
             heats=[shown(one) for one in data.documents if one.heats is not None],
         )
     )

@@ -47,6 +47,10 @@ class Comparison:
     documents_a: int | None
     documents_b: int | None
     paired: int | None
+    tests_paired: bool | None
+    text_changed: int | None
+    only_a: int | None
+    only_b: int | None
     explained_again: int | None
     left_out: int | None
     alpha: float | None
@@ -57,6 +61,9 @@ class Comparison:
     words_tested: int | None
     layers_tested: int | None
     outcomes_tested: int | None
+    words_untested: int | None
+    layers_untested: int | None
+    outcomes_untested: int | None
     accuracy_a: float | None
     accuracy_b: float | None
     flips: int | None
@@ -66,7 +73,15 @@ class Comparison:
     confidence_psi: float | None
     confidence_js: float | None
     layer_psi: float | None
+    psi_draws: int | None
+    class_psi_by_chance: float | None
+    layer_psi_by_chance: float | None
     verdict: str | None
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether the tests are of pairs; before that was kept, they were where anything was paired."""
+        return bool(self.paired) if self.tests_paired is None else self.tests_paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,12 @@ class Outcome:
     p: float | None
     q: float | None
     changed: bool
+    state: str | None = None
+
+    @property
+    def said(self) -> str:
+        """Whether it changed, in words."""
+        return _said(self.state, self.changed, self.q)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,12 @@ class LayerChange:
     p: float | None
     q: float | None
     changed: bool
+    state: str | None = None
+
+    @property
+    def said(self) -> str:
+        """Whether it changed, in words."""
+        return _said(self.state, self.changed, self.q)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +180,25 @@ class WordChange:
     change: str | None
     changed: bool
     weight: float
+    state: str | None = None
+
+    @property
+    def said(self) -> str:
+        """What changed, or why nothing is called changed, in words."""
+        return self.change or _said(self.state, self.changed, self.q)
+
+
+def _said(state: str | None, changed: bool, q: float | None) -> str:
+    """The state of a row; of before it was kept, what is known."""
+    return state or ("changed" if changed else "not tested" if q is None else "no change found")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DocumentChange:
     """A row of `comparison_documents`, with what the document is where the run's corpus can be read.
 
-    `heats` are of side a and b, where both runs hold its tokens: scores are word effects in logits, on `scale`;
-    `targets` are the classes they explain.
+    `text_before` is side a's, where the text changed. `heats` are of side a and b, where both runs hold its tokens:
+    scores are word effects in logits, on `scale`; `targets` are the classes they explain.
     """
 
     doc_key: str
@@ -179,8 +217,10 @@ class DocumentChange:
     jensen_shannon: float | None
     word: str | None
     word_change: float | None
+    text_changed: bool = False
     source_id: str = ""
     text: str = ""
+    text_before: str = ""
     heats: tuple[Heat, Heat] | None = None
     targets: tuple[str, str] = ("", "")
     scale: float = 0.0
@@ -246,8 +286,9 @@ def _side(row: Row) -> Side:
 
 def sampled(documents: Sequence[DocumentChange]) -> list[DocumentChange]:
     """The documents whose heat is worth showing: flipped ones and most changed ones, half each where there are both."""
-    flipped = [one for one in documents if one.flipped]
-    others = [one for one in documents if not one.flipped]
+    same = [one for one in documents if not one.text_changed]
+    flipped = [one for one in same if one.flipped]
+    others = [one for one in same if not one.flipped]
     room = max(HEATS // 2, HEATS - len(others))
     chosen = flipped[:room]
     return chosen + others[: HEATS - len(chosen)]
@@ -304,8 +345,9 @@ def _with_text(one: DocumentChange, a: _Held, b: _Held) -> DocumentChange:
     if known is None:
         return one
     text = known["text"]
-    shown = known["image"] or "" if text is None else " ‖ ".join(filter(None, (text, known["text_pair"])))
-    one = replace(one, source_id=str(known["source_id"]), text=shown)
+    one = replace(one, source_id=str(known["source_id"]), text=_shown(known))
+    if one.text_changed:
+        return replace(one, text=_shown(known_b), text_before=_shown(known_a))
     tokens_a, tokens_b = a.tokens.get(one.doc_id_a), b.tokens.get(one.doc_id_b)
     if text is None or not known_a or not known_b or not tokens_a or not tokens_b:
         return one
@@ -313,6 +355,14 @@ def _with_text(one: DocumentChange, a: _Held, b: _Held) -> DocumentChange:
     content = [np.abs(heat.scores[~heat.special]).max(initial=0.0) for heat in heats]
     targets = (str(known_a["target"]), str(known_b["target"]))
     return replace(one, heats=heats, targets=targets, scale=float(max(content)))
+
+
+def _shown(known: Row | None) -> str:
+    """A document in a line: its text or texts, or the reference of its image; empty where it is gone."""
+    if known is None:
+        return ""
+    texts = (known["text"], known["text_pair"])
+    return known["image"] or "" if known["text"] is None else " ‖ ".join(filter(None, texts))
 
 
 def _windows(a: Heat, b: Heat) -> tuple[Heat, Heat]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
+from calig.comparison.counts import listed, of_kind
+from calig.comparison.verdict import CANNOT_TELL, NOTHING
 from calig.report.changes_data import Changes, Comparison, Outcome, Side
 from calig.report.formats import integer, number, percent, plain, plural, signed
 
@@ -21,23 +24,32 @@ class Drift:
     psi: float | None
     js: float | None
     size: str
+    by_chance: float | None = None
+    too_few: bool = False
 
     @property
     def said(self) -> str:
-        """The rule of thumb's word for it."""
+        """The rule of thumb's word for it, unless chance alone reaches as far."""
+        if self.psi and self.too_few:
+            return "too few documents to tell"
+        if self.psi and self.by_chance is not None and self.psi <= self.by_chance:
+            return f"no more than chance, which reaches {number(self.by_chance, 2)}"
         return {"small": "little", "medium": "some", "large": "much", "": ""}[self.size]
 
 
 def drifts(comparison: Comparison) -> list[Drift]:
     """The divergences of predicted classes, confidence and layer profile."""
-    return [
-        Drift(title, psi, js, size(psi))
-        for title, psi, js in (
-            ("Predicted classes", comparison.class_psi, comparison.class_js),
-            ("Confidence", comparison.confidence_psi, comparison.confidence_js),
-            ("Layer profile", comparison.layer_psi, None),
-        )
-    ]
+    drawn = bool(comparison.psi_draws)
+    found = []
+    for title, psi, js, by_chance in (
+        ("Predicted classes", comparison.class_psi, comparison.class_js, comparison.class_psi_by_chance),
+        ("Layer profile", comparison.layer_psi, None, comparison.layer_psi_by_chance),
+    ):
+        small = by_chance is not None and psi is not None and psi <= by_chance
+        style = "small" if small or (drawn and by_chance is None) else size(psi)
+        found.append(Drift(title, psi, js, style, by_chance, drawn and by_chance is None))
+    psi = comparison.confidence_psi
+    return [found[0], Drift("Confidence", psi, comparison.confidence_js, size(psi)), found[1]]
 
 
 def size(psi: float | None) -> str:
@@ -47,12 +59,29 @@ def size(psi: float | None) -> str:
     return "small" if psi < PSI_SMALL else "large" if psi > PSI_LARGE else "medium"
 
 
+class Told(Protocol):
+    """What the state of a comparison is read from: columns of the table `comparisons`."""
+
+    @property
+    def changed(self) -> bool | None:
+        """Whether a test found a change."""
+
+    @property
+    def flips(self) -> int | None:
+        """Predictions that differ on the same document."""
+
+    @property
+    def verdict(self) -> str | None:
+        """The sentence."""
+
+
 def verdict(comparison: Comparison) -> str:
     """The comparison in one sentence: its own, or one made of its counts."""
     if comparison.verdict:
-        return comparison.verdict
+        text = comparison.verdict.replace(" %", "\u00a0%")
+        return text[0].upper() + text[1:]
     if not comparison.changed:
-        return "Nothing changed that is not chance or too small to matter."
+        return "No change found."
     counts = (
         (comparison.words_changed, "word", "words"),
         (comparison.layers_changed, "measure of the layer profile", "measures of the layer profile"),
@@ -62,23 +91,54 @@ def verdict(comparison: Comparison) -> str:
     return f"Changed: {', '.join(parts)}."
 
 
-def state(comparison: Comparison) -> tuple[str, str]:
+def headline(comparison: Comparison) -> tuple[str, str]:
+    """The finding that matters most, and what else is said."""
+    first, _, rest = verdict(comparison).partition("; ")
+    return first, rest[:1].upper() + rest[1:]
+
+
+def state(comparison: Told) -> tuple[str, str]:
     """The comparison as (CSS class, words)."""
-    return ("changed", "Changed") if comparison.changed else ("good", "No change")
+    said = (comparison.verdict or "").lower()
+    if comparison.changed:
+        return "changed", "Changed"
+    if comparison.flips:
+        return "changed", "Predictions changed"
+    if said.startswith(NOTHING):
+        return "good", "Nothing changed"
+    if said.startswith((CANNOT_TELL, "there are no documents")):
+        return "open", "Cannot tell"
+    return "good", "No change found"
 
 
 def relation(comparison: Comparison) -> str:
     """How the two runs relate: model, corpus, pairing."""
     model = "the same model" if comparison.same_model else "another model"
     corpus = "the same corpus" if comparison.same_corpus else "another corpus"
-    if comparison.paired:
-        how = f"{plural(comparison.paired, 'document')} that both hold are compared one by one"
+    if comparison.in_pairs:
+        how = f"{plural(comparison.paired or 0, 'document')} that both hold are compared one by one"
     else:
-        how = "two samples of documents are compared"
+        how = f"two samples of documents are compared{_mixture(comparison)}"
     if comparison.same_model is None or comparison.same_corpus is None:
         return f"{how[0].upper()}{how[1:]}."
     joined = f"{model[0].upper()}{model[1:]}, {corpus}"
     return f"{joined}; {how}."
+
+
+def _mixture(comparison: Comparison) -> str:
+    """How many documents are in both samples, with the same text and with another, and how many in one alone."""
+    if comparison.only_a is None or comparison.only_b is None:
+        return ""
+    edited = comparison.text_changed or 0
+    if not (comparison.paired or edited):
+        return ", no document is in both"
+    parts = [
+        f"{integer(comparison.paired)} in both",
+        *([f"{integer(edited)} in both with another text"] if edited else []),
+        f"{integer(comparison.only_a)} in the reference alone",
+        f"{integer(comparison.only_b)} in the run alone",
+    ]
+    return f": {', '.join(parts)}"
 
 
 def rules(changes: Changes) -> list[str]:
@@ -105,7 +165,12 @@ def rules(changes: Changes) -> list[str]:
         known = [text.format(plain(settings[key])) for key, text in sizes.items() if key in settings]
         if known:
             found.append(f"What is smaller is not called a change: {'; '.join(known)}.")
-    if comparison.paired:
+    untested = listed(of_kind(asdict(comparison), "untested"))
+    if untested:
+        found.append(
+            f"Not tested, because too few documents hold or have them for any difference to come out: {untested}."
+        )
+    if comparison.in_pairs:
         documents = plural(comparison.explained_again or 0, "document")
         again = f"{documents} whose class changed explained again for it"
         left = (
@@ -114,6 +179,17 @@ def rules(changes: Changes) -> list[str]:
             else ""
         )
         found.append(f"Explained is the class of the reference: {again}{left}.")
+    elif comparison.paired:
+        apart = (
+            f" In {integer(comparison.left_out)} of them the run explains another class than the reference: what "
+            "words do there is not compared one by one."
+            if comparison.left_out
+            else ""
+        )
+        found.append(
+            f"Not all documents are in both runs, so the tests are of two samples. {integer(comparison.paired)} are in "
+            f"both: flips are counted among these.{apart}"
+        )
     return found
 
 

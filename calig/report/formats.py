@@ -44,7 +44,9 @@ def _alike(value: float | None, small: bool, sign: bool) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """An interval: [0.012, 0.034]."""
+    """An interval, [0.012, 0.034], or that there is none: of means of one or two documents."""
+    if not _known(low) or not _known(high):
+        return "too few documents for an interval"
     return "[" + ", ".join(alike(low, high)) + "]"
 
 

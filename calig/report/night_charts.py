@@ -81,8 +81,21 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossing:
+    """Where the control of slow drift found a change: the nights since which it is there and in which it was found."""
+
+    since: int
+    found: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class NightChart:
-    """A chart over the nights: lines, or cells of a heat map or strip, and what it says of each night."""
+    """A chart over the nights: lines, or cells of a heat map or strip, and what it says of each night.
+
+    `metric` is what `calig history` calls its numbers, without list, term and depth; `crossings` are of these, newest
+    first.
+    """
 
     key: str
     title: str
@@ -94,6 +107,8 @@ class NightChart:
     drawn: tuple[Drawn, ...]
     readings: tuple[Reading, ...]
     rules: tuple[float, ...] = ()
+    metric: str = ""
+    crossings: tuple[Crossing, ...] = ()
 
 
 def lines(
@@ -106,6 +121,7 @@ def lines(
     low: float | None = None,
     high: float | None = None,
     rules: Sequence[float] = (),
+    metric: str = "",
 ) -> NightChart | None:
     """Lines over the nights; None if no value is known. The axis covers `low`..`high` at least, and rules near it."""
     series = [one for one in series if any(_known(value) for value in one.values)]
@@ -158,6 +174,7 @@ def lines(
             for one in series
         ),
         rules=tuple(y(rule) for rule in rules if steps[0] < rule < steps[-1]),
+        metric=metric,
     )
 
 
@@ -174,7 +191,13 @@ def broken_path(points: Sequence[tuple[float, float] | None]) -> str:
 
 
 def heat(
-    key: str, title: str, note: str, rows: Sequence[tuple[int, Values]], *, share: bool = False
+    key: str,
+    title: str,
+    note: str,
+    rows: Sequence[tuple[int, Values]],
+    *,
+    share: bool = False,
+    metric: str = "",
 ) -> NightChart | None:
     """Depth by night, the darker the larger; None if no value is known. `rows` are depths from 0, and their values."""
     values = [value for _, row in rows for value in row if value is not None and math.isfinite(value)]
@@ -208,6 +231,7 @@ def heat(
         readings=tuple(
             Reading(f"depth {depth}", "", tuple(write(value) for value in row)) for depth, row in rows
         ),
+        metric=metric,
     )
 
 

@@ -36,6 +36,8 @@ class Pointer:
 def verdict(run: RunSummary) -> str:
     """The run in one sentence."""
     document = terms(run.head, run.modality).document
+    if not run.documents:
+        return f"There are no {document}s: the corpus of this run has no row."
     if not run.explained:
         among = plural(run.documents, document)
         return f"No {document} could be explained: {plural(run.failures, 'failure')} in {among}."
@@ -103,6 +105,8 @@ def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:
         return "open", "Still running"
     if run.status != "complete":
         return "bad", "Run failed"
+    if not run.documents and all(one.state != "fails" for one in gates):
+        return "warn", "No documents"
     if not run.explained and all(one.passed is not False for one in gates):
         return "bad", "Nothing explained"
     if gates:

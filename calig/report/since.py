@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,9 @@ from urllib.parse import quote
 
 import duckdb
 
+from calig.report import changes_prose
 from calig.report.fetch import Row, fetch
-from calig.report.formats import number, plain
+from calig.report.formats import integer, number, plain
 from calig.report.model import LayerRow
 
 TOP_WORDS = 6
@@ -47,6 +49,10 @@ class Gate:
     reference_id: str | None
     detail: str
     offenders: tuple[Offender, ...] = ()
+    recorded: str | None = None  # the column `state`; null of runs of earlier versions, as those that follow
+    level: float | None = None
+    chance: float | None = None
+    cannot_see: str | None = None
 
     @classmethod
     def of(cls, row: Row, offenders: tuple[Offender, ...] = ()) -> Gate:
@@ -60,26 +66,58 @@ class Gate:
             row["reference_id"],
             row["detail"] or "",
             offenders,
+            *(row[name] for name in ("state", "level", "chance", "cannot_see")),
         )
 
     @property
     def state(self) -> GateState:
-        """Whether it holds, and how bad it is if not."""
-        if self.passed is None:
+        """Whether it holds, and how bad it is if not; one with too few documents to tell counts as unchecked."""
+        if self.recorded == "not checked" and self.severity == "error":
+            return "fails"
+        if self.passed is None or self.recorded == "too few documents":
             return "unchecked"
         return "holds" if self.passed else "warns" if self.severity == "warn" else "fails"
 
     @property
     def said(self) -> str:
         """The state in words."""
-        return "not checked" if self.state == "unchecked" else self.state
+        if self.recorded == "too few documents":
+            return self.recorded
+        if self.passed is None:
+            return "fails: not checked" if self.state == "fails" else "not checked"
+        return self.state
+
+    @property
+    def by_chance(self) -> str:
+        """How often it fails where nothing changed, and what it could not have seen; empty where that is not known."""
+        said = []
+        if self.cannot_see is not None:
+            said.append(f"Cannot see {self.cannot_see}.")
+        if self.level is not None:
+            said.append(f"Where nothing changed, it fails in {_odds(self.level)}.")
+        if self.chance is not None:
+            said.append(
+                f"Where nothing changed, chance crosses this limit in {_odds(self.chance)} of this size."
+            )
+        return " ".join(said)
 
     @property
     def measured(self) -> str:
-        """Its value and limit: `0.012, at most 0.05`."""
-        value = "" if self.value is None else number(self.value)
+        """Its value and limit, told apart: `0.012, at most 0.05`; `0.2505, at most 0.25`."""
+        value = ""
+        if self.value is not None:
+            told_apart = (n for n in range(3, 8) if float(f"{self.value:.{n}g}") != self.limit)
+            digits = 3 if self.value == self.limit else next(told_apart, 8)
+            value = integer(self.value) if self.value.is_integer() else number(self.value, digits)
         bound = "at least" if self.name.startswith("min_") else "at most"
         return ", ".join(filter(None, (value, "" if self.limit is None else f"{bound} {plain(self.limit)}")))
+
+
+def _odds(chance: float) -> str:
+    """A chance in words: in 12 % of runs, in one of 1,460 runs."""
+    if chance >= 0.01:
+        return f"{100 * chance:.2g} % of runs"
+    return f"one of {integer(round(1 / chance))} runs" if chance > 1e-6 else "no run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +144,18 @@ class Since:
     outcomes_changed: int
     verdict: str
     words: tuple[ChangedWord, ...]
+    flips: int | None = None
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """The comparison as (CSS class, words)."""
+        return changes_prose.state(self)
+
+    @property
+    def finding(self) -> str:
+        """What matters most of it; in words of its state where no verdict says so."""
+        first = self.verdict.partition("; ")[0].replace(" %", "\u00a0%")
+        return f"{first or self.state[1].lower()}."
 
     @property
     def page(self) -> str:
@@ -182,6 +232,7 @@ def collect(tables: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, r
             outcomes_changed=row["outcomes_changed"] or 0,
             verdict=row["verdict"] or "",
             words=tuple(words.get(row["reference_id"], ())),
+            flips=row["flips"],
         )
         for row in fetch(tables, "since_comparisons", run=run_id)
     )
@@ -224,11 +275,12 @@ def verdict(gates: Sequence[Gate]) -> tuple[str, str]:
         return "bad", f"Gate failed: {failing[0]}" if len(failing) == 1 else (
             f"{len(failing)} of {len(gates)} gates failed"
         )
+    said = Counter(gate.said for gate in gates)
     notes = [
         text
         for text in (
             f"{counts['warns']} warning{'' if counts['warns'] == 1 else 's'}" if counts["warns"] else "",
-            f"{counts['unchecked']} not checked" if counts["unchecked"] else "",
+            *(f"{said[words]} {words}" for words in ("not checked", "too few documents") if said[words]),
         )
         if text
     ]

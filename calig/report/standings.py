@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from calig.bootstrap import mean_intervals
+from calig.bootstrap import LEAST, mean_intervals
 from calig.report.evaluation_data import EvaluationData, Method, Stat
 from calig.report.formats import alike, integer, interval
 from calig.report.measures import GROUPS, KNOWN, MAIN, RANDOM, SUBJECT, Measure, measure
@@ -106,9 +106,9 @@ def _ties(best: str, stats: Mapping[str, Stat], values: Mapping[str, Mapping[int
 
 
 def _paired(one: Mapping[int, float], other: Mapping[int, float]) -> tuple[float, float] | tuple[None, None]:
-    """The bootstrap interval of the mean difference over the documents that both have."""
+    """The bootstrap interval of the mean difference over the documents that both have; None of too few."""
     both = sorted(one.keys() & other.keys())
-    if not both:
+    if len(both) < LEAST:
         return None, None
     differences = np.array([[one[doc] - other[doc] for doc in both]])
     low, high = mean_intervals(differences)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from calig.report import since
 from calig.report.changes_prose import PSI_LARGE, PSI_SMALL
 from calig.report.charts import PALETTE
 from calig.report.formats import duration, integer, number, plural
-from calig.report.night_charts import NightChart, Series, heat, lines, strip
+from calig.report.night_charts import Crossing, NightChart, Series, heat, lines, strip
 from calig.report.page import environment, policy, resource
 from calig.report.payload import encode
 from calig.report.shifts import LAYER_MEASURES
@@ -24,6 +24,7 @@ from calig.report.since import Gate
 from calig.report.trend_data import Compared, Night, collect
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
+from calig.warehouse.slow_drift import GATE, SlowDrift, stated
 
 CLASSES = 24
 """Classes whose share is drawn."""
@@ -31,6 +32,9 @@ TERMS = 5
 """Watched terms drawn per list, besides the list as a whole."""
 EVENTS = 12
 """Events listed, newest first."""
+CROSSINGS = 3
+"""Crossings of slow drift put into words under a chart, newest first."""
+NO_DRIFT = SlowDrift((), ())
 
 
 def build(warehouse_root: Path, name: str) -> Path:
@@ -56,7 +60,7 @@ def build(warehouse_root: Path, name: str) -> Path:
     if name in ("", ".", "..") or Path(name).name != name:
         raise InputError(f"audit name {name!r}: cannot be a folder's name; use letters, digits, - _ and dots")
     with closing(open_tables(warehouse)) as connection:
-        page = render(name, collect(connection, warehouse, name))
+        page = render(name, collect(connection, warehouse, name), stated(connection, warehouse, name))
     path = warehouse.root / "history" / name / "index.html"
     write_atomic(path, page.encode("utf-8"))
     return path
@@ -92,14 +96,14 @@ class Event:
     page: str | None
 
 
-def render(name: str, nights: Sequence[Night]) -> str:
-    """The page of an audit's nights, oldest first: at most a few megabytes for years of them."""
+def render(name: str, nights: Sequence[Night], drift: SlowDrift = NO_DRIFT) -> str:
+    """The page of an audit's nights, oldest first, and what moved slowly over them: a few megabytes at most."""
     style = resource("report.css") + resource("history.css") + resource("trend.css")
     script = resource("page.js") + resource("trend.js")
-    parts = sections(nights)
+    parts = [_with_crossings(part, nights, drift) for part in sections(nights)]
     newest = nights[-1]
     state, state_text = since.verdict(newest.gates) if newest.gates else ("good", "Complete")
-    found = events(nights)
+    found = events(nights, drift)
     return (
         environment()
         .get_template("trend.html.j2")
@@ -117,6 +121,8 @@ def render(name: str, nights: Sequence[Night]) -> str:
             verdict=verdict(name, nights),
             parts=parts,
             marks=marks(nights),
+            slow=any(chart.crossings for part in parts for chart in part.charts),
+            crossings_shown=CROSSINGS,
             events=found[:EVENTS],
             more_events=len(found) - len(found[:EVENTS]),
             failed=[night for night in nights if any(gate.state == "fails" for gate in night.gates)],
@@ -152,16 +158,23 @@ def marks(nights: Sequence[Night]) -> list[Mark]:
     return found
 
 
-def events(nights: Sequence[Night]) -> list[Event]:
-    """What is new in each night, newest first: gates, changes since other runs, new models, tags.
+def events(nights: Sequence[Night], drift: SlowDrift = NO_DRIFT) -> list[Event]:
+    """What is new in each night, newest first: gates, slow drift, changes since other runs, new models, tags.
 
     A gate that fails for many nights is news in the first one, and so is what differs from a run that stays the same;
     each difference from the run before is news.
     """
     found: list[Event] = []
+    slow: dict[str, list[str]] = {}
+    for followed, alarm in drift.alarms():
+        slow.setdefault(drift.runs[alarm.found].run_id, []).append(drift.sentence(followed, alarm))
     for place, night in enumerate(nights):
         before = nights[place - 1] if place else None
         own = [*_gate_events(night, before), *_change_events(night, before)]
+        if night.run_id in slow and all(gate.name != GATE for gate in night.gates):
+            first, *others = slow[night.run_id]
+            more = f"; and {len(others)} more" if others else ""
+            own.insert(0, Event(night, "slow", f"slow drift: {first}{more}", night.page))
         if night.model_changed:
             own.append(
                 Event(night, "model", f"the model’s weights changed ({night.row['model_id']})", night.page)
@@ -181,21 +194,30 @@ def _gate_events(night: Night, before: Night | None) -> list[Event]:
         if gate and state in ("fails", "warns") and state != was:
             text = ": ".join(filter(None, (name, gate.detail or gate.measured)))
             found.append(Event(night, state, text, night.page))
-        elif state == "holds" and was in ("fails", "warns"):
+        elif (
+            state == "holds" and was in ("fails", "warns") and name != GATE
+        ):  # it rings once, and begins again
             found.append(Event(night, "holds", f"{name} holds again", night.page))
     return found
 
 
 def _change_events(night: Night, before: Night | None) -> list[Event]:
     last = {one.requested: one for one in before.comparisons} if before else {}
-    found = []
+    news: dict[str, list[Compared]] = {}
     for one in night.comparisons:
         same = last.get(one.requested)
         known = same.kinds if same and same.reference_id == one.reference_id else frozenset()
         if one.changed and (not one.kinds or one.kinds - known):
-            text = f"since {one.requested}: {one.verdict or 'changed.'}"
-            found.append(Event(night, "changed", text, one.page))
-    return found
+            news.setdefault(one.reference_id, []).append(one)
+    return [
+        Event(
+            night,
+            "changed",
+            f"since {', '.join(one.requested for one in own)}: {own[0].verdict or 'changed.'}",
+            own[0].page,
+        )
+        for own in news.values()
+    ]
 
 
 def sections(nights: Sequence[Night]) -> list[Part]:
@@ -226,6 +248,31 @@ def sections(nights: Sequence[Night]) -> list[Part]:
         Part("cost", "Cost", "What each run took, and what it could reuse.", _cost(nights)),
     ]
     return [part for part in parts if part.charts]
+
+
+def _with_crossings(part: Part, nights: Sequence[Night], drift: SlowDrift) -> Part:
+    """The section, its charts with what the control of slow drift found in their numbers."""
+    places = {night.run_id: place for place, night in enumerate(nights)}
+
+    def crossings(metric: str) -> tuple[Crossing, ...]:
+        return tuple(
+            Crossing(
+                places[drift.runs[alarm.since].run_id],
+                places[drift.runs[alarm.found].run_id],
+                _sentence(drift.sentence(followed, alarm)),
+            )
+            for followed, alarm in drift.alarms()
+            if followed.metric == metric or followed.metric.startswith((f"{metric}/", f"{metric}:"))
+        )
+
+    charts = [
+        replace(chart, crossings=crossings(chart.metric)) if chart.metric else chart for chart in part.charts
+    ]
+    return replace(part, charts=charts)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _there(*charts: NightChart | None) -> list[NightChart]:
@@ -272,12 +319,14 @@ def _outcomes(nights: Sequence[Night]) -> list[NightChart]:
             "Accuracy",
             "share of labelled documents predicted right",
             [Series("accuracy", "all", of("accuracy"))],
+            metric="accuracy",
         ),
         lines(
             "error",
             "Mean absolute error",
             "of labelled documents",
             [Series("error", "all", of("mean_absolute_error"))],
+            metric="mean_absolute_error",
         ),
         lines("shares", "Predicted classes", "share of predictions", shares, write="percent", low=0.0),
         lines(
@@ -388,6 +437,7 @@ def _watched(nights: Sequence[Night]) -> list[NightChart]:
                     series,
                     write=write,
                     low=0.0,
+                    metric=f"watched.{title}:{listed}",
                 )
             )
     return _there(*charts)
@@ -409,7 +459,14 @@ def _layers(nights: Sequence[Night]) -> list[NightChart]:
         ]
         if any(value is not None for _, row in rows for value in row):
             charts.append(
-                heat(f"layer-{measure.name}", measure.title, measure.note, rows, share=measure.share)
+                heat(
+                    f"layer-{measure.name}",
+                    measure.title,
+                    measure.note,
+                    rows,
+                    share=measure.share,
+                    metric=f"layer.{measure.name}",
+                )
             )
     return _there(*charts)
 

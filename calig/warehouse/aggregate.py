@@ -18,6 +18,7 @@ from string import Template
 import duckdb
 import pyarrow as pa
 
+from calig.bootstrap import LEAST
 from calig.corpus.left_out import in_words, total
 from calig.listing import is_file
 from calig.warehouse.catalog import TABLES, quote, read_sql
@@ -62,7 +63,7 @@ ITEM_SUMS = {
     "watched": "sum(occurrences)::BIGINT AS occurrences, sum(gross) AS gross",
 }
 """What is summed of words, regions and watched terms besides their effects; of words, also where they act most."""
-LEAST_DOCUMENTS = {"word": 5, "region": 1, "watched": 5}
+LEAST_DOCUMENTS = {"word": 5, "region": LEAST, "watched": 5}
 """Documents that must hold one for it to have an interval; a word without is left out."""
 SHARE_UNITS = 2.0**60
 """Whole units of 1 in sums of shares, tokens and seconds: 2**40 documents of 2**26 each fit."""

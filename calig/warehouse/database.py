@@ -31,11 +31,18 @@ from calig.warehouse.layout import DATABASE, Warehouse
 SPILL = ".spill-"
 FULL = os.strerror(errno.ENOSPC)
 ADDED = frozenset(
-    ("runs", column)
-    for column in (
-        *("notes", "label_order", "label_order_accuracy"),
-        *("corpus_rows", "left_out", "left_out_files"),
-    )
+    (table, column)
+    for table, columns in {
+        "runs": "notes label_order label_order_accuracy corpus_rows left_out left_out_files",
+        "gates": "state level chance detectable cannot_see",
+        "comparisons": "text_changed only_a only_b words_untested layers_untested outcomes_untested "
+        "psi_level psi_draws class_psi_p class_psi_by_chance layer_psi_p layer_psi_by_chance tests_paired",
+        "comparison_outcomes": "state",
+        "comparison_layers": "state",
+        "comparison_words": "state",
+        "comparison_documents": "text_changed",
+    }.items()
+    for column in columns.split()
 )
 """Tables and columns that 0.1.0 did not have: where they are not there, they are null."""
 
@@ -141,9 +148,15 @@ def _add_lacking(connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple[
         connection.execute(f"COMMENT ON COLUMN {name(table)}.{name(column)} IS {quote(about(table, column))}")
 
 
-def _show_lacking(connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple[str, str, str]]) -> None:
-    """Make views, in place of tables of an earlier version, that have the columns which those lack, null."""
+def _show_lacking(
+    connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple[str, str, str]]
+) -> dict[str, str]:
+    """Make views, in place of tables of an earlier version, that have the columns which those lack, null.
+
+    Returns the SELECT behind each.
+    """
     there = {table for table, _, _ in columns_of(connection)}
+    shown: dict[str, str] = {}
     for table in dict.fromkeys(table for table, _, _ in lacking):
         added = ", ".join(f"NULL::{kind} AS {name(column)}" for one, column, kind in lacking if one == table)
         rows = (
@@ -152,12 +165,18 @@ def _show_lacking(connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple
             else f"SELECT {added} WHERE false"
         )
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {name(table)} AS {rows}")
+        shown[table] = rows
+    return shown
 
 
-def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
     """Attach the aggregates read-only as `calig` and make them the current database.
 
     Tables of an earlier version have the columns that they lacked, null.
+
+    Returns
+    -------
+    The SELECT behind each of those tables.
 
     Raises
     ------
@@ -169,7 +188,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     with reporting_damage(path):
         connection.execute(f"ATTACH {quote(str(path))} AS calig (READ_ONLY)")
         connection.execute("USE calig")
-        _show_lacking(connection, check_format(connection, path))
+        return _show_lacking(connection, check_format(connection, path))
 
 
 def check_database(warehouse: Warehouse) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +16,11 @@ from calig.errors import InputError
 from calig.files import write_json
 from calig.warehouse.database import new_database
 from calig.warehouse.layout import Warehouse
+
+SEE = "; see: "
+"""Between what a gate found and the command that shows more; a text that is cut is cut before it."""
+
+GateState: TypeAlias = Literal["holds", "fails", "too few documents", "not checked"]
 
 COLUMNS = pa.schema(
     [
@@ -27,6 +33,11 @@ COLUMNS = pa.schema(
         ("reference_id", pa.string()),
         ("detail", pa.string()),
         ("documents", pa.list_(pa.int64())),
+        ("state", pa.string()),
+        ("level", pa.float64()),
+        ("chance", pa.float64()),
+        ("detectable", pa.float64()),
+        ("cannot_see", pa.string()),
     ]
 )
 
@@ -44,6 +55,16 @@ class GateOutcome:
     reference_id: str | None
     detail: str
     documents: tuple[int, ...] = ()
+    state: GateState | None = None  # None: not known of outcomes of earlier versions
+    level: float | None = None
+    chance: float | None = None
+    detectable: float | None = None
+    cannot_see: str | None = None
+
+    @property
+    def fails_audit(self) -> bool:
+        """Whether the audit fails by it: it does not hold, or was not checked, and its severity is error."""
+        return self.severity == "error" and (self.passed is False or self.state == "not checked")
 
     @property
     def line(self) -> str:

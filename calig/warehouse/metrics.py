@@ -119,6 +119,11 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str, less: tuple[str,
     return [row[0] for row in rows if row[1] in NUMERIC and row[0] not in less]
 
 
+def _names(requested: str) -> str:
+    """SQL of a row for each name that a reference was asked for by, as previous and a tag; one, null, for none."""
+    return f"unnest(coalesce(string_split({requested}, ', '), [NULL]))"
+
+
 def _query(connection: duckdb.DuckDBPyConnection, metric: str, audit: str) -> list[Point]:
     """The points of a metric; none if it is not one, or has none."""
     kind, _, rest = metric.partition(":")
@@ -128,7 +133,7 @@ def _query(connection: duckdb.DuckDBPyConnection, metric: str, audit: str) -> li
         source, value = "runs r", f"r.{quoted(metric)}"
     elif not rest and metric in _columns(connection, "comparisons"):
         source, value = "runs r JOIN comparisons t USING (run_id)", f"t.{quoted(metric)}"
-        against = "coalesce(t.requested, t.reference_id)"
+        against = _names("coalesce(t.requested, t.reference_id)")
     elif table == "watched" and column in WATCHED and rest:
         listed, _, term = rest.partition("/")
         source, value = "runs r JOIN watched t USING (run_id)", f"t.{quoted(column)}"
@@ -138,7 +143,7 @@ def _query(connection: duckdb.DuckDBPyConnection, metric: str, audit: str) -> li
         where, parameters = "AND t.class = '*' AND t.depth = ?", [rest]
     elif kind == "gate" and rest:
         source, value = "runs r JOIN gates t USING (run_id)", "t.value"
-        against = (
+        against = _names(
             "coalesce((SELECT any_value(c.requested) FROM comparisons c WHERE c.run_id = t.run_id "
             "AND c.reference_id = t.reference_id), t.reference_id)"
         )

@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from calig.bootstrap import Doubles, expanded_intervals, mean_intervals
+from calig.bootstrap import LEAST, Doubles, expanded_intervals, mean_intervals
 from calig.warehouse.portions import BITS
 from calig.warehouse.states import FEW
 
@@ -137,12 +137,15 @@ def _table(classes: Iterable[object], items: Iterable[object], ends: Doubles) ->
 
 
 def correlation(connection: duckdb.DuckDBPyConnection) -> float | None:
-    """Pearson correlation of outputs and labels of the merged `run_state`; None where either is constant."""
+    """Pearson correlation of outputs and labels of the merged `run_state`.
+
+    None where either is constant, or of fewer than `LEAST` documents: of two it is 1 or −1 whatever they are.
+    """
     [(count, logit, label, logits, labels, product, varied)] = connection.execute(
         "SELECT pairs, logit, label, logit_squared, label_squared, product, "
         "lowest_logit < greatest_logit AND lowest_label < greatest_label FROM run_state"
     ).fetchall()
-    if not varied:
+    if not varied or count < LEAST:
         return None
     spreads = (count * logits * MOST - logit * logit) * (count * labels * MOST - label * label)
     if spreads <= 0:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
@@ -30,7 +31,8 @@ class RunLine:
     accuracy
         Share of labelled documents predicted right; None without labels, and while there are no tables of the run.
     failed_gates
-        Number of gates that failed by severity, "error" or "warn"; None where none were checked.
+        Number of gates that do not hold, by what becomes of them: "error", "warn" or, of those that do neither, their
+        state: "not checked", "too few documents". None where the run has no gates.
     seconds
         How long it took; None while it runs.
     """
@@ -76,6 +78,11 @@ def _accuracies(warehouse: Warehouse) -> dict[str, float]:
 def _failed_gates(warehouse: Warehouse, run_id: str) -> dict[str, int] | None:
     try:
         rows = json.loads((warehouse.run(run_id) / "gates.json").read_bytes())
-        return dict(Counter(row["severity"] for row in rows if row["passed"] is False))
+        return dict(Counter(_kind(row) for row in rows if row["passed"] is not True))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+
+
+def _kind(row: dict[str, Any]) -> str:
+    fails = row["passed"] is False or (row["severity"] == "error" and row.get("state") == "not checked")
+    return str(row["severity"] if fails else row.get("state") or "not checked")

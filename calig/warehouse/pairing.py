@@ -1,7 +1,9 @@
 """Two runs side by side in DuckDB, for their comparison: documents, layer profiles, and words once per document.
 
-Side a is the reference, side b the run. Where both hold the same documents they are paired, and what b explains of a
-document is a's class: other explanations are replaced, or the pair is left out.
+Side a is the reference, side b the run. Documents of one content are pairs; those whose content changed, but not the id
+that the corpus gives them, are pairs of their own. Where both runs hold the same documents the tests are of pairs,
+and what b explains of a document is a's class: other explanations are replaced, or the pair is left out. In any other
+mixture the tests are of two samples, each document with the class that its own run explains.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.bootstrap import Doubles
-from calig.comparison.layers import MEASURES
+from calig.comparison.layers import MEASURES, SUMS
 from calig.comparison.permutation import Counts
+from calig.corpus.manifest import MANIFEST, CorpusManifest
 from calig.warehouse.aggregate import profile
 from calig.warehouse.catalog import quote, read_sql
 from calig.warehouse.database import attach, create_tables
@@ -38,7 +41,7 @@ class Pairing:
     connection
         Has the tables <side>_documents, <side>_items and <side>_depths of sides a and b.
     paired
-        Whether both hold the same documents.
+        Whether both hold the same documents, so that the tests are of pairs.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, paired: bool) -> None:
@@ -50,8 +53,6 @@ class Pairing:
 
     def flips(self) -> list[tuple[int, str]]:
         """Paired documents of which b explains another class: row number in b's corpus, and name of a's class."""
-        if not self.paired:
-            return []
         return self.connection.execute(
             "SELECT b_id, class FROM pairs WHERE NOT comparable ORDER BY b_id"
         ).fetchall()
@@ -61,7 +62,7 @@ class Pairing:
         with duckdb.connect() as other:
             create_tables(other)
             profile(other, again)
-            _take_side(other, "again", again)
+            _take_side(other, "again", again, given="false", content="doc_key")
             tables = {
                 name: other.sql(f"FROM again_{name}").to_arrow_table()
                 for name in ("documents", "items", "depths")
@@ -77,12 +78,15 @@ class Pairing:
         if self.paired:
             either = "SELECT {} AS side, {}_id AS doc_id, class, pair FROM pairs WHERE comparable"
         else:
-            either = "SELECT {} AS side, doc_id, target AS class, NULL::BIGINT AS pair FROM {}_documents"
+            either = (
+                "SELECT {0} AS side, d.doc_id, d.target AS class, p.pair FROM {1}_documents AS d "
+                "LEFT JOIN pairs AS p ON p.{1}_id = d.doc_id AND p.comparable"
+            )
         placed = " UNION ALL ".join(either.format(number, side) for number, side in enumerate("ab"))
         self.connection.execute(Template(read_sql("comparison/effects.sql")).substitute(placed=placed))
 
     def left_out(self) -> int:
-        """Paired documents that cannot be compared."""
+        """Pairs of one content whose explanations cannot be compared, being of two classes."""
         return len(self.flips())
 
     def count(self, side: str) -> int:
@@ -96,8 +100,12 @@ class Pairing:
         return found
 
     def shared(self) -> int:
-        """Documents of b that a holds too."""
+        """Pairs of one content."""
         return self._number("SELECT count(*) FROM pairs")
+
+    def text_changed(self) -> int:
+        """Pairs of one id and two contents."""
+        return self._number("SELECT count(*) FROM edited")
 
     def documents(self, side: str) -> Columns:
         """Columns of a side's explained documents, as `calig.comparison.outcomes` takes them; paired, pair by pair.
@@ -117,8 +125,19 @@ class Pairing:
             """
         return columns(self.connection.sql(rows).to_arrow_table())
 
-    def depths(self, side: str) -> tuple[Doubles, Any]:
-        """Return (n, L+1, 6) measures of a side's documents, and (n,) their classes; paired, pair by pair."""
+    def depths(self, side: str, depths: int) -> tuple[Doubles, Any]:
+        """Return (n, L+1, 6) measures of a side's documents, and (n,) their classes; paired, pair by pair.
+
+        `depths` is L+1.
+        """
+        return self._by_depth(side, MEASURES, depths)
+
+    def sums(self, side: str, depths: int) -> Doubles:
+        """Return (n, L+1, 2) the parts of cancellation, of the documents that `depths` returns."""
+        return self._by_depth(side, SUMS, depths)[0]
+
+    def _by_depth(self, side: str, names: Sequence[str], depths: int) -> tuple[Doubles, Any]:
+        """Return (n, L+1, k) columns of a side's documents at each depth, and (n,) their classes."""
         documents = f"""
             SELECT doc_id, target AS class, row_number() OVER (ORDER BY doc_id) - 1 AS place FROM {side}_documents
         """
@@ -131,19 +150,22 @@ class Pairing:
             self.connection.sql(f"SELECT class FROM ({documents}) ORDER BY place").to_arrow_table()
         )
         found = self.connection.sql(
-            f"SELECT place, depth, {', '.join(MEASURES)} FROM ({documents}) JOIN {side}_depths USING (doc_id)"
+            f"SELECT place, depth, {', '.join(names)} FROM ({documents}) JOIN {side}_depths USING (doc_id)"
         ).to_arrow_table()
         place = tuple(found[name].to_numpy() for name in ("place", "depth"))
-        depths = int(place[1].max(initial=-1)) + 1
-        values = np.full((len(classes["class"]), depths, len(MEASURES)), np.nan)
-        for number, measure in enumerate(MEASURES):
-            values[(*place, number)] = found[measure].to_numpy()
+        values = np.full((len(classes["class"]), depths, len(names)), np.nan)
+        for number, column in enumerate(names):
+            values[(*place, number)] = found[column].to_numpy()
         return values, classes["class"]
 
     def words(self, documents: int) -> Columns:
         """Columns of the words that so many documents of a side hold, as `calig.comparison.words` takes them."""
         sql = Template(read_sql("comparison/words.sql")).substitute(documents=documents)
         return columns(self.connection.sql(sql).to_arrow_table())
+
+    def number_of_words(self) -> int:
+        """Words of both sides' documents, in however few they are."""
+        return self._number("SELECT count(DISTINCT word) FROM effects")
 
     def values(self, words: Columns, rows: Counts) -> tuple[Doubles, Any, Counts]:
         """Effects, or paired their changes, of some of the words, as `calig.comparison.words` asks for them."""
@@ -158,10 +180,8 @@ class Pairing:
         return found["value"].astype(np.float64), found["side"] == 1, starts
 
     def pairs(self) -> Columns:
-        """Columns of the table `comparison_documents`, but for the ids; none where nothing is paired."""
-        limit = "" if self.paired else " LIMIT 0"
-        sql = f"SELECT * FROM ({read_sql('comparison/documents.sql')}){limit}"
-        return columns(self.connection.sql(sql).to_arrow_table())
+        """Columns of the table `comparison_documents`, but for the ids."""
+        return columns(self.connection.sql(read_sql("comparison/documents.sql")).to_arrow_table())
 
     def _number(self, sql: str) -> int:
         [(number,)] = self.connection.execute(sql).fetchall()
@@ -182,9 +202,10 @@ def pairing(warehouse: Warehouse, a: RunFiles, b: RunFiles, memory: str = "4GB")
         duckdb.connect(config={"memory_limit": memory, "temp_directory": spill}) as connection,
     ):
         attach(connection, warehouse.database)
+        content = _content(a, b)
         for side, run in (("a", with_rule_of(warehouse, a, b.manifest)), ("b", b)):
             create_views(connection, [run])
-            _take_side(connection, side, run)
+            _take_side(connection, side, run, _given(warehouse, run), content)
         yield Pairing(connection, paired=_keys(a) == _keys(b))
 
 
@@ -204,9 +225,20 @@ def columns(table: pa.Table) -> Columns:
     return found
 
 
-def _take_side(connection: duckdb.DuckDBPyConnection, side: str, run: RunFiles) -> None:
-    """Read what is compared of one run, whose views the connection has, into temporary tables."""
-    values = {"side": side, "run_id": quote(run.manifest.run_id), "head": quote(run.manifest.head)}
+def _take_side(
+    connection: duckdb.DuckDBPyConnection, side: str, run: RunFiles, given: str, content: str
+) -> None:
+    """Read what is compared of one run, whose views the connection has, into temporary tables.
+
+    `given` and `content` are expressions in SQL: whether a document's id is the corpus's own, and what it holds.
+    """
+    values = {
+        "side": side,
+        "run_id": quote(run.manifest.run_id),
+        "head": quote(run.manifest.head),
+        "given": given,
+        "content": content,
+    }
     for step in ("side_documents", "side_depths", f"side_items_{run.manifest.modality}"):
         connection.execute(Template(read_sql(f"comparison/{step}.sql")).substitute(values))
 
@@ -214,3 +246,32 @@ def _take_side(connection: duckdb.DuckDBPyConnection, side: str, run: RunFiles) 
 def _keys(run: RunFiles) -> Sequence[str]:
     """The keys of all of a run's documents, in order."""
     return sorted(pq.read_table(run.documents, columns=["doc_key"])["doc_key"].to_pylist())
+
+
+def _given(warehouse: Warehouse, run: RunFiles) -> str:
+    """Whether a document's id was given with the corpus, as a condition in SQL.
+
+    Where the corpus has no `id`, ids are row numbers, which say nothing of what a document is; so they are of single
+    documents whose own is empty.
+    """
+    corpus = run.manifest.config.get("corpus")
+    if not isinstance(corpus, dict) or corpus.get("id") is None:
+        return "false"
+    try:
+        manifest = warehouse.corpus(run.manifest.corpus["key"]) / MANIFEST
+        all_given = CorpusManifest.from_json(manifest.read_text("utf-8")).without_id == 0
+    except (OSError, ValueError, TypeError):
+        all_given = False
+    return "true" if all_given else "NOT regexp_full_match(source_id, '0|[1-9][0-9]*')"
+
+
+def _content(a: RunFiles, b: RunFiles) -> str:
+    """What is the same of two documents that hold the same, as an expression in SQL.
+
+    The keys of an audit that explains labels cover these: of texts, what they hold is taken from the corpora.
+    """
+    methods = [run.manifest.config.get("method") for run in (a, b)]
+    labelled = any(isinstance(method, dict) and method.get("target") == "label" for method in methods)
+    if labelled and a.manifest.modality == "text":
+        return "md5(concat(length(text), ':', text, text_pair))"
+    return "doc_key"

@@ -35,7 +35,8 @@ class Figure:
     name
         What it is.
     value, low, high
-        The prediction and a 95 % interval; the three are equal where the number is counted or not estimated.
+        The prediction and a 95 % interval; the three are equal where the number is counted or not estimated. The
+        interval is None where too few documents were measured for one.
     unit
         What it is counted in.
     basis
@@ -44,8 +45,8 @@ class Figure:
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     unit: Unit
     basis: str
 
@@ -66,6 +67,8 @@ class Plan:
         Workers that the times are for.
     figures
         The predicted numbers.
+    cannot_see
+        In words, of each gate that allows for chance: the changes that it could not see with so many documents.
     actual
         Name of a figure → what the run took; None until a run with this plan is complete.
     """
@@ -79,6 +82,7 @@ class Plan:
     threads: int
     workers: int
     figures: tuple[Figure, ...]
+    cannot_see: tuple[str, ...] = ()
     actual: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -88,7 +92,8 @@ class Plan:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Plan:
         """Read what `to_json` made; raises KeyError or TypeError on anything else."""
-        return cls(**{**value, "figures": tuple(Figure(**figure) for figure in value["figures"])})
+        figures = tuple(Figure(**figure) for figure in value["figures"])
+        return cls(**{**value, "figures": figures, "cannot_see": tuple(value.get("cannot_see", ()))})
 
 
 def compute_of(device: str, threads: int) -> tuple[Unit, float]:

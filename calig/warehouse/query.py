@@ -193,15 +193,16 @@ def _connect(config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _prepare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: list[RunFiles]) -> None:
     """Attach the aggregates and make the views; every table of runs but `runs` is narrowed to the chosen ones."""
-    attach(connection, warehouse.database)
+    lacking = attach(connection, warehouse.database)
     if not runs:
         return
     create_views(connection, runs)
     chosen = ", ".join(quote(item.manifest.run_id) for item in runs)
     for table in TABLES:
         if table != "runs":
-            rows = f"SELECT * FROM calig.main.{name(table)} WHERE run_id IN ({chosen})"
-            connection.execute(f"CREATE TEMP VIEW {name(table)} AS {rows}")
+            rows = lacking.get(table, f"SELECT * FROM calig.main.{name(table)}")
+            rows = f"SELECT * FROM ({rows}) WHERE run_id IN ({chosen})"
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {name(table)} AS {rows}")
 
 
 def _answer(

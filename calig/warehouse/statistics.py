@@ -27,7 +27,7 @@ class Compared:
     Attributes
     ----------
     documents, mean, low, high
-        Documents on which the method has a value, their mean, and its 95 % interval.
+        Documents on which the method has a value, their mean, and its 95 % interval (NaN of too few for one).
     pairs, difference, difference_low, difference_high
         Documents on which the reference has one too, the mean of the method's less the reference's, and its interval.
     win_rate

@@ -105,11 +105,32 @@ def test_a_table_has_bars_and_a_line_of_sparks(history: Calig) -> None:
     code, out, _ = history("layer.special_share:0")
     lines = out.splitlines()
     assert code == 0
-    assert len(lines) == 1 + NIGHTS + 1
+    assert len(lines) == 1 + NIGHTS + 2
     assert run_id(0) in lines[1]
     assert "0.08" in lines[1]
-    assert lines[-2].count("█") > 2 * lines[1].count("█")  # 0.20 to 0.08
-    assert lines[-1] == f"layer.special_share:0  {'▁' * RETRAINED}{'█' * 3}  0.08 to 0.2"
+    assert lines[-3].count("█") > 2 * lines[1].count("█")  # 0.20 to 0.08
+    assert lines[-2] == f"layer.special_share:0  {'▁' * RETRAINED}{'█' * 3}  0.08 to 0.2"
+    assert lines[-1] == f"slow drift: none over {NIGHTS} runs"
+
+
+def test_a_metric_that_moved_slowly_says_since_when(history: Calig, tmp_path: Path) -> None:
+    make(tmp_path, Story(nights=45))
+    _, out, _ = history("layer.special_share:0", root=tmp_path)
+    assert out.splitlines()[-1] == (
+        "slow drift: special share at depth 0 has been higher since 21 March 2026 (0.08 before, then 0.2); "
+        "found on 9 April 2026"
+    )
+    _, out, _ = history("watched.effect:leaks", root=tmp_path)
+    assert out.splitlines()[-1] == "slow drift: none over 45 runs"
+    _, out, _ = history("documents", root=tmp_path)
+    assert "slow drift" not in out
+    _, out, _ = history("accuracy", "--last", "2", root=tmp_path)
+    assert "slow drift: accuracy has been lower since" in out
+
+    with duckdb.connect(str(tmp_path / "calig.duckdb")) as connection:
+        connection.execute("DELETE FROM runs WHERE started > '2026-03-04'")
+    _, out, _ = history("accuracy", root=tmp_path)
+    assert out.splitlines()[-1].startswith("slow drift: 3 runs so far: can find something after ")
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from calig import stages
-from calig.cli import _print_run
+from calig.cli import _print_gates, _print_run
 from calig.config import parse_config
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
 from calig.records import document_key
 from calig.stages import Run
+from calig.warehouse.gates import GateOutcome, GateState
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
@@ -352,3 +353,30 @@ def test_a_run_says_which_rows_it_is_of_and_what_is_left_out(
     page = stages.write_report(run).read_text("utf-8")
     assert "in equal numbers by label" in page
     assert row["left_out_files"] in page
+
+
+def test_gates_that_could_not_tell_are_named_and_those_that_fail_are_left_to_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def outcome(gate: str, severity: str, passed: bool | None, state: GateState | None) -> GateOutcome:
+        return GateOutcome("r", gate, severity, passed, None, 0.1, None, f"{gate} said", state=state)  # type: ignore[arg-type]
+
+    _print_gates(
+        [
+            outcome("held", "error", True, "holds"),
+            outcome("failed", "error", False, "fails"),
+            outcome("warned", "warn", False, "fails"),
+            outcome("unchecked", "warn", None, "not checked"),
+            outcome("fatal", "error", None, "not checked"),
+            outcome("small", "error", True, "too few documents"),
+            outcome("old", "error", None, None),
+        ]
+    )
+    printed = capsys.readouterr()
+    assert printed.out == "gates:  2 of 7 hold\n"
+    assert printed.err.splitlines() == [
+        "warning: gates.warned: warned said",
+        "not checked: gates.unchecked: unchecked said",
+        "too few documents: gates.small: small said",
+        "not checked: gates.old: old said",
+    ]

@@ -32,7 +32,7 @@ def test_each_night_is_compared_with_the_one_before(
     assert select(tmp_path / "w", "FROM comparisons", runs[0]) == []
     ask = "SELECT reference_id, requested, alpha, verdict FROM comparisons"
     [(reference, requested, alpha, verdict)] = select(tmp_path / "w", ask, runs[1])
-    assert (reference, requested, alpha) == (runs[0], "previous", 0.05)
+    assert (reference, requested, alpha) == (runs[0], "previous", 1 / 365)
     assert verdict.startswith("'zendex' is new: in 15 of 30 documents")
     asked = {}
 

@@ -28,6 +28,27 @@ def server(request: pytest.FixtureRequest, prefect_server: str) -> Server:
     return server_at(prefect_server, session.folder() / "prefect")
 
 
+@pytest.mark.parametrize(
+    ("cron", "runs"),
+    [
+        ("0 2 * * *", 365),
+        ("0 2 * * 1-5", 261),
+        ("30 2 * * 1", 52),
+        ("0 * * * *", 8766),
+        ("*/5 * * * *", 105_190),
+        ("0 3 1 * *", 12),
+        ("0 3 1 1 *", 1),
+    ],
+)
+def test_how_often_a_schedule_runs_in_a_year(cron: str, runs: int) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    from flows.deploy import runs_per_year
+
+    found = runs_per_year(CronSchedule(cron=cron, timezone="Europe/Berlin"))
+    assert found == pytest.approx(runs, rel=0.02, abs=0.6)
+
+
 @WITH_SERVER
 def test_deploying_puts_one_deployment_on_the_server_and_again_brings_it_up_to_date(
     server: Server, tmp_path: Path
@@ -37,6 +58,7 @@ def test_deploying_puts_one_deployment_on_the_server_and_again_brings_it_up_to_d
     )
     said = deploy(server, config, "--cron", "30 2 * * 1", "--timezone", "Europe/Berlin")
     assert said.startswith("calig-audit/weekly: 30 2 * * 1 Europe/Berlin, next run ")
+    assert "the schedule runs about 52 times a year, and gates.runs_per_year is 365" in " ".join(said.split())
     made = deployment(server, "weekly")
     assert made["parameters"]["config"] == {
         "name": "weekly",
@@ -60,7 +82,9 @@ def test_deploying_puts_one_deployment_on_the_server_and_again_brings_it_up_to_d
     wait_for(lambda: scheduled(server, "weekly"), 60, "the scheduler")
     assert all("T01:30" in due or "T00:30" in due for due in scheduled(server, "weekly")), "02:30 in Berlin"
 
-    assert "paused" in deploy(server, config, "--cron", "0 4 * * *", "--paused", "--set", "gates=")
+    nightly = deploy(server, config, "--cron", "0 4 * * *", "--paused", "--set", "gates=")
+    assert "paused" in nightly
+    assert "runs_per_year" not in nightly
     again = deployment(server, "weekly")
     assert again["id"] == made["id"]
     assert again["paused"]

@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from calig.comparison.counts import THINGS, distinct
 from calig.files import write_json
 from calig.warehouse.aggregate import aggregate
 from calig.warehouse.database import create_tables
@@ -184,7 +185,11 @@ def compared(story: Story, night: int, other: int, requested: str) -> dict[str, 
     layers = _layers(other >= RETRAINED, night >= RETRAINED)
     outcomes = _outcomes(night, other, drifted)
     documents = _documents(story) if trained else []
-    changed = [sum(bool(row["changed"]) for row in rows) for rows in (words, layers, outcomes)]
+    tables = {
+        name: {column: [row[column] for row in rows] for column in ("changed", *THINGS[name])}
+        for name, rows in (("words", words), ("layers", layers), ("outcomes", outcomes))
+    }
+    changed = [distinct(table, name, table["changed"]) for name, table in tables.items()]
     a, b = positives(other), positives(night)
     psi = (b - a) * np.log(b / a) + (a - b) * np.log((1 - b) / (1 - a))
     said = []
@@ -204,7 +209,9 @@ def compared(story: Story, night: int, other: int, requested: str) -> dict[str, 
         "flip_share": sum(d["flipped"] for d in documents) / len(documents) if documents else None,
         "class_psi": float(psi), "class_js": float(psi) / 6, "confidence_psi": 0.03, "confidence_js": 0.004,
         "layer_psi": 0.4 if trained else 0.02,
-        "verdict": f"{'; '.join(said)}." if said else "Nothing changed that is not chance or too small to matter.",
+        "tests_paired": trained, "text_changed": 0, "only_a": 397 - len(documents), "only_b": 398 - len(documents),
+        "words_untested": 7, "layers_untested": 0, "outcomes_untested": 0,
+        "verdict": "; ".join(said) if said else "no change found; too few documents to test 7 words",
     }  # fmt: skip
     return {
         "comparisons": [key | row],

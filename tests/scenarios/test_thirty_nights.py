@@ -40,6 +40,7 @@ class History:
 
 
 GATES: dict[str, Any] = {
+    "false_alarms_per_year": 18.25,  # 5 % a night: with one a year the leak, in 10 of 400 documents, is seen later
     "drift": {"what": ["outcomes"]},
     "sql": [
         {"name": "no-new-word", "sql": "SELECT word FROM comparison_words WHERE change = 'new'"},
@@ -87,7 +88,7 @@ def test_the_drift_of_the_classes_is_seen_against_the_baseline(history: History)
     first = alarms[0]
     assert 5 <= first <= 10
     assert alarms == list(range(first, NIGHTS + 1)), "and every night from then on"
-    assert "positive" in history.nights[10].details
+    assert "predicted share of" in history.nights[10].details
 
 
 def test_a_word_that_leaks_the_label_is_reported_the_very_night(history: History) -> None:

@@ -3,7 +3,7 @@ SELECT
     class, word, documents_a, documents_b, share_a, share_b, effect_a, effect_b, difference, low, high,
     least(q, share_q) AS q, coalesce(sign_flip, false) AS sign_flip, coalesce(flips, 0) AS flips, change,
     coalesce(changed, false) AS changed,
-    abs(coalesce(effect_b, 0) * coalesce(share_b, 0) - coalesce(effect_a, 0) * coalesce(share_a, 0)) AS weight
+    abs(coalesce(effect_b, 0) * coalesce(share_b, 0) - coalesce(effect_a, 0) * coalesce(share_a, 0)) AS weight, state
 FROM comparison_words
 WHERE run_id = $run AND reference_id = $reference
 QUALIFY CASE WHEN coalesce(changed, false)

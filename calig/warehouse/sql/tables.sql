@@ -75,7 +75,8 @@ CREATE TABLE watched (
 
 CREATE TABLE gates (
     run_id VARCHAR, gate VARCHAR, severity VARCHAR, passed BOOLEAN, value DOUBLE, "limit" DOUBLE,
-    reference_id VARCHAR, detail VARCHAR, documents BIGINT[]
+    reference_id VARCHAR, detail VARCHAR, documents BIGINT[], state VARCHAR, level DOUBLE, chance DOUBLE,
+    detectable DOUBLE, cannot_see VARCHAR
 );
 
 CREATE TABLE comparisons (
@@ -84,32 +85,37 @@ CREATE TABLE comparisons (
     alpha DOUBLE, changed BOOLEAN, words_changed BIGINT, layers_changed BIGINT, outcomes_changed BIGINT,
     words_tested BIGINT, layers_tested BIGINT, outcomes_tested BIGINT,
     accuracy_a DOUBLE, accuracy_b DOUBLE, flips BIGINT, flip_share DOUBLE,
-    class_psi DOUBLE, class_js DOUBLE, confidence_psi DOUBLE, confidence_js DOUBLE, layer_psi DOUBLE, verdict VARCHAR
+    class_psi DOUBLE, class_js DOUBLE, confidence_psi DOUBLE, confidence_js DOUBLE, layer_psi DOUBLE, verdict VARCHAR,
+    text_changed BIGINT, only_a BIGINT, only_b BIGINT,
+    words_untested BIGINT, layers_untested BIGINT, outcomes_untested BIGINT,
+    psi_level DOUBLE, psi_draws BIGINT, class_psi_p DOUBLE, class_psi_by_chance DOUBLE,
+    layer_psi_p DOUBLE, layer_psi_by_chance DOUBLE, tests_paired BOOLEAN
 );
 
 CREATE TABLE comparison_outcomes (
     run_id VARCHAR, reference_id VARCHAR, measure VARCHAR, class VARCHAR, documents_a BIGINT, documents_b BIGINT,
-    a DOUBLE, b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p DOUBLE, q DOUBLE, changed BOOLEAN
+    a DOUBLE, b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p DOUBLE, q DOUBLE, changed BOOLEAN,
+    state VARCHAR
 );
 
 CREATE TABLE comparison_layers (
     run_id VARCHAR, reference_id VARCHAR, class VARCHAR, depth INTEGER, measure VARCHAR,
     documents_a BIGINT, documents_b BIGINT, a DOUBLE, b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE,
-    size DOUBLE, psi DOUBLE, js DOUBLE, p DOUBLE, q DOUBLE, changed BOOLEAN
+    size DOUBLE, psi DOUBLE, js DOUBLE, p DOUBLE, q DOUBLE, changed BOOLEAN, state VARCHAR
 );
 
 CREATE TABLE comparison_words (
     run_id VARCHAR, reference_id VARCHAR, class VARCHAR, word VARCHAR, documents_a BIGINT, documents_b BIGINT,
     share_a DOUBLE, share_b DOUBLE, share_p DOUBLE, share_q DOUBLE,
     effect_a DOUBLE, effect_b DOUBLE, difference DOUBLE, low DOUBLE, high DOUBLE, p DOUBLE, q DOUBLE,
-    sign_flip BOOLEAN, flips BIGINT, change VARCHAR, changed BOOLEAN
+    sign_flip BOOLEAN, flips BIGINT, change VARCHAR, changed BOOLEAN, state VARCHAR
 );
 
 CREATE TABLE comparison_documents (
     run_id VARCHAR, reference_id VARCHAR, doc_key VARCHAR, doc_id_a BIGINT, doc_id_b BIGINT, target VARCHAR,
     predicted_a VARCHAR, predicted_b VARCHAR, flipped BOOLEAN, probability_a DOUBLE, probability_b DOUBLE,
     logit_a DOUBLE, logit_b DOUBLE, rank_agreement DOUBLE, sign_flips DOUBLE, jensen_shannon DOUBLE,
-    word VARCHAR, word_change DOUBLE
+    word VARCHAR, word_change DOUBLE, text_changed BOOLEAN
 );
 
 CREATE TABLE evaluations (

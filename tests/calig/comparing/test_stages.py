@@ -14,6 +14,7 @@ import pytest
 from calig import workers
 from calig.attribution.explainer import Explainer
 from calig.comparing import stages
+from calig.comparison.layers import MEASURES
 from calig.config import parse_config
 from calig.config.history import CompareConfig
 from calig.errors import InputError
@@ -42,7 +43,7 @@ class House:
     models: Path
 
     def row(self, reference: str, run: str, **limits: Any) -> dict[str, Any]:
-        wanted = stages.Wanted(run, Reference(reference, reference), CompareConfig(**limits))
+        wanted = stages.Wanted(run, Reference(reference, reference), CompareConfig(**limits), 0.05)
         return stages.compare_runs(self.warehouse, wanted)
 
     def table(self, reference: str, run: str, file: str) -> list[dict[str, Any]]:
@@ -100,6 +101,20 @@ def test_what_flipped_is_explained_again_for_the_first_run_s_class(house: House)
     assert sum(word["flips"] for word in words if word["class"] == "*") <= flips
 
 
+def test_the_same_text_is_a_pair_where_its_label_is_explained_and_was_another(house: House) -> None:
+    rows = make_rows(DOCUMENTS)
+    for row in rows[:4]:
+        row["label"] = 1 - row["label"]
+    corpus = write_parquet(house.models / "relabelled.parquet", rows)
+    config = audit_config(house.models / "model-0", corpus, house.warehouse.root)
+    config = config.model_copy(update={"method": config.method.model_copy(update={"target": "label"})})
+    run = run_stages(config).run_id
+    row = house.row(house.first, run)
+    assert (row["paired"], row["text_changed"], row["only_b"], row["flips"]) == (DOCUMENTS, 0, 0, 0)
+    documents = house.table(house.first, run, "documents")
+    assert row["left_out"] == sum(d["logit_b"] is None for d in documents) > 0
+
+
 def _check_word(explainer: Explainer, text: str, target: int, document: dict[str, Any], house: House) -> None:
     """The change of the word that changed most, from the library's own explanation of that class."""
     a = explainer.explain([text], target)[0]
@@ -131,6 +146,10 @@ def test_a_word_that_is_new_in_another_night_s_corpus_is_found(house: House) -> 
     row = house.row(house.first, house.leaked)
     assert row["verdict"].startswith("'zendex' is new: in 20 of 40 documents")
     assert (row["paired"], row["flips"], row["same_corpus"], row["same_model"]) == (0, None, False, True)
+    assert row["words_changed"] == len(
+        {w["word"] for w in house.table(house.first, house.leaked, "words") if w["changed"]}
+    )
+    assert not row["tests_paired"]
     words = {(w["word"], w["class"]): w for w in house.table(house.first, house.leaked, "words")}
     assert words["zendex", "*"]["change"] == "new"
     assert words["zendex", "*"]["effect_a"] is None
@@ -142,17 +161,75 @@ def test_a_word_that_is_new_in_another_night_s_corpus_is_found(house: House) -> 
             own = words[word, name]
             assert own[f"documents_{side}"] == documents
             assert own[f"effect_{side}"] == pytest.approx(effect)
-    layers = house.table(house.first, house.leaked, "layers")
-    for depth, share in select(
-        house.warehouse.root,
-        "SELECT depth, avg(special_share) FROM document_depths GROUP BY depth",
-        house.leaked,
-    ):
-        own = next(
-            r for r in layers if (r["class"], r["depth"], r["measure"]) == ("*", depth, "special_share")
-        )
-        assert own["b"] == pytest.approx(share)
-    assert house.table(house.first, house.leaked, "documents") == []
+    # both corpora call their documents by the same ids
+    documents = house.table(house.first, house.leaked, "documents")
+    assert row["text_changed"] == len(documents) == DOCUMENTS
+    assert all(document["text_changed"] for document in documents)
+    assert f"text changed: {DOCUMENTS}, of which" in row["verdict"]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_one_name_is_one_number_in_the_comparison_and_in_the_runs_tables(house: House, paired: bool) -> None:
+    other = house.again if paired else house.leaked
+    house.row(house.first, other)
+    layers = house.table(house.first, other, "layers")
+    assert {r["class"] for r in layers} == {"*", "negative", "positive"}
+    for side, run in (("a", house.first), ("b", other)):
+        [names, *known] = _with_names(house, "layer_stats", run)
+        table = {
+            (row["class"], row["depth"]): row for row in (dict(zip(names, own, strict=True)) for own in known)
+        }
+        for row in layers:
+            expected = table[row["class"], row["depth"]]
+            assert row[side] == pytest.approx(expected[row["measure"]], rel=1e-9), (row["measure"], side)
+            assert row[f"documents_{side}"] <= expected["documents"]
+    assert {r["measure"] for r in layers} == set(MEASURES)
+
+
+def _with_names(house: House, table: str, run: str) -> list[tuple[Any, ...]]:
+    names = [
+        name for (name,) in select(house.warehouse.root, f"SELECT column_name FROM (DESCRIBE {table})", run)
+    ]
+    return [tuple(names), *select(house.warehouse.root, f"SELECT * FROM {table}", run)]
+
+
+def test_documents_are_paired_by_content_in_a_mixture_and_by_id_where_their_text_changed(
+    house: House,
+) -> None:
+    rows = make_rows(DOCUMENTS)
+    for row in rows[:5]:
+        row["text"] += " zendex"  # changed, under its id
+    for place, row in enumerate(rows[5:15]):
+        row["id"] = f"other-{place}"  # the same text under another id
+    for row, new in zip(rows[15:25], make_rows(10, seed=7), strict=True):
+        row["text"] = new["text"]  # another text, and no id
+        row["id"] = None
+    corpus = write_parquet(house.models / "mixture.parquet", rows)
+    run = run_stages(audit_config(house.models / "model-1", corpus, house.warehouse.root)).run_id
+    row = house.row(house.first, run)
+    assert (row["paired"], row["text_changed"], row["only_a"], row["only_b"]) == (25, 5, 10, 10)
+    assert (row["tests_paired"], row["explained_again"]) == (False, 0)
+    documents = house.table(house.first, run, "documents")
+    same, edited = ([d for d in documents if d["text_changed"] is own] for own in (False, True))
+    assert (len(same), len(edited)) == (25, 5)
+    assert row["flips"] == sum(d["flipped"] for d in same) > 0
+    assert row["flip_share"] == row["flips"] / 25
+    for document in documents:  # another class is another explanation
+        comparable = document["predicted_b"] == document["target"]
+        assert (document["logit_b"] is not None) == comparable
+        assert (document["word_change"] is not None) == (comparable and not document["text_changed"])
+    assert row["left_out"] == sum(d["logit_b"] is None for d in same)
+    flipped = sum(d["flipped"] for d in edited)
+    assert (
+        f"text changed: 5, of which {flipped} {'is' if flipped == 1 else 'are'} predicted otherwise"
+        in row["verdict"]
+    )
+    assert f"{row['flips']} of 25 predictions changed" in row["verdict"]
+    [new] = [r for r in house.table(house.first, run, "outcomes") if r["measure"] == "new documents"]
+    assert new["b"] == 10 / DOCUMENTS
+    assert stages.is_there(
+        house.warehouse, stages.Wanted(run, Reference(house.first, house.first), CompareConfig(), 0.05)
+    )
 
 
 def test_the_tables_hold_the_comparison_and_are_rebuilt_from_files(house: House, tmp_path: Path) -> None:
@@ -241,7 +318,7 @@ def test_documents_flip_under_every_head_but_that_of_a_number(
     measures = {r["measure"] for r in outcomes}
     if len(classes) > 1:
         assert row["explained_again"] == row["flips"] > 0
-        assert "predicted share" in measures
+        _check_predicted_shares(house, outcomes)
         return
     assert (row["flips"], row["class_psi"], row["left_out"]) == (None, None, 0)
     assert {"output", "error"} < measures
@@ -249,6 +326,15 @@ def test_documents_flip_under_every_head_but_that_of_a_number(
     for side, run in (("a", house.first), ("b", house.retrained)):
         known = select(warehouse.root, "SELECT mean_absolute_error FROM runs WHERE run_id = '" + run + "'")
         assert errors[0][side] == pytest.approx(known[0][0])
+
+
+def _check_predicted_shares(house: House, outcomes: list[dict[str, Any]]) -> None:
+    """Of several classes a document is predicted as all above a half, as in the run's own table."""
+    for side, run in (("a", house.first), ("b", house.retrained)):
+        known = dict(select(house.warehouse.root, "SELECT class, predicted FROM class_stats", run))
+        shares = {r["class"]: r[side] for r in outcomes if r["measure"] == "predicted share"}
+        assert shares == pytest.approx({name: count / 20 for name, count in known.items()})
+        assert sum(known.values()) != 20
 
 
 def test_images_are_compared_by_regions_in_place_of_words(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from calig.comparing.summing import lay_out
 from calig.comparison.layers import MEASURES
 from calig.config.history import CompareConfig
 from calig.warehouse.pairing import Pairing
+from calig.warehouse.references import Reference
 from calig.warehouse.runs import RunManifest
 
 CLASSES = ("negative", "positive")
@@ -22,7 +23,10 @@ DEPTHS = 2
 
 @dataclass
 class Night:
-    """One run's documents: classes predicted and labelled (n,), words held (n, V), their effects (n, V), measures."""
+    """One run's documents: classes predicted and labelled (n,), words held (n, V), their effects (n, V), measures.
+
+    `labels` are names of classes, one list per document, where documents have several.
+    """
 
     predicted: np.ndarray
     label: np.ndarray
@@ -30,10 +34,20 @@ class Night:
     effects: np.ndarray
     measures: np.ndarray
     probability: np.ndarray
+    labels: list[list[str]] | None = None
 
 
-def night(rng: np.random.Generator, documents: int = 400, words: int = 200, positive: float = 0.5) -> Night:
-    """Documents that hold words as often as language does, with skewed effects; nothing depends on the night."""
+def night(
+    rng: np.random.Generator,
+    documents: int = 400,
+    words: int = 200,
+    positive: float = 0.5,
+    several: bool = False,
+) -> Night:
+    """Documents that hold words as often as language does, with skewed effects; nothing depends on the night.
+
+    `several`: documents have none, one or both of the classes as labels.
+    """
     predicted = (rng.random(documents) < positive).astype(int)
     label = np.where(rng.random(documents) < 0.9, predicted, 1 - predicted)
     often = np.minimum(0.5, 3 / np.arange(1, words + 1))
@@ -46,6 +60,7 @@ def night(rng: np.random.Generator, documents: int = 400, words: int = 200, posi
         effects,
         np.exp(rng.normal(0, 1, (documents, DEPTHS, len(MEASURES)))),
         rng.beta(8, 2, documents),
+        [[name for name in CLASSES if rng.random() < 0.4] for _ in range(documents)] if several else None,
     )
 
 
@@ -70,14 +85,17 @@ def manifest(run_id: str) -> RunManifest:
     )
 
 
-def compared(a: Night, b: Night, paired: bool = False, **limits: Any) -> dict[str, Any]:
+def compared(
+    a: Night, b: Night, paired: bool = False, psi_level: float = 0.05, **limits: Any
+) -> dict[str, Any]:
     """All files of the comparison of two nights, as columns."""
     with duckdb.connect(config={"threads": 1}) as connection:
         for side, one in (("a", a), ("b", b)):
             _take(connection, side, one, paired)
         pair = Pairing(connection, paired)
         pair.settle()
-        return lay_out(pair, manifest("a"), manifest("b"), "a", CompareConfig(**limits), 0)
+        reference = Reference("a", "a")
+        return lay_out(pair, manifest("a"), manifest("b"), reference, CompareConfig(**limits), psi_level, 0)
 
 
 def rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -92,14 +110,16 @@ def _take(connection: duckdb.DuckDBPyConnection, side: str, one: Night, paired: 
         {
             "doc_id": np.arange(count),
             "doc_key": [f"{'' if paired else side}{i}" for i in range(count)],
-            "copy": np.ones(count, int),
+            "content": [f"{'' if paired else side}{i}" for i in range(count)],
+            "id": pa.nulls(count, pa.string()),
             "target": names[one.predicted],
             "predicted": names[one.predicted],
             "correct": (one.predicted == one.label).astype(float),
             "probability": one.probability,
             "logit": one.probability,
             "label_value": pa.nulls(count, pa.float64()),
-            "labels": [[CLASSES[i]] for i in one.label],
+            "predicted_classes": [[CLASSES[i]] for i in one.predicted],
+            "labels": one.labels or [[CLASSES[i]] for i in one.label],
             "completeness_error": one.probability / 1e3,
             "settling_depth": np.where(one.probability > 0.8, 1.0, 2.0),
             "confidence": one.probability,
@@ -111,6 +131,8 @@ def _take(connection: duckdb.DuckDBPyConnection, side: str, one: Night, paired: 
         "doc_id": np.repeat(np.arange(count), DEPTHS),
         "depth": np.tile(np.arange(DEPTHS), count),
         **{name: one.measures[:, :, i].ravel() for i, name in enumerate(MEASURES)},
+        "gross": one.measures[:, :, MEASURES.index("cancellation")].ravel(),
+        "net": np.ones(count * DEPTHS),
     }
     tables = {"documents": documents, "items": pa.table(items), "depths": pa.table(depths)}
     for kind, table in tables.items():

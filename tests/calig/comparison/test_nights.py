@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.calig.comparison import simulated
 from tests.calig.comparison.simulated import compared, night, rows
 from tests.material.tiers import extended
 
@@ -30,7 +32,8 @@ def test_quiet_nights_raise_no_more_alarms_than_stated() -> None:
 def test_a_quiet_night_says_so() -> None:
     rng = np.random.default_rng(5)
     row = compared(night(rng), night(rng))["comparisons"]
-    assert (row["changed"], row["verdict"]) == ([False], ["nothing changed"])
+    assert row["changed"] == [False]
+    assert row["verdict"][0].startswith("no change found")
     assert row["paired"] == [0]
 
 
@@ -45,6 +48,7 @@ def test_a_new_word_is_found_among_hundreds() -> None:
     found = compared(a, b)
     row = found["comparisons"]
     assert row["verdict"] == ["'w299' is new: in 15 of 400 documents"]
+    assert row["words_changed"] == [1]
     words = [word for word in rows(found["words"]) if word["changed"]]
     assert {word["word"] for word in words} == {"w299"}
     assert all(word["change"] == "new" and word["documents_a"] == 0 for word in words)
@@ -95,7 +99,9 @@ def test_drifting_classes_are_the_verdict() -> None:
     a.predicted[:] = a.label[:] = np.arange(400) % 2
     b.predicted[:] = b.label[:] = np.arange(400) % 16 < 5
     row = compared(a, b)["comparisons"]
-    assert row["verdict"][0].startswith("37.5 % fewer documents are predicted positive; ")
+    assert row["verdict"][0].startswith(
+        "the share of documents predicted negative rose by 19 points (between "
+    )
     # 200 and 275 negative, 200 and 125 positive; half a document more in each, one degree of freedom off
     p, q = np.array([200.5, 200.5]) / 401, np.array([275.5, 125.5]) / 401
     assert row["class_psi"][0] == pytest.approx(((q - p) * np.log(q / p)).sum() - 2 / 400)
@@ -111,7 +117,10 @@ def test_paired_documents_find_what_two_samples_cannot() -> None:
     b.probability = a.probability.copy()
     same = compared(a, b, paired=True)
     assert same["comparisons"]["verdict"] == ["nothing changed"]
-    assert same["comparisons"]["words_tested"] == [0]
+    assert same["comparisons"]["words_tested"][0] > 100
+    tested = [row for row in rows(same["words"]) + rows(same["layers"]) if row["p"] == 1]
+    assert len(tested) > 100
+    assert {row["state"] for row in tested} == {"no change"}
     b.effects[:, 1] += 0.03 + rng.normal(0, 0.02, 400)
     b.measures[:, 1, 2] += 0.3
     found = compared(a, b, paired=True, min_size=0.1, min_effect=0.02)
@@ -139,3 +148,23 @@ def test_flips_of_paired_documents_are_counted_by_word() -> None:
         assert (documents[i]["word"], documents[i]["word_change"]) == ("w0", pytest.approx(2))
     assert found["comparisons"]["flips"] == [0]
     assert sum(w["flips"] for w in rows(found["words"])) == 0
+
+
+def test_documents_drawn_by_label_are_exchanged_within_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight in ten labelled positive, then two in ten: that is how they were drawn, and no drift of the classes."""
+    rng = np.random.default_rng(11)
+    a, b = (
+        replace(
+            one,
+            label=one.predicted,
+            predicted=np.where(rng.random(400) < 0.9, one.predicted, 1 - one.predicted),
+        )
+        for one in (night(rng, positive=0.8), night(rng, positive=0.2))
+    )
+    as_they_come = compared(a, b)["comparisons"]
+    made = simulated.manifest
+    by_label = {"corpus": {"label": "label", "sample": {"documents": 400, "by": "label"}}}
+    monkeypatch.setattr(simulated, "manifest", lambda run_id: replace(made(run_id), config=by_label))
+    drawn = compared(a, b)["comparisons"]
+    assert drawn["class_psi"] == as_they_come["class_psi"]
+    assert as_they_come["class_psi_p"][0] < 0.01 < 0.05 < drawn["class_psi_p"][0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -28,13 +27,9 @@ from calig.comparison import (
     shares_p,
     stability,
 )
-from calig.comparison.permutation import paired_t, samples_t, t_interval
+from calig.comparison.permutation import t_interval
 
 START = np.zeros(1, dtype=np.int64)
-
-
-def _ways(values: np.ndarray, drawn: int) -> np.ndarray:
-    return np.array([sum(chosen) for chosen in itertools.combinations(values, drawn)])
 
 
 def test_benjamini_hochberg_is_scipys() -> None:
@@ -64,40 +59,6 @@ def test_tests_of_extremes_burden_each_other_by_their_chances_alone() -> None:
     # 3 documents, all of them among 5 of 9: 5·4·3 of 9·8·7 ways
     chances = all_in_b(np.array([3.0, 3, 6]), np.full(3, 4.0), np.array([5.0, 2, 5]))
     assert chances == pytest.approx([5 * 4 * 3 / (9 * 8 * 7), 0, 0])
-
-
-@pytest.mark.parametrize(("n", "m"), [(6, 9), (8, 8), (5, 12)])
-def test_two_samples_agree_with_all_ways_to_draw_them(n: int, m: int) -> None:
-    rng = np.random.default_rng(n)
-    ratios = []
-    for shift in (1.0, 2.0, 4.0) * 8:
-        values = np.exp(rng.normal(0, 1.2, n + m))
-        values[n:] += shift
-        sums, own = _ways(values, m), values[n:].sum()
-        exact = 2 * min((sums >= own - 1e-9).mean(), (sums <= own + 1e-9).mean())
-        if exact < 0.2:
-            found = samples_p(values, np.arange(n + m) >= n, START)[0]
-            ratios.append(found / exact)
-    assert len(ratios) > 10
-    assert np.median(ratios) == pytest.approx(1, abs=0.1)
-    assert min(ratios) > 0.45
-    assert max(ratios) < 2
-
-
-@pytest.mark.parametrize("n", [7, 12])
-def test_pairs_agree_with_all_ways_to_choose_signs(n: int) -> None:
-    rng = np.random.default_rng(n)
-    signs = np.array(list(itertools.product((-1, 1), repeat=n)))
-    ratios = []
-    for shift in (0.5, 1.0, 2.0) * 8:
-        change = np.exp(rng.normal(size=n)) - 1 + shift
-        exact = (np.abs(signs @ change) >= abs(change.sum()) - 1e-9).mean()
-        if exact < 0.2:
-            ratios.append(paired_p(change, START)[0] / exact)
-    assert len(ratios) > 10
-    assert np.median(ratios) == pytest.approx(1, abs=0.1)
-    assert min(ratios) > 0.45
-    assert max(ratios) < 2
 
 
 def test_the_farthest_that_samples_can_lie_apart_is_their_floor() -> None:
@@ -138,11 +99,9 @@ def test_values_that_do_not_vary_are_not_tested() -> None:
     assert np.isnan(paired_p(np.zeros(6), START))
 
 
-def test_students_tests_are_scipys() -> None:
+def test_students_intervals_are_scipys() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=12), rng.normal(0.5, 2, size=30)
-    assert samples_t(Sums.of(a), Sums.of(b)) == pytest.approx(stats.ttest_ind(a, b).pvalue)
-    assert paired_t(Sums.of(b[:12] - a)) == pytest.approx(stats.ttest_rel(b[:12], a).pvalue)
     welch = stats.ttest_ind(b, a, equal_var=False).confidence_interval()
     assert t_interval(Sums.of(a), Sums.of(b))[0] == pytest.approx([welch.low, welch.high])
     one = stats.ttest_1samp(a, 0).confidence_interval()
@@ -154,17 +113,12 @@ def test_skewed_samples_of_unequal_size_hold_their_level() -> None:
     rng = np.random.default_rng(4)
     count, n, m = 20_000, 15, 200
     values = np.exp(rng.normal(size=(count, n + m)))
-    p = samples_t(
-        *(
-            Sums(np.full(count, float(x.shape[1])), x.mean(1), x.var(1, ddof=1))
-            for x in (values[:, :n], values[:, n:])
-        )
-    )
-    near = np.flatnonzero(p < 0.02)
-    p[near] = samples_p(
+    welch = stats.ttest_ind(values[:, :n], values[:, n:], axis=1, equal_var=False).pvalue
+    pooled = stats.ttest_ind(values[:, :n], values[:, n:], axis=1).pvalue
+    near = np.flatnonzero(pooled < 0.005)
+    p = samples_p(
         values[near].ravel(), np.tile(np.arange(n + m) >= n, len(near)), np.arange(len(near)) * (n + m)
     )
-    welch = stats.ttest_ind(values[:, :n], values[:, n:], axis=1, equal_var=False).pvalue
     level = 1e-3
     allowed = count * level + 3 * math.sqrt(count * level)
     assert (p <= level).sum() <= allowed
@@ -198,7 +152,8 @@ def test_mcnemar_is_the_binomial_test() -> None:
 
 def test_newcombes_interval_is_the_published_one() -> None:
     """R. G. Newcombe, 1998, table II, example (a), method 10: 56/70 − 48/80."""
-    assert share_interval(48, 80, 56, 70) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    counts = [np.array([float(count)]) for count in (48, 80, 56, 70)]
+    assert share_interval(*counts)[0] == pytest.approx((0.0524, 0.3339), abs=1e-4)
 
 
 def test_psi_and_js_of_counts() -> None:

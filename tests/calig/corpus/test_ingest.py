@@ -621,9 +621,56 @@ def test_no_rows(source, root, ending):
         write_csv(path, "text\n")
     else:
         path.touch()
-    message = refused(path, root)
-    assert str(path) in message
-    assert "has no rows" in message
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    assert (manifest.documents, manifest.labelled) == (0, False)
+    assert manifest.notes == ["there are no documents: no file has a row"]
+    rows = rows_of(manifest, root)
+    assert (rows.num_rows, rows.column_names) == (0, ["doc_id", "source_id", "doc_key", "text", "label"])
+    verify(root, load_corpus(root, manifest.key))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_no_rows_of_what_the_configuration_names(source, root, ending):
+    """Labels, ids, a sample by a column, rationales: none of them needs a row."""
+    names = ["text", "label", "id", "topic", "marked"]
+    path = source / f"a.{ending}"
+    if ending == "parquet":
+        kinds = [pa.string()] * 4 + [pa.list_(pa.string())]
+        write_parquet(path, {name: pa.array([], kind) for name, kind in zip(names, kinds, strict=True)})
+    elif ending == "csv":
+        write_csv(path, ",".join(names) + "\n")
+    else:
+        path.touch()
+    asked = {"label": "label", "id": "id", "rationale": "marked", "sample": {"documents": 5, "by": "topic"}}
+    config = CorpusConfig(path=str(path), **asked)
+    assert ingest(config, CLASSES, root, audit="a").documents == 0
+    if ending == "jsonl":  # the columns of the nights with documents are the same as ever
+        row = {"text": "good", "label": "positive", "id": "1", "topic": 3, "marked": [[0, 4]]}
+        write_jsonl(source / "b.jsonl", [row])
+        later = ingest(config.model_copy(update={"path": str(source / "b.jsonl")}), CLASSES, root, audit="a")
+        assert rows_of(later, root)["topic"].to_pylist() == [3]
+        assert later.rationale == "marked"
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_a_file_without_rows_among_others(source, root, ending):
+    if ending == "parquet":
+        write_parquet(source / "a.parquet", {"text": pa.array([], pa.string())})
+        write_parquet(source / "b.parquet", {"text": ["good"]})
+    elif ending == "csv":
+        write_csv(source / "a.csv", "text\n")
+        write_csv(source / "b.csv", "text\ngood\n")
+    else:
+        (source / "a.jsonl").touch()
+        write_jsonl(source / "b.jsonl", [{"text": "good"}])
+    manifest = ingest(CorpusConfig(path=str(source)), CLASSES, root)
+    assert (manifest.documents, manifest.notes) == (1, [])
+
+
+def test_a_table_of_images_without_rows(source, root):
+    write_csv(source / "a.csv", "image,label\n")
+    config = CorpusConfig(path=str(source / "a.csv"), label="label")
+    assert ingest(config, CLASSES, root, modality="image").documents == 0
 
 
 def test_an_empty_csv(source, root):

@@ -36,6 +36,10 @@ COMPARED: dict[str, Any] = {
     "words_changed": 0,
     "layers_changed": 0,
     "outcomes_changed": 0,
+    "words_tested": 4,
+    "layers_tested": 252,
+    "outcomes_tested": 1,
+    "words_untested": 3120,
     "accuracy_a": 0.9,
     "accuracy_b": 0.88,
     "flips": 4,
@@ -294,12 +298,22 @@ WORDS = [
     }
     | {"share_q": 1e-4, "q": 0.5, "change": "less frequent", "changed": True},
     {"class": "positive", "word": "dull", "documents_a": 9, "documents_b": 9, "share_a": 0.1, "share_b": 0.1}
-    | {"share_q": 1, "q": 1e-5, "effect_a": -0.5, "effect_b": 0.25, "change": "reversed", "changed": True},
+    | {
+        "share_q": 1,
+        "q": 1e-5,
+        "effect_a": -0.5,
+        "effect_b": 0.25,
+        "difference": 0.75,
+        "change": "reversed",
+        "changed": True,
+    },
     {
         "class": "*",
         "word": "late",
+        "documents_a": 10,
+        "documents_b": 0,
         "share_a": 0.1,
-        "share_b": 0.2,
+        "share_b": 0.0,
         "q": 0.01,
         "change": "gone",
         "changed": True,
@@ -320,6 +334,7 @@ LAYERS = [
 ]
 OUTCOMES = [
     {"measure": "predicted share", "class": "positive", "a": 0.5, "b": 0.35, "q": 0.01, "changed": True}
+    | {"difference": -0.15}
 ]
 
 
@@ -334,14 +349,14 @@ def test_drift_says_what_changed_most(warehouse: Callable[..., Warehouse]) -> No
     outcome = the(check(opened, drift=True))
     assert (outcome.passed, outcome.value, outcome.limit, outcome.reference_id) == (False, 6, 0, "run-9")
     assert outcome.detail == (
-        "against baseline (run-9) 4 words changed (great: new, in 0 of 100 → 15 of 400 documents, "
+        "against baseline (run-9) 1 outcome changed (predicted share of positive: 0.5 → 0.35); "
+        "4 words (late: gone, in 10 of 100 → 0 of 400 documents, "
         "dull of positive: reversed, -0.5 → 0.25 logits, "
-        "awful of negative: less frequent, in 30 of 50 → 6 of 120 documents, …); "
+        "great: new, in 0 of 100 → 15 of 400 documents, …); "
         "1 measure of the layer profile (special share at depth 3: 0.34 → 0.12); "
-        "1 outcome (predicted share of positive: 0.5 → 0.35); "
-        "see: calig query \"SELECT * FROM comparison_words WHERE reference_id = 'run-9' AND changed\" --run run-0"
+        "see: calig query \"SELECT * FROM comparison_outcomes WHERE reference_id = 'run-9' AND changed\" --run run-0"
     )
-    held = {d.doc_id for d in EXPECTED.explained if {"great", "awful", "dull"} & set(d.text.lower().split())}
+    held = {d.doc_id for d in EXPECTED.explained if {"great", "late", "dull"} & set(d.text.lower().split())}
     assert len(outcome.documents) == 20
     assert set(outcome.documents) <= held
     only = the(check(opened, drift={"what": ["layers"], "severity": "warn"}))
@@ -352,11 +367,93 @@ def test_drift_says_what_changed_most(warehouse: Callable[..., Warehouse]) -> No
 
 
 def test_no_drift_in_the_families_named(warehouse: Callable[..., Warehouse]) -> None:
-    opened = warehouse(comparisons=[COMPARED | {"layers_changed": 2}])
+    words = [
+        {"class": name, "word": word, "q": q if name == "positive" else None, "share_q": share_q}
+        for word, q, share_q in (("great", 0.5, None), ("dull", None, 0.7), ("odd", None, None))
+        for name in ("*", "positive")
+    ]
+    opened = warehouse(comparisons=[COMPARED | {"layers_changed": 2}], comparison_words=words)
     outcome = the(check(opened, drift={"what": ["words", "outcomes"]}))
-    assert (outcome.passed, outcome.value) == (True, 0)
-    assert outcome.detail == "no change of words, outcomes against baseline (run-9)"
+    assert (outcome.passed, outcome.value, outcome.state) == (True, 0, "holds")
+    assert outcome.detail == (
+        "no change found among 2 words and 1 outcome against baseline (run-9) "
+        "(too few documents to tell of 3,120 words)"
+    )
     assert the(check(opened, drift=True)).passed is False
+
+
+def test_drift_of_what_could_not_be_tested_is_not_checked(warehouse: Callable[..., Warehouse]) -> None:
+    nothing = {"words_tested": 0, "layers_tested": 0, "outcomes_tested": 0, "documents_b": 1}
+    opened = warehouse(comparisons=[COMPARED | nothing])
+    outcome = the(check(opened, drift=True))
+    assert (outcome.passed, outcome.value, outcome.state) == (None, None, "not checked")
+    assert outcome.detail == (
+        "nothing could be tested of words, measures of the layer profile and outcomes against baseline (run-9): "
+        "it has 100 documents, and this run 1"
+    )
+    with duckdb.connect(opened.database) as connection:
+        connection.execute("UPDATE comparisons SET outcomes_tested = 9")
+    outcome = the(check(opened, drift=True))
+    assert (outcome.passed, outcome.state) == (True, "holds")
+    assert outcome.detail == (
+        "no change found among 9 outcomes against baseline (run-9) "
+        "(nothing could be tested of words and measures of the layer profile)"
+    )
+    with duckdb.connect(opened.database) as connection:
+        connection.execute("UPDATE comparisons SET outcomes_changed = 1")
+    outcome = the(check(opened, drift=True))
+    assert outcome.state == "fails"
+    assert "1 outcome changed (, …); nothing could be tested of words and measures" in outcome.detail
+
+
+@pytest.mark.parametrize(("unchecked", "fails"), [("warn", False), ("fail", True)])
+def test_what_becomes_of_a_gate_that_is_not_checked(
+    unchecked: str, fails: bool, warehouse: Callable[..., Warehouse]
+) -> None:
+    opened = warehouse(comparisons=[COMPARED | {"class_psi": None, "layer_psi": None}])
+    gates = {
+        "unchecked": unchecked,
+        "max_class_psi": 0.1,
+        "max_layer_psi": {"limit": 0.1, "severity": "warn"},
+        "max_accuracy_drop": 0.05,
+    }
+    outcomes = check(opened, **gates)
+    told = {one.gate: (one.state, one.severity, one.fails_audit) for one in outcomes}
+    assert told == {
+        "max_class_psi": ("not checked", "error" if fails else "warn", fails),
+        "max_layer_psi": ("not checked", "warn", False),
+        "max_accuracy_drop": ("holds", "error", False),
+    }
+    if not fails:
+        enforce("run-0", outcomes)
+        return
+    with pytest.raises(GateError) as caught:
+        enforce("run-0", outcomes)
+    assert str(caught.value) == (
+        "gates.max_class_psi: the predicted classes cannot be compared with those of baseline (run-9); "
+        "not checked, which fails the audit (gates.unchecked: fail)"
+    )
+
+
+def test_a_first_night_does_not_fail_by_what_it_has_no_run_to_compare_with(aggregated: Warehouse) -> None:
+    outcomes = check(aggregated, unchecked="fail", drift=True, max_class_psi=0.1)
+    assert [(one.state, one.severity) for one in outcomes] == [("not checked", "warn")] * 2
+    enforce("run-0", outcomes)
+
+
+def test_gates_of_a_run_without_documents_are_not_checked(warehouse: Callable[..., Warehouse]) -> None:
+    opened = warehouse()
+    with duckdb.connect(opened.database) as connection:
+        connection.execute("UPDATE runs SET documents = 0, failures = 0")
+    held = {"name": "held", "sql": "SELECT 1 FROM documents WHERE tokens > 10000"}
+    size = {"name": "size", "sql": "SELECT documents FROM runs WHERE documents < 10"}
+    outcomes = check(opened, max_failure_share=0.1, sql=[held, size])
+    assert [(one.gate, one.state, one.severity) for one in outcomes] == [
+        ("max_failure_share", "not checked", "warn"),
+        ("held", "not checked", "warn"),
+        ("size", "fails", "error"),
+    ]
+    assert outcomes[0].detail == "the run has no documents"
 
 
 # ---- SQL
@@ -472,6 +569,15 @@ def test_what_makes_sense_is_not_refused() -> None:
     check_configured(config({}, watch={}), "image")
 
 
+def test_a_level_that_an_audit_does_not_use_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    check_configured(config({}, compare_to="previous", compare={"min_share": 0.1}), "text")
+    check_configured(config({}, compare={"alpha": 0.05}), "text")
+    assert caplog.messages == []
+    check_configured(config({}, compare_to="previous", compare={"alpha": 0.05}), "text")
+    [said] = caplog.messages
+    assert said.startswith("compare.alpha: 0.05 is not used in an audit, only by calig compare")
+
+
 def test_images_have_no_watch_lists() -> None:
     with pytest.raises(InputError, match=r"^watch: the model reads images"):
         check_configured(config({}), "image")
@@ -510,8 +616,8 @@ def test_outcomes_are_stored_and_rebuilt(tmp_path: Path) -> None:
     assert read_gates(opened.run("run-0")) == second
     rows = query(opened, "SELECT * EXCLUDE (run_id) FROM gates", "run-0").rows
     assert [row[0] for row in rows] == ["max_failure_share", "min_accuracy", "c"]
-    assert rows[2] == ("c", "warn", None, 1.0, 0.5, None, "c found", [3, 1])
-    assert rows[0][-1] == list(second[0].documents) != []
+    assert rows[2][:8] == ("c", "warn", None, 1.0, 0.5, None, "c found", [3, 1])
+    assert rows[0][7] == list(second[0].documents) != []
     assert query(opened, "SELECT gate FROM gates", "run-1").rows == [("z",)]
     for again in (lambda: aggregate(opened, "run-0"), lambda: rebuild(opened)):
         again()

@@ -87,6 +87,17 @@ def test_what_the_machine_does_to_times_widens_the_interval() -> None:
     assert spread(one) == 0.0
 
 
+@pytest.mark.parametrize("documents", [1, 2])
+def test_one_or_two_documents_give_no_interval(documents: int) -> None:
+    costs = _costs(np.array([10, 20])[:documents])
+    found = means(costs, np.array([10, 20, 30]), whole=True)
+    assert found.tokens.low == found.tokens.value == found.tokens.high == 20  # counted
+    for measured in (found.passes, found.seconds, means(costs, np.array([10, 20]), whole=False).tokens):
+        assert measured.value > 0
+        for one in (measured, measured.times(3), measured.plus(1), measured.widened(0.1)):
+            assert np.isnan([one.low, one.high]).all()
+
+
 def test_a_range_and_an_error_of_its_own_add_as_independent_ones_do() -> None:
     assert Range(100.0, 97.0, 104.0).widened(0.04) == Range(100.0, 95.0, pytest.approx(100 + 32**0.5))
     assert Range(100.0, 97.0, 104.0).times(2).plus(1) == Range(201.0, 195.0, 209.0)

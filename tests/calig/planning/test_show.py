@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from calig.planning.show import written
-from calig.warehouse.plans import Unit
+from calig.planning.show import numbers, written
+from calig.warehouse.plans import Figure, Plan, Unit
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,12 @@ from calig.warehouse.plans import Unit
 )
 def test_a_number_is_written_in_a_unit_of_its_size(value: float, unit: Unit, text: str) -> None:
     assert written(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(90.0, 110.0, "90 s – 110 s"), (100.0, 100.0, ""), (None, None, "too few documents")],
+)
+def test_an_interval_is_written_where_there_is_one(low: float | None, high: float | None, text: str) -> None:
+    plan = Plan("a", "k", "c", "2026-11-24", "a CPU", "cpu", 1, 1, ())
+    assert numbers(Figure("attribution", 100.0, low, high, "seconds", "measured"), plan) == ("100 s", text)

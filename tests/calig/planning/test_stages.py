@@ -30,7 +30,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _config(model: Path, corpus: Path, folder: Path) -> AuditConfig:
-    return audit_config(model, corpus, folder / "warehouse", runtime={"shard_documents": 25, "workers": 1})
+    gates = {"drift": True, "max_layer_psi": 0.25, "slow_drift": True}
+    runtime = {"shard_documents": 25, "workers": 1}
+    config = audit_config(model, corpus, folder / "warehouse", runtime=runtime, gates=gates)
+    return config.model_copy(update={"compare_to": ("previous",)})
 
 
 def _plan(config: AuditConfig, documents: int | None = None) -> Plan:
@@ -56,9 +59,10 @@ def test_a_plan_and_the_run_that_follows_agree(tiny_model: Path, corpus: Path, t
         assert 0 <= figure.low <= figure.value <= figure.high, figure
         assert figure.basis
 
+    assert [said.partition(": ")[0] for said in plan.cannot_see] == ["drift", "max_layer_psi"]
     run = run_stages(config)
     read = read_plan(warehouse, run.run_id)
-    assert read.figures == plan.figures
+    assert (read.figures, read.cannot_see) == (plan.figures, plan.cannot_see)
     assert read.actual is not None
     left = ROWS + 1 - pilot.documents
     assert predicted["documents"].value == read.actual["documents"] == left

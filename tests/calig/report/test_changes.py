@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -90,16 +91,20 @@ def test_words_are_those_of_the_table_in_the_order_of_their_part_of_the_class(wa
 def test_the_first_screen_says_what_the_tables_say(warehouse: Warehouse) -> None:
     page = page_of(warehouse, RETRAINED, 0)
     plain = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
-    assert f"<h1>“{LEAK}” is new in positive; the model was retrained" in html.unescape(page)
+    assert f"<h1>“{LEAK}” is new in positive</h1>" in html.unescape(page)
+    assert (
+        "The model was retrained and weighs its words otherwise; positive is predicted 30% less often"
+        in plain
+    )
     assert "0.912 → to 0.897" in plain
     assert "Predictions flipped 9 10.0 % of 90 documents in both" in plain
     assert "0.42 PSI much ; 0.069 bits JS" in plain  # 0.3·ln(0.8/0.2) = 0.416; over 6
-    assert "Words changed 11 of 34 tests; layers 48, outcomes 2" in plain
+    assert "Words changed 11 in 34 tests, 7 words not tested; layers 16, outcomes 1" in plain
     assert "Another model, another corpus; 90 documents that both hold are compared one by one." in plain
     assert "at most 0.025" in plain
     assert "held to 0.00833" in plain
     assert (
-        "34 tests of words (11 called changed), 126 tests of the layer profile (48), 3 tests of outcomes (2)."
+        "34 tests of words (11 called changed), 126 tests of the layer profile (16), 3 tests of outcomes (1)."
         in plain
     )
     assert page.count('<tr class="changed"') + page.count("<tr class=changed") >= 2 + 9
@@ -114,19 +119,91 @@ def test_the_rule_of_thumb(psi: float | None, size: str) -> None:
 
 def test_no_change_is_said_calmly_with_what_came_nearest(warehouse: Warehouse) -> None:
     page = page_of(warehouse, 3, 2)
-    assert '<span class="state good">No change</span>' in page
-    assert "<h1>Nothing changed that is not chance or too small to matter.</h1>" in page
-    assert "No word changed" in page
+    assert '<span class="state good">No change found</span>' in page
+    assert "<h1>No change found</h1>" in page
+    assert '<p class="further">Too few documents to test 7 words</p>' in page
+    assert "No change of a word found" in page
+    assert "7 words are in too few documents to test." in page
     assert "called changed</" not in page.split('id="layers"')[0].split('id="outcomes"')[1]
     assert 0 < len(rows_of(page)) <= 2 * arrows.SHOWN // 2
     assert {texts[1] for _, texts in rows_of(page)} == {"no"}  # "no change"
 
 
+@pytest.mark.parametrize(
+    ("told", "badge"),
+    [
+        ({"changed": True, "verdict": "nothing changed"}, ("changed", "Changed")),
+        ({"flips": 4, "verdict": "4 of 100 predictions changed"}, ("changed", "Predictions changed")),
+        ({"verdict": "nothing changed; layers are not compared"}, ("good", "Nothing changed")),
+        ({"verdict": "no change found; too few documents to test 3 words"}, ("good", "No change found")),
+        (
+            {"verdict": "cannot tell whether anything changed: nothing could be tested"},
+            ("open", "Cannot tell"),
+        ),
+        ({"verdict": "there are no documents to compare"}, ("open", "Cannot tell")),
+        ({"verdict": None}, ("good", "No change found")),
+    ],
+)
+def test_the_badge_says_no_more_than_is_known(
+    warehouse: Warehouse, told: dict[str, object], badge: tuple[str, str]
+) -> None:
+    comparison = gathered(warehouse, run_id(3), run_id(2)).comparison
+    assert changes_prose.state(replace(comparison, **({"changed": False, "flips": 0} | told))) == badge  # type: ignore[arg-type]
+
+
+def test_a_word_that_no_test_could_tell_is_not_called_unchanged(tmp_path: Path) -> None:
+    warehouse = make(tmp_path, Story(nights=3))
+    with duckdb.connect(str(warehouse.database)) as connection:
+        connection.execute("UPDATE comparison_words SET state = 'cannot tell' WHERE word = 'not'")
+        connection.execute("UPDATE comparison_outcomes SET state = 'not tested' WHERE measure = 'accuracy'")
+    page = page_of(warehouse, 2, 1)
+    said = {word: " ".join(texts) for word, texts in rows_of(page)}
+    assert said["not"].startswith("not cannot tell effect ")
+    assert said["a"].startswith("a no change found effect ")
+    assert re.search(r"<tr><th scope=\"row\">Accuracy</th>.*<td>not tested</td></tr>", page)
+
+
+def test_documents_of_two_samples_are_told_apart(paired: Warehouse, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(paired.root, root)
+    warehouse = Warehouse.open(root)
+    with duckdb.connect(str(warehouse.database)) as connection:
+        connection.execute(
+            "UPDATE comparisons SET tests_paired = false, paired = 50, text_changed = 7, only_a = 3, only_b = 1, "
+            "same_corpus = false, left_out = 2"
+        )
+        connection.execute("UPDATE comparison_documents SET text_changed = doc_id_b < 8")
+    data = gathered(warehouse, "run-b", "run-a")
+    edited = [one for one in data.documents if one.text_changed]
+    assert edited
+    assert all(one.text and one.text_before and one.heats is None for one in edited)
+    page = changes.build(root, "run-b", "run-a").read_text("utf-8")
+    plain = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+    assert (
+        "two samples of documents are compared: 50 in both, 7 in both with another text, 3 in the reference alone, "
+        "1 in the run alone" in plain
+    )
+    assert "In 2 of them the run explains another class than the reference" in plain
+    assert "Text changed: the same id, another text" in plain
+    assert len(re.findall('aria-label="Documents whose text changed".*?</table>', page, re.DOTALL)) == 1
+
+
+def test_chance_is_named_where_a_divergence_is_no_larger(warehouse: Warehouse) -> None:
+    comparison = gathered(warehouse, run_id(RETRAINED), run_id(0)).comparison
+    drawn = replace(comparison, psi_draws=1000, class_psi_by_chance=0.9, layer_psi_by_chance=None)
+    assert [drift.said for drift in changes_prose.drifts(drawn)] == [
+        "no more than chance, which reaches 0.90",
+        "little",
+        "too few documents to tell",
+    ]
+    beyond = replace(drawn, class_psi_by_chance=0.1)
+    assert changes_prose.drifts(beyond)[0].said == "much"
+
+
 def test_a_verdict_is_made_where_the_table_has_none(warehouse: Warehouse) -> None:
     comparison = replace(gathered(warehouse, run_id(RETRAINED), run_id(0)).comparison, verdict=None)
     assert (
-        changes_prose.verdict(comparison)
-        == "Changed: 11 words, 48 measures of the layer profile, 2 outcomes."
+        changes_prose.verdict(comparison) == "Changed: 11 words, 16 measures of the layer profile, 1 outcome."
     )
     one = replace(comparison, words_changed=1, layers_changed=0, outcomes_changed=None)
     assert changes_prose.verdict(one) == "Changed: 1 word."

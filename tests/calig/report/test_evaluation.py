@@ -354,7 +354,15 @@ def test_numbers_that_belong_together_are_written_alike() -> None:
     assert alike(0.6071, 0.0002, -0.0001) == ("0.607", "0.000", "0.000")
     assert alike(2e-7, 1e-8, None) == ("2.0e−7", "1.0e−8", "–")
     assert alike(0.01, -0.02, sign=True) == ("+0.010", "−0.020")
-    assert interval(0.01, float("nan")) == "[0.010, –]"
+    assert interval(0.01, 0.2) == "[0.010, 0.200]"
+    assert interval(None, None) == "too few documents for an interval"
+
+
+def test_methods_measured_on_two_documents_are_not_told_apart() -> None:
+    values = {"ca-lig": {1: 0.9, 2: 0.9, 3: 0.9}, "lime": {1: 0.1, 2: 0.1, 3: 0.1}}
+    assert standings._paired(values["ca-lig"], values["lime"]) == pytest.approx((0.8, 0.8))
+    del values["lime"][3]
+    assert standings._paired(values["ca-lig"], values["lime"]) == (None, None)
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from hypothesis.extra.numpy import arrays
 from calig.report.charts import bar, scale_of
 from calig.report.data import collect
 from calig.report.model import WordEffect
+from calig.report.page import DETAIL_CHARACTERS, environment
 from calig.report.payload import encode, quantise
 from calig.report.render import render
+from calig.warehouse.gates import SEE
 from tests.material.html import Page
 from tests.material.report_runs import RUN, Scene, connect
 
@@ -190,3 +192,13 @@ def test_the_head_says_which_rows_and_what_is_left_out(
         bool(says and corpus),
         bool(numbers.get("left_out")),
     )
+
+
+def test_a_long_finding_is_cut_and_its_command_is_not() -> None:
+    cut = environment().filters["detail"]
+    command = f"calig query \"SELECT * FROM comparison_words WHERE word = '{'x' * 400}'\" --run latest"
+    finding, _, kept = cut("found " * 200 + SEE + command).partition(SEE)
+    assert kept == command
+    assert (len(finding), finding[-1]) == (DETAIL_CHARACTERS, "…")
+    assert cut("short" + SEE + command) == "short" + SEE + command
+    assert len(cut("x" * 1000)) == DETAIL_CHARACTERS

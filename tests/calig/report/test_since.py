@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -56,6 +57,33 @@ def test_each_gate_is_a_row_those_that_do_not_hold_first(page: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.25049, "0.2505, at most 0.25"), (0.25, "0.250, at most 0.25"), (3.0, "3, at most 0.25")],
+)
+def test_a_value_is_told_apart_from_its_limit(value: float, said: str) -> None:
+    assert replace(gate("max_class_psi", False), value=value, limit=0.25).measured == said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, ""),
+        ({"level": 1 / 1460}, "Where nothing changed, it fails in one of 1,460 runs."),
+        (
+            {"level": 0.05, "cannot_see": "a population stability index below 0.4"},
+            "Cannot see a population stability index below 0.4. Where nothing changed, it fails in 5 % of runs.",
+        ),
+        ({"chance": 0.123}, "Where nothing changed, chance crosses this limit in 12 % of runs of this size."),
+        ({"chance": 0.0}, "Where nothing changed, chance crosses this limit in no run of this size."),
+    ],
+)
+def test_a_gate_says_how_often_chance_fails_it_and_what_it_cannot_see(
+    more: dict[str, object], said: str
+) -> None:
+    assert gate("drift", True, **more).by_chance == said
+
+
+@pytest.mark.parametrize(
     ("gates", "said"),
     [
         ([gate("a", True)], ("good", "Gates passed")),
@@ -67,6 +95,12 @@ def test_each_gate_is_a_row_those_that_do_not_hold_first(page: str) -> None:
             ("warn", "Gates passed, 1 warning, 1 not checked"),
         ),
         ([gate("a", None)], ("warn", "No gate failed, 1 not checked")),
+        ([gate("a", None, "warn", recorded="not checked")], ("warn", "No gate failed, 1 not checked")),
+        ([gate("a", None, recorded="not checked")], ("bad", "Gate failed: a")),
+        (
+            [gate("a", True), gate("b", True, recorded="too few documents"), gate("c", None)],
+            ("warn", "Gates passed, 1 not checked, 1 too few documents"),
+        ),
         ([], ("good", "Gates passed")),  # of before gates were kept: the limit of failures, which holds
     ],
 )  # fmt: skip
@@ -74,12 +108,24 @@ def test_the_state_speaks_of_all_gates(gates: list[Gate], said: tuple[str, str])
     assert prose.gate(collect(connect(Scene()), RUN).run, gates) == said
 
 
+def test_a_gate_says_that_it_was_not_checked_or_could_not_tell() -> None:
+    told = {
+        ("error", "not checked"): ("fails", "fails: not checked"),
+        ("warn", "not checked"): ("unchecked", "not checked"),
+        ("error", "too few documents"): ("unchecked", "too few documents"),
+        ("error", None): ("unchecked", "not checked"),  # of runs of earlier versions
+    }
+    for (severity, recorded), said in told.items():
+        one = gate("a", None, severity, recorded=recorded)
+        assert (one.state, one.said) == said
+
+
 def test_changes_lead_to_their_page_and_name_the_words(warehouse: Warehouse, page: str) -> None:
     target = "../comparisons/run-a/index.html"
     assert f'<a href="{target}">since <b><bdi>previous</bdi></b>' in page
     assert (warehouse.run("run-b") / "report" / target).resolve().is_file()
     text = plain(page)
-    assert "since previous 1 March 2026 “zq7” is new in positive; the model was retrained" in text
+    assert "since previous 1 March 2026 Changed “zq7” is new in positive; the model was retrained" in text
     assert "zq7 new positive – → +2.1" in text
     assert "and 5 more" in text  # 11 changed, 6 named
     assert [word.word for word in opening_of(warehouse, "run-b").changes[0].words][:2] == [
@@ -87,6 +133,20 @@ def test_changes_lead_to_their_page_and_name_the_words(warehouse: Warehouse, pag
         "charming",
     ]
     assert "../../../history/synthetic/index.html" in page
+
+
+def test_the_finding_stands_under_the_headline_where_anything_changed(
+    warehouse: Warehouse, page: str
+) -> None:
+    head = plain(page[page.index("<h1>") : page.index("</header>")])
+    assert "Since previous : “zq7” is new in positive." in head
+    [change] = opening_of(warehouse, "run-b").changes
+    quiet = replace(
+        change, changed=False, flips=0, verdict="no change found; too few documents to test 3 words"
+    )
+    assert quiet.state == ("good", "No change found")
+    assert quiet.finding == "no change found."
+    assert replace(quiet, verdict="").finding == "no change found."
 
 
 def test_gates_come_before_changes_and_those_before_words(page: str) -> None:
@@ -121,6 +181,19 @@ def test_a_removed_references_layer_profile_is_what_the_comparison_kept(tmp_path
     assert "since <b><bdi>previous</bdi></b> <small>run-a</small>" in build(
         warehouse.root, "run-b"
     ).read_text("utf-8")
+
+
+def test_the_previous_run_is_first_whatever_else_it_is_called(tmp_path: Path) -> None:
+    warehouse = make_pair(tmp_path)
+    with duckdb.connect(str(warehouse.database)) as connection:
+        connection.execute("UPDATE comparisons SET requested = 'baseline, previous'")
+        connection.execute(
+            "INSERT INTO comparisons BY NAME SELECT * REPLACE ('run-z' AS reference_id, 'alpha' AS requested) "
+            "FROM comparisons"
+        )
+    opening = opening_of(warehouse, "run-b")
+    assert [one.requested for one in opening.changes] == ["baseline, previous", "alpha"]
+    assert opening.compared == opening.changes[0]
 
 
 def test_watched_terms_are_the_tables_with_their_change(page: str) -> None:

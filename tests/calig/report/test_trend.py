@@ -16,7 +16,9 @@ from calig.report.formats import integer, number, percent, signed
 from calig.report.night_charts import Axis, Series, broken_path
 from calig.report.trend_data import Night
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.metrics import series
 from calig.warehouse.query import open_tables
+from calig.warehouse.slow_drift import stated
 from tests.material.html import Page
 from tests.material.report_nights import (
     DEPTHS,
@@ -121,6 +123,89 @@ def test_the_accuracy_line_goes_through_the_values(warehouse: Warehouse) -> None
     for place, ((x, y), value) in enumerate(zip(points, values, strict=True)):
         assert x == pytest.approx(46 + 504 / 30 * (place + 0.5), abs=0.06)
         assert y == pytest.approx(10 + 140 * (high - value) / (high - low), abs=0.06)
+
+
+def test_slow_drift_is_drawn_where_it_was_found_and_told(tmp_path: Path) -> None:
+    warehouse = make(tmp_path, Story(nights=45))
+    with open_tables(warehouse) as connection:
+        drift = stated(connection, warehouse, NAME)
+    found = {followed.metric: alarm for followed, alarm in drift.alarms()}
+    alarm = found["layer.special_share:0"]
+    assert (alarm.since, alarm.direction) == (RETRAINED, 1)
+    content = trend.build(tmp_path, NAME).read_text("utf-8")
+    figure = content.split('data-chart="layer-special_share"')[1].split("</figure>")[0]
+    lines = re.findall(r'class="mark-slow" x1="([\d.]+)" x2="([\d.]+)"', figure)
+    bars = re.findall(r'class="slow-span" x="([\d.]+)" width="([\d.]+)"', figure)
+    assert figure.index("mark-slow") > figure.index("cell l9"), "over the cells"
+    axis = Axis(45)
+    assert lines[0] == (f"{axis.at(alarm.found):.1f}",) * 2
+    assert float(bars[0][0]) == pytest.approx(axis.at(RETRAINED) - axis.slot / 2, abs=0.06)
+    assert float(bars[0][1]) == pytest.approx(axis.slot * (alarm.found - RETRAINED + 1), abs=0.06)
+    assert len(lines) == sum(metric.startswith("layer.special_share:") for metric in found) > trend.CROSSINGS
+    text = "Special share at depth 0 has been higher since 21 March 2026 (0.08 before, then 0.2); found on"
+    assert figure.count('<p class="slow">') == trend.CROSSINGS + 1
+    assert text in figure
+    assert f"{len(lines) - trend.CROSSINGS} more in this chart." in figure
+    for key in ("documents", "layer-sign_agreement", "class_psi"):
+        assert "slow" not in content.split(f'data-chart="{key}"')[1].split("</figure>")[0]
+    assert "slow drift found" in content
+
+
+def test_two_names_of_one_run_are_two_references(tmp_path: Path) -> None:
+    """On the second night previous and the pinned run are the same: no third line, and one piece of news."""
+    warehouse = make(tmp_path, Story(nights=RETRAINED + 2))
+    with duckdb.connect(str(warehouse.database)) as connection:
+        connection.execute(
+            "DELETE FROM comparisons WHERE requested = 'baseline' AND run_id IN (?, ?)",
+            [run_id(1), run_id(RETRAINED)],
+        )
+        connection.execute(
+            "UPDATE comparisons SET requested = 'baseline, previous' WHERE run_id IN (?, ?)",
+            [run_id(1), run_id(RETRAINED)],
+        )
+    nights = nights_of(warehouse)
+    assert [one.requested for one in nights[1].comparisons] == ["previous", "baseline"]
+    charts = {chart.key: chart for part in trend.sections(nights) for chart in part.charts}
+    assert [reading.label for reading in charts["words"].readings] == ["previous", "baseline"]
+    assert [reading.texts[1] for reading in charts["words"].readings] == ["0", "0"]
+    told = [event.text for event in trend.events(nights) if event.night is nights[RETRAINED]]
+    assert sum(text.startswith("since previous, baseline: ") for text in told) == 1
+    assert sum(text.startswith("since ") for text in told) == 1
+    with open_tables(warehouse) as connection:
+        points = series(connection, "class_psi", NAME)
+        gates = series(connection, "gate:min_accuracy", NAME)
+    assert [point.against for point in points if point.run_id == run_id(1)] == ["baseline", "previous"]
+    assert {point.against for point in points} == {"baseline", "previous"}
+    assert [point.against for point in gates] == [None] * len(nights)
+
+
+def test_slow_drift_is_news_once(tmp_path: Path) -> None:
+    """In the night that found it: by its gate where there is one, which is then not said to hold again."""
+    warehouse = make(tmp_path, Story(nights=45))
+
+    def told() -> list[tuple[str, str, str]]:
+        with open_tables(warehouse) as connection:
+            drift = stated(connection, warehouse, NAME)
+        return [
+            (event.night.run_id, event.kind, event.text)
+            for event in trend.events(nights_of(warehouse), drift)
+            if "slow" in event.text
+        ]
+
+    with open_tables(warehouse) as connection:
+        drift = stated(connection, warehouse, NAME)
+    nights = {drift.runs[alarm.found].run_id for _, alarm in drift.alarms()}
+    assert {own for own, _, _ in told()} == nights
+    assert all(kind == "slow" and text.startswith("slow drift: ") for _, kind, text in told())
+    assert any(text.endswith(" more") for _, _, text in told())
+    rows = [
+        {"run_id": run.run_id, "gate": "slow_drift", "severity": "error", "passed": run.run_id not in nights,
+         "value": 1.0, "limit": 1.0, "reference_id": None, "detail": "accuracy fell", "level": 1 / 1460}
+        for run in drift.runs
+    ]  # fmt: skip
+    write(warehouse, {"gates": rows})
+    assert {(kind, text) for _, kind, text in told()} == {("fails", "slow_drift: accuracy fell")}
+    assert {own for own, _, _ in told()} == nights
 
 
 def test_a_missing_night_breaks_the_line() -> None:

@@ -271,6 +271,20 @@ def test_region_stats(warehouse: Warehouse) -> None:
         assert row["same_sign_share"] == pytest.approx(np.mean(np.sign(values) == np.sign(values.mean())))
 
 
+@pytest.mark.parametrize("images", [1, 2, 3])
+def test_one_image_or_two_have_regions_without_intervals(tmp_path: Path, images: int) -> None:
+    warehouse = make_images(tmp_path)
+    path = warehouse.run(RUN) / "documents.parquet"
+    alike = [number for number, a in enumerate(IMAGES) if a.target == IMAGES[0].target]
+    rows = pq.read_table(path)
+    pq.write_table(rows.take(alike[:images]), path)
+    aggregate(warehouse, RUN)
+    found = ask(warehouse, "FROM region_stats")
+    assert len(found) >= 9
+    assert all((row["effect_low"] is None) == (row["documents"] < 3) for row in found)
+    assert images < 3 or any(row["effect_low"] is not None for row in found)
+
+
 def test_patch_stats_are_the_mean_map_of_a_class_by_grid(warehouse: Warehouse) -> None:
     rows = ask(warehouse, "FROM patch_stats")
     assert len(rows) == 3 * (16 + 6)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 
 from calig.errors import InputError
+from calig.warehouse.aggregate import aggregate
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import resolve_references
+from tests.material.tiny import select
 from tests.material.warehouses import make_warehouse
 
 
@@ -36,6 +39,38 @@ def test_previous_is_the_last_complete_run_of_the_audit_before_this_one(warehous
     assert _found(warehouse, "previous", run_id="run-3") == [("run-2", "previous")]
     assert _found(warehouse, "previous", run_id="run-2") == [("run-0", "previous")]
     assert _found(warehouse, "previous") == [("run-2", "previous")]
+
+
+def test_previous_passes_over_runs_with_few_documents(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Failed documents do not count: of run-0's 40, two fail; run-1 has 8, run-2 none at all."""
+    for seed, documents in enumerate((40, 8, 8)):
+        make_warehouse(tmp_path, documents=documents, seed=seed, shards=1)
+    opened = Warehouse.open(tmp_path)
+    for run_id in ("run-0", "run-1"):
+        aggregate(opened, run_id)
+    [(explained,)] = select(tmp_path, "SELECT documents - failures FROM runs WHERE run_id = 'run-0'")
+    assert 20 < explained < 40
+    path = opened.run("run-2") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"corpus": manifest["corpus"] | {"documents": 0}}))
+
+    def previous(fewest: int, run_id: str | None = None) -> tuple[str, tuple[str, ...]]:
+        [found] = resolve_references(opened, ["previous"], "synthetic", run_id, fewest)
+        return found.run_id, found.passed_over
+
+    assert previous(1) == ("run-1", ("run-2",))
+    assert previous(explained) == ("run-0", ("run-2", "run-1"))
+    assert "previous is run-0: passed over run-2 (0 explained), run-1 (" in caplog.text
+    assert previous(explained, "run-1") == ("run-0", ())
+    assert previous(explained + 1) == ("run-1", ("run-2",))  # none has so many: the last with any
+    [both] = resolve_references(opened, ["run-0", "previous"], "synthetic", None, explained)
+    assert (both.requested, both.passed_over) == ("run-0, previous", ("run-2", "run-1"))
+    shutil.rmtree(opened.run("run-0"))
+    shutil.rmtree(opened.run("run-1"))
+    assert resolve_references(opened, ["previous"], "synthetic") == []
+    assert "no run of synthetic has an explained document yet" in caplog.text
 
 
 def test_names_of_one_run_are_one_comparison(warehouse: Warehouse) -> None:

@@ -22,7 +22,7 @@ from calig.warehouse import portions
 from calig.warehouse.aggregate import aggregate
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.moments import MOST, Shape
+from calig.warehouse.moments import MOST, Shape, correlation
 from calig.warehouse.shards import write_shard
 from calig.warehouse.states import States
 from tests.material.fuzz import examples
@@ -201,3 +201,20 @@ def test_moments_of_whole_numbers_are_those_of_the_numbers(values: list[float], 
     if numbers.std() > 1e-2 * scale:
         skewness = ((numbers - numbers.mean()) ** 3).mean() / numbers.std() ** 3
         assert shape.skewness == pytest.approx(skewness, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("documents", [2, 3])
+def test_a_correlation_is_of_three_documents_or_more(documents: int) -> None:
+    logits, labels = ([0.1, 0.3, 0.2][:documents], [0.2, 0.8, 0.5][:documents])
+    units = [round(x * MOST) for x in (sum(logits), sum(labels))]
+    squares = [round(sum(x * x for x in own) * MOST) for own in (logits, labels)]
+    product = round(sum(x * y for x, y in zip(logits, labels, strict=True)) * MOST)
+    names = "pairs, logit, label, logit_squared, label_squared, product"
+    ends = "lowest_logit, greatest_logit, lowest_label, greatest_label"
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"CREATE TABLE run_state AS SELECT * FROM (VALUES ({documents}, {', '.join(map(str, [*units, *squares]))}, "
+            f"{product}, 1, 2, 1, 2)) AS rows({names}, {ends})"
+        )
+        found = correlation(connection)
+    assert found == (None if documents < 3 else pytest.approx(np.corrcoef(logits, labels)[0, 1]))

@@ -8,5 +8,5 @@ SELECT
     (s.share::DOUBLE / nullif(s.share_known, 0)) / (s.area::DOUBLE / s.documents) AS lift,
     same_sign(s.effect, s.documents, s.positive, s.negative) AS same_sign_share
 FROM region_state AS s
-JOIN region_intervals AS i ON i.class = s.class AND i.item = s.item
+LEFT JOIN region_intervals AS i ON i.class = s.class AND i.item = s.item
 ORDER BY s.class, s.item

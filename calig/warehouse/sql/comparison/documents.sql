@@ -1,4 +1,5 @@
--- One row per pair: how far the effects of its words agree. Ranks are, twice, mean ranks, as in document_depths.
+-- One row per pair. Of documents of one content: how far the effects of their words agree; ranks are, twice, mean ranks, as
+-- in document_depths. What is not explained for one class, or not of one text, is null.
 WITH words AS (
     SELECT
         a.pair, a.word, a.effect AS a, b.effect AS b,
@@ -30,15 +31,20 @@ agreement AS (
         arg_max(b - a, (abs(b - a), word)) AS word_change
     FROM words
     GROUP BY pair
+),
+all_pairs AS (
+    SELECT pair, a_id, b_id, doc_key, class, comparable, false AS text_changed FROM pairs
+    UNION ALL
+    SELECT NULL, a_id, b_id, doc_key, class, comparable, true FROM edited
 )
 SELECT
     p.doc_key, p.a_id AS doc_id_a, p.b_id AS doc_id_b, p.class AS target,
     a.predicted AS predicted_a, b.predicted AS predicted_b, a.predicted <> b.predicted AS flipped,
     a.probability AS probability_a, CASE WHEN p.comparable THEN b.probability END AS probability_b,
     a.logit AS logit_a, CASE WHEN p.comparable THEN b.logit END AS logit_b,
-    g.rank_agreement, g.sign_flips, g.jensen_shannon, g.word, g.word_change
-FROM pairs AS p
+    g.rank_agreement, g.sign_flips, g.jensen_shannon, g.word, g.word_change, p.text_changed
+FROM all_pairs AS p
 JOIN a_documents AS a ON a.doc_id = p.a_id
 JOIN b_documents AS b ON b.doc_id = p.b_id
 LEFT JOIN agreement AS g ON g.pair = p.pair
-ORDER BY p.pair
+ORDER BY p.text_changed, a.doc_id

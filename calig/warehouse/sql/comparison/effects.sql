@@ -1,4 +1,4 @@
--- Both runs' words (side 0 and 1) with the class that their documents count under.
+-- Both runs' words (side 0 and 1) with the class that their documents count under, and the pair of those compared in one.
 CREATE TEMP TABLE placed AS $placed;
 CREATE TEMP TABLE effects AS
 SELECT p.side, p.class, p.pair, i.word, i.effect, i.within
