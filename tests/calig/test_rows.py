@@ -55,7 +55,7 @@ def test_csv_tells_null_from_an_empty_text_and_ends_lines_in_line_feeds(rows: li
     assert [[one or "" for one in row] for row in rows] == list(csv.reader(io.StringIO(text, newline="")))[1:]
     assert all(line.endswith("\n") and not line.endswith("\r\n") for line in lines)
     for line, row in zip(lines[1:], rows, strict=True):
-        assert line.startswith('""') is (row[0] == "")
+        assert line.startswith('"",') is (row[0] == "")
 
 
 def test_names_are_made_unique_and_none_that_is_unique_is_changed() -> None:
