@@ -33,7 +33,7 @@ from calig.gates.sensitivity import POWER, smallest_difference
 from tests.benchmarks.quiet_nights import Pool
 
 RESULTS = Path(__file__).parent / "results" / "planted_changes.md"
-SIZES = (100, 400)
+SIZES = (100, 400, 1600)
 """Documents of a night."""
 FACTORS = (0.5, 1.0, 2.0)
 """Planted changes, in what the gate says that it could just see."""
