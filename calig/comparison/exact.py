@@ -12,7 +12,7 @@ E. Horowitz, S. Sahni, *Computing Partitions with Applications to the Knapsack P
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy  # its parts are loaded where they are first used
@@ -171,11 +171,14 @@ def binomial(count: float, share: float) -> Doubles:
     if count == 1:
         return np.array([1 - share, share])
     k = np.arange(count + 1)
-    found: Doubles = np.exp(
-        scipy.special.gammaln(count + 1)
-        - scipy.special.gammaln(k + 1)
-        - scipy.special.gammaln(count - k + 1)
-        + k * math.log(share)
-        + (count - k) * math.log1p(-share)
-    )
+    found: Doubles = np.exp(log_choose(count, k) + k * math.log(share) + (count - k) * math.log1p(-share))
     return found
+
+
+def log_choose(total: Any, drawn: Any) -> Any:
+    """Log of the number of ways to draw so many out of so many; of arrays, element by element."""
+    return (
+        scipy.special.gammaln(total + 1)
+        - scipy.special.gammaln(drawn + 1)
+        - scipy.special.gammaln(total - drawn + 1)
+    )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import Doubles
 from calig.comparison.drift import Binned, Codes, indices
+from calig.comparison.exact import log_choose
 
 BEYOND = 20
 """Exchanges that are expected beyond `by_chance`: their number is known to about a fifth."""
@@ -177,9 +177,5 @@ def _log_arrangements(binned: Binned, groups: tuple[Codes, Codes], paired: bool)
     ways = 0.0
     for name in np.unique(group):
         count, own = int((group == name).sum()), int((groups[0] == name).sum())
-        ways += float(
-            scipy.special.gammaln(count + 1)
-            - scipy.special.gammaln(own + 1)
-            - scipy.special.gammaln(count - own + 1)
-        )
+        ways += float(log_choose(count, own))
     return ways

@@ -44,7 +44,7 @@ import numpy.typing as npt
 import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import LEAST, Doubles
-from calig.comparison.exact import FAR, draws_tail, signs_tail
+from calig.comparison.exact import FAR, draws_tail, log_choose, signs_tail
 from calig.comparison.grid import draws_fine_grid, draws_grid, signs_fine_grid, signs_grid
 from calig.comparison.saddlepoint import Counts as Counts
 from calig.comparison.saddlepoint import draws_tails, signs_tails
@@ -102,7 +102,7 @@ def samples_floor(first: Doubles, second: Doubles) -> Doubles:
 
     With ties it is a lower bound: `samples_values_floor`.
     """
-    floor: Doubles = np.minimum(1, 2 * np.exp(-_log_choose(first + second, second)))
+    floor: Doubles = np.minimum(1, 2 * np.exp(-log_choose(first + second, second)))
     return floor
 
 
@@ -161,7 +161,7 @@ def paired_p(change: Doubles, starts: Counts) -> Doubles:
         if tail is None and span:
             tail = signs_grid(sizes, times, least, span)
         if tail is None:
-            found = float(np.exp(_log_choose(times, rises).sum() - times.sum() * math.log(2)))
+            found = float(np.exp(log_choose(times, rises).sum() - times.sum() * math.log(2)))
             left.append((place, sizes, times, total, span, found))
         else:
             p[place] = 2 * tail
@@ -223,7 +223,7 @@ def samples_p(values: Doubles, second: npt.NDArray[np.bool_], starts: Counts) ->
         if tail is None and span:
             tail = draws_grid(sizes, times, drawn, least, span)
         if tail is None:
-            found = float(np.exp(_log_choose(times, taken).sum() - _log_choose(times.sum(), drawn)))
+            found = float(np.exp(log_choose(times, taken).sum() - log_choose(times.sum(), drawn)))
             left.append((place, sizes, times, drawn, total, span, found))
         else:
             p[place] = 2 * max(tail, top)
@@ -300,20 +300,11 @@ def _top(times: Doubles, drawn: int) -> Doubles:
 
 def _top_chance(times: Doubles, drawn: int) -> float:
     """Chance that so many values drawn are the largest, or tied with them."""
-    ways = _log_choose(times, _top(times, drawn)).sum()
-    return math.exp(float(ways - _log_choose(times.sum(), drawn)))
+    ways = log_choose(times, _top(times, drawn)).sum()
+    return math.exp(float(ways - log_choose(times.sum(), drawn)))
 
 
 def _laid_out(values: Sequence[Doubles], times: Sequence[Doubles]) -> tuple[Doubles, Doubles, Counts]:
     """Test after test in one array, and where each begins."""
     lengths = [len(own) for own in values]
     return np.concatenate(values), np.concatenate(times), np.cumsum([0, *lengths[:-1]])
-
-
-def _log_choose(total: Any, drawn: Any) -> Any:
-    """Log of how many ways there are to draw so many."""
-    return (
-        scipy.special.gammaln(total + 1)
-        - scipy.special.gammaln(drawn + 1)
-        - scipy.special.gammaln(total - drawn + 1)
-    )

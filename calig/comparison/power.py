@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import Doubles
 from calig.comparison.drift import SMOOTHING
+from calig.comparison.exact import log_choose
 from calig.comparison.permutation import paired_floor, samples_floor
+
+POWER = 0.8
+"""The chance to find a change, where it is said what could have been seen."""
 
 LARGE = 250_000  # pairs of counts: with more, the formula for large samples is as good as the exact test
 STEPS = 50  # halvings of an interval
 
 
-def shares_detectable(share: float, of_a: float, of_b: float, level: float, power: float = 0.8) -> float:
+def shares_detectable(share: float, of_a: float, of_b: float, level: float, power: float = POWER) -> float:
     """Smallest change of a share that `shares_p`, Fisher's exact test, finds, where it moves towards one half.
 
     That is where a change is hardest to see: of an accuracy above one half, a fall.
@@ -63,7 +66,7 @@ def shares_detectable(share: float, of_a: float, of_b: float, level: float, powe
     return _smallest(lambda change: found(first + change), 1 - first, power)
 
 
-def flips_detectable(pairs: float, level: float, power: float = 0.8) -> float:
+def flips_detectable(pairs: float, level: float, power: float = POWER) -> float:
     """Smallest share of paired documents that `mcnemar_p` finds if so many change, all in one direction.
 
     If others change in the other direction, the difference between the two has to be larger.
@@ -91,7 +94,7 @@ def flips_detectable(pairs: float, level: float, power: float = 0.8) -> float:
     )  # P(Bin(pairs, share) ≥ needed) = power
 
 
-def means_detectable(deviation: float, of_a: float, of_b: float, level: float, power: float = 0.8) -> float:
+def means_detectable(deviation: float, of_a: float, of_b: float, level: float, power: float = POWER) -> float:
     """Smallest difference of two samples' means that `samples_p` finds.
 
     Parameters
@@ -117,7 +120,7 @@ def means_detectable(deviation: float, of_a: float, of_b: float, level: float, p
     return _t_detectable(deviation * math.sqrt(1 / of_a + 1 / of_b), of_a + of_b - 2, level, power)
 
 
-def changes_detectable(deviation: float, pairs: float, level: float, power: float = 0.8) -> float:
+def changes_detectable(deviation: float, pairs: float, level: float, power: float = POWER) -> float:
     """Smallest mean change of paired documents that `paired_p` finds.
 
     Parameters
@@ -143,7 +146,7 @@ def changes_detectable(deviation: float, pairs: float, level: float, power: floa
     return _t_detectable(deviation / math.sqrt(pairs), pairs - 1, level, power)
 
 
-def psi_detectable(bins: float, of_a: float, of_b: float, beyond: float, power: float = 0.8) -> float:
+def psi_detectable(bins: float, of_a: float, of_b: float, beyond: float, power: float = POWER) -> float:
     """Smallest population stability index of two distributions with which that of two samples is above a limit.
 
     The index of two samples, `of_counts`, over 1/n + 1/m has about the noncentral chi-squared distribution.
@@ -203,19 +206,15 @@ def _rejected(of_a: int, of_b: int, level: float) -> Doubles:
     outside = (own > held) | (held - own > of_a)
     with np.errstate(invalid="ignore", divide="ignore"):
         log_mass = (
-            _log_choose(of_b, own)
-            + _log_choose(of_a, np.clip(held - own, 0, of_a))
-            - _log_choose(of_a + of_b, held)
+            log_choose(of_b, own)
+            + log_choose(of_a, np.clip(held - own, 0, of_a))
+            - log_choose(of_a + of_b, held)
         )
     mass = np.where(outside, 0, np.exp(log_mass))
     tails = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
     a, b = np.arange(of_a + 1)[:, None], np.arange(of_b + 1)[None]
     found: Doubles = ((2 * tails[a + b, b] <= level * (1 + 1e-9)) & (b * of_a > a * of_b)).astype(np.float64)
     return found
-
-
-def _log_choose(total: int, drawn: Any) -> Any:
-    return -scipy.special.betaln(1 + total - drawn, 1 + drawn) - math.log(total + 1)
 
 
 def _binomial(count: int, share: float) -> Doubles:

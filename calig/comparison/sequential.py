@@ -28,10 +28,11 @@ import numpy as np
 import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import Doubles
+from calig.comparison.power import POWER
 
 ALLOWANCE = 0.25
 """Taken off every score, in standard deviations: half the lasting change that the control is best at."""
-POWER = 0.8
+
 
 _STATES = 200  # of Brook and Evans' chain
 _MOST_OVERLAP = 0.95

@@ -6,6 +6,7 @@ import numpy as np
 import scipy  # its parts are loaded where they are first used
 
 from calig.bootstrap import LEAST, NORMAL, Doubles
+from calig.comparison.exact import log_choose
 
 
 def shares_p(a: Doubles, of_a: Doubles, b: Doubles, of_b: Doubles) -> Doubles:
@@ -35,16 +36,7 @@ def _two_sided(a: int, of_a: int, b: int, of_b: int) -> float:
 def _log_mass(count: Doubles, held: Doubles | int, drawn: Doubles | int, total: Doubles | int) -> Doubles:
     """Log probability that of `drawn` out of `total` documents so many are among the `held`."""
     found: Doubles = (
-        _log_choose(held, count) + _log_choose(total - held, drawn - count) - _log_choose(total, drawn)
-    )
-    return found
-
-
-def _log_choose(total: Doubles | int, drawn: Doubles | int) -> Doubles:
-    found: Doubles = (
-        scipy.special.gammaln(total + 1)
-        - scipy.special.gammaln(drawn + 1)
-        - scipy.special.gammaln(total - drawn + 1)
+        log_choose(held, count) + log_choose(total - held, drawn - count) - log_choose(total, drawn)
     )
     return found
 

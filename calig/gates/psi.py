@@ -9,7 +9,6 @@ from calig.comparison.drift import BINS
 from calig.comparison.power import psi_detectable, psi_documents
 from calig.config import Limit
 from calig.gates.finding import Checked, Finding, Row
-from calig.gates.sensitivity import POWER
 from calig.warehouse.gates import GateOutcome
 
 _COLUMNS = {"max_class_psi": "class_psi", "max_layer_psi": "layer_psi"}
@@ -56,7 +55,7 @@ def psi_gate(checked: Checked, name: str, limit: Limit, comparison: Row, finding
         beyond
         if comparison["tests_paired"]
         else psi_detectable(
-            _bins(checked, name), comparison["documents_a"], comparison["documents_b"], beyond, POWER
+            _bins(checked, name), comparison["documents_a"], comparison["documents_b"], beyond
         )
     )
     outcome = replace(

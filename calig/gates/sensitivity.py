@@ -12,13 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy  # its parts are loaded where they are first used
 
-from calig.comparison.power import changes_detectable, flips_detectable, means_detectable, shares_detectable
+from calig.comparison.power import (
+    POWER,
+    changes_detectable,
+    flips_detectable,
+    means_detectable,
+    shares_detectable,
+)
 from calig.config import CompareConfig
 from calig.gates.finding import Checked, Row
 from calig.warehouse.catalog import quote
 from calig.warehouse.gates import GateOutcome
 
-POWER = 0.8
 SHARE = 0.05
 """The share of documents that hold the word of which it is said how much more frequent it would have to be."""
 
@@ -84,9 +89,9 @@ def _outcome(checked: Checked, own: _Comparison, compare: CompareConfig) -> tupl
         error = smallest_difference(row, own.level, own.paired)
         return error, "" if error is None else f"of the mean absolute error below {error:.2g}"
     found = (
-        flips_detectable(row["documents_b"], own.level, POWER)
+        flips_detectable(row["documents_b"], own.level)
         if own.paired
-        else shares_detectable(row["a"], row["documents_a"], row["documents_b"], own.level, POWER)
+        else shares_detectable(row["a"], row["documents_a"], row["documents_b"], own.level)
     )
     if not math.isfinite(found):
         return None, "of accuracy, however large"
@@ -119,7 +124,7 @@ def _words(checked: Checked, own: _Comparison, compare: CompareConfig) -> list[s
             f"of a word's effect below {np.median(found):.2g} logits (half of the {len(found)} words tested)"
         )
     if not own.paired and min(own.documents):
-        rise = shares_detectable(SHARE, *own.documents, own.level, POWER)
+        rise = shares_detectable(SHARE, *own.documents, own.level)
         if math.isfinite(rise):
             rise = max(rise, compare.min_share)
             said.append(f"of a word in {SHARE:.0%} of the documents below a rise to {SHARE + rise:.0%}")
@@ -154,9 +159,9 @@ def smallest_difference(row: Row, level: float, paired: bool, least: float = 0.0
     if not error or math.isnan(error):
         return None
     if paired:
-        found = changes_detectable(error * math.sqrt(b), b, level, POWER)
+        found = changes_detectable(error * math.sqrt(b), b, level)
     else:  # of two samples whose means differ by as much, by chance
-        found = means_detectable(error / math.sqrt(1 / a + 1 / b), a, b, level, POWER)
+        found = means_detectable(error / math.sqrt(1 / a + 1 / b), a, b, level)
     return max(found, _above(least, error)) if math.isfinite(found) else None
 
 

@@ -26,10 +26,10 @@ import numpy as np
 import scipy
 
 from calig.comparison.layers import MEASURES
-from calig.comparison.power import shares_detectable
+from calig.comparison.power import POWER, shares_detectable
 from calig.config import parse_config
 from calig.config.levels import levels_of
-from calig.gates.sensitivity import POWER, smallest_difference
+from calig.gates.sensitivity import smallest_difference
 from tests.benchmarks.quiet_nights import Pool
 
 RESULTS = Path(__file__).parent / "results" / "planted_changes.md"
@@ -97,7 +97,7 @@ def accuracies(found: dict[str, Any], size: int) -> list[Change]:
     [total] = rows_of(found["comparisons"])
     [row] = [row for row in rows_of(found["outcomes"]) if row["measure"] == "accuracy"]
     level = LEVELS.comparison / 3 / total["outcomes_tested"]
-    just = shares_detectable(row["a"], size, size, level, POWER)
+    just = shares_detectable(row["a"], size, size, level)
 
     def falling(points: float) -> Plant:
         def plant(connection: duckdb.DuckDBPyConnection, rng: np.random.Generator) -> None:
