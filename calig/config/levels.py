@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from calig.config.schema import AuditConfig
 
 PSI_GATES = ("max_class_psi", "max_layer_psi")
+CHANCE_GATES = (*PSI_GATES, "drift", "slow_drift")
+"""The gates that allow for chance: their levels follow from the false alarms a year. All others are plain limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Levels of the parts of an audit that allow for chance; together they are at most that of the run.
+    """Levels of the parts of an audit that allow for chance; together they are at most `gates.night_level`.
 
     Attributes
     ----------
-    run
-        Chance that any part is wrong in a run where nothing changed: `gates.false_alarms_per_year` over
-        `gates.runs_per_year`.
     comparison
         Of each comparison: that it calls anything changed, which is what the gate `drift` looks at.
     psi
@@ -26,7 +25,6 @@ class Levels:
         Of the gate `slow_drift`.
     """
 
-    run: float
     comparison: float
     psi: float
     slow_drift: float
@@ -42,4 +40,4 @@ def levels_of(config: AuditConfig) -> Levels:
     parts = (1 + psi if references else 0) + (gates.slow_drift is not None)
     part = gates.night_level / max(1, parts)
     each = part / max(1, references)
-    return Levels(gates.night_level, each, each, part)
+    return Levels(each, each, part)

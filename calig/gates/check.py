@@ -15,6 +15,7 @@ from calig.errors import GateError, InputError
 from calig.gates.compared import COMPARING, comparison_gates
 from calig.gates.finding import Checked
 from calig.gates.own import run_gates, watch_gates
+from calig.gates.quiet import with_chance
 from calig.gates.select import check_sql, sql_gate
 from calig.gates.slow_drift import check_since, slow_drift_gate
 from calig.records import Modality
@@ -97,11 +98,12 @@ def check_run(warehouse: Warehouse, run_id: str, config: AuditConfig) -> list[Ga
     with closing(open_run(warehouse, run_id)) as connection:
         checked = Checked(run_id, connection)
         [run] = checked.rows("SELECT documents FROM runs WHERE run_id = ?", run_id)
-        outcomes = [
+        limits = [
             *run_gates(checked, config.gates),
             *watch_gates(checked, config),
             *comparison_gates(checked, config.gates, config.compare),
         ]
+        outcomes = with_chance(checked, limits)
         if config.gates.slow_drift:
             level = levels_of(config).slow_drift
             outcomes.append(slow_drift_gate(warehouse, checked, config.gates.slow_drift, level))

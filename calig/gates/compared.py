@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from calig.comparison.counts import FAMILIES, THINGS
 from calig.comparison.verdict import OUTCOMES, WORD_CHANGES, short
@@ -12,7 +11,6 @@ from calig.config.history import DriftGate
 from calig.config.levels import PSI_GATES
 from calig.gates.finding import Checked, Finding, Row
 from calig.gates.psi import psi_gate
-from calig.gates.quiet import chance_of_crossing
 from calig.gates.sensitivity import with_sensitivity
 from calig.warehouse.catalog import quote
 from calig.warehouse.gates import GateOutcome
@@ -44,8 +42,7 @@ def comparison_gates(checked: Checked, gates: GatesConfig, compare: CompareConfi
             elif name in PSI_GATES:
                 yield psi_gate(checked, name, gate, comparison, _FINDINGS[name](comparison))
             else:
-                outcome = _FINDINGS[name](comparison).held_to(gate, name, checked)
-                yield replace(outcome, chance=chance_of_crossing(checked, outcome))
+                yield _FINDINGS[name](comparison).held_to(gate, name, checked)
 
 
 def _reference(comparison: Row) -> str:

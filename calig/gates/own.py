@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from calig.config import AuditConfig, GatesConfig, Limit
 from calig.gates.finding import Checked, Finding, Row
-from calig.gates.quiet import chance_of_crossing
 from calig.warehouse.gates import GateOutcome
 
 
@@ -17,8 +15,7 @@ def run_gates(checked: Checked, gates: GatesConfig) -> Iterator[GateOutcome]:
     for gate, find in _FINDINGS.items():
         limit: Limit | None = getattr(gates, gate)
         if limit is not None:
-            outcome = find(checked, run, limit).held_to(limit, gate, checked)
-            yield replace(outcome, chance=chance_of_crossing(checked, outcome))
+            yield find(checked, run, limit).held_to(limit, gate, checked)
 
 
 def watch_gates(checked: Checked, config: AuditConfig) -> Iterator[GateOutcome]:
@@ -41,8 +38,7 @@ def watch_gates(checked: Checked, config: AuditConfig) -> Iterator[GateOutcome]:
             look="@watched",
             share=True,
         )
-        outcome = finding.held_to(limit, f"max_watched_share.{name}", checked)
-        yield replace(outcome, chance=chance_of_crossing(checked, outcome))
+        yield finding.held_to(limit, f"max_watched_share.{name}", checked)
 
 
 def _failures(_checked: Checked, run: Row, _limit: Limit) -> Finding:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import scipy  # its parts are loaded where they are first used
 
+from calig.config.levels import CHANCE_GATES
 from calig.gates.finding import Checked, Row
 from calig.warehouse.gates import GateOutcome
 
@@ -16,25 +18,32 @@ FEWEST = 8
 """Earlier values of a gate from which its spread from run to run is known well enough."""
 
 
-def chance_of_crossing(checked: Checked, outcome: GateOutcome) -> float | None:
-    """Return the chance that a run like the audit's earlier ones, with this run's number of documents, does not hold.
+def with_chance(checked: Checked, outcomes: Sequence[GateOutcome]) -> list[GateOutcome]:
+    """Say of each plain limit how likely a run like the audit's earlier ones, with as many documents, is to cross it.
 
     Counts of documents (failed, predicted right) follow the binomial distribution with the share that they have in the
     earlier runs together, or, before there are any, in this run. Other numbers vary from run to run as they did in the
-    earlier runs: the chance is that of Student's t for one further value. None where that is not known.
+    earlier runs: the chance is that of Student's t for one further value. None where that is not known, and of gates
+    that allow for chance themselves.
     """
-    if outcome.value is None or outcome.limit is None:
-        return None
     [run] = checked.rows("SELECT * FROM runs WHERE run_id = ?", checked.run_id)
     earlier = checked.rows(
         "SELECT * FROM runs WHERE name = ? AND status = 'complete' AND (started, run_id) < (?, ?) "
         f"ORDER BY started DESC LIMIT {NIGHTS}",
         *(run[name] for name in ("name", "started", "run_id")),
     )
-    counted = _COUNTED.get(outcome.gate)
-    if counted is not None:
-        return counted(checked, run, earlier, outcome)
-    return _as_before(checked, earlier, outcome)
+    found = []
+    for outcome in outcomes:
+        if outcome.value is not None and outcome.limit is not None and outcome.gate not in CHANCE_GATES:
+            counted = _COUNTED.get(outcome.gate)
+            chance = (
+                _as_before(checked, earlier, outcome)
+                if counted is None
+                else counted(checked, run, earlier, outcome)
+            )
+            outcome = replace(outcome, chance=chance)
+        found.append(outcome)
+    return found
 
 
 def _failures(_checked: Checked, run: Row, earlier: list[Row], outcome: GateOutcome) -> float | None:

@@ -32,8 +32,9 @@ def test_the_parts_together_are_wrong_as_often_as_the_run_may_be(
     gates: dict[str, Any], references: list[str], parts: int
 ) -> None:
     """The comparisons, each PSI gate and slow_drift are parts; limits without chance are none."""
-    levels = levels_of(audit({"false_alarms_per_year": 2, "runs_per_year": 50, **gates}, *references))
-    assert levels.run == 0.04
+    config = audit({"false_alarms_per_year": 2, "runs_per_year": 50, **gates}, *references)
+    levels = levels_of(config)
+    assert config.gates.night_level == 0.04
     psi = sum(name.endswith("psi") for name in gates)
     total = (
         len(references) * (levels.comparison + psi * levels.psi) + ("slow_drift" in gates) * levels.slow_drift
@@ -43,7 +44,7 @@ def test_the_parts_together_are_wrong_as_often_as_the_run_may_be(
 
 
 def test_one_a_year_of_a_run_a_night_is_the_default() -> None:
-    assert levels_of(audit({}, "previous")).run == 1 / 365
+    assert audit({}, "previous").gates.night_level == 1 / 365
 
 
 def test_more_alarms_than_runs_are_refused() -> None:

@@ -16,7 +16,7 @@ from calig.config.history import DriftGate, Limit
 from calig.gates.compared import comparison_gates
 from calig.gates.finding import Checked, Finding
 from calig.gates.psi import psi_gate
-from calig.gates.quiet import chance_of_crossing
+from calig.gates.quiet import with_chance
 from calig.gates.sensitivity import smallest_difference, with_sensitivity
 from calig.warehouse.database import create_tables
 from calig.warehouse.gates import GateOutcome
@@ -100,6 +100,11 @@ def test_too_few_documents_says_how_many_would_do(checked: Checked) -> None:
 def test_a_comparison_of_an_earlier_version_is_held_to_its_limit_alone(checked: Checked) -> None:
     outcome = layer_gate(checked, 0.25, psi_level=None, layer_psi_by_chance=None)
     assert (outcome.state, outcome.level) == ("fails", None)
+
+
+def chance_of_crossing(checked: Checked, outcome: GateOutcome) -> float | None:
+    [found] = with_chance(checked, [outcome])
+    return found.chance
 
 
 def plain(gate: str, limit: float, value: float, reference: str | None = None) -> GateOutcome:
@@ -222,7 +227,8 @@ def test_all_gates_about_comparisons_say_their_level_or_their_chance(checked: Ch
         ("max_class_psi", "max_layer_psi", "max_flip_share", "max_accuracy_drop"), Limit(limit=0.5)
     )
     gates = GatesConfig(**limits, drift=DriftGate())
-    outcomes = {one.gate: one for one in comparison_gates(checked, gates, CompareConfig())}
+    found = with_chance(checked, list(comparison_gates(checked, gates, CompareConfig())))
+    outcomes = {one.gate: one for one in found}
     assert {gate for gate, one in outcomes.items() if one.level} == {
         "max_class_psi",
         "max_layer_psi",
