@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from calig.rows import csv_lines, json_lines, number
+from calig.rows import csv_lines, json_lines, number, plural
 from calig.terminal import printable
 from calig.warehouse.metrics import Metric, Point
-from calig.warehouse.slow_drift import SlowDrift, plural
+from calig.warehouse.slow_drift import SlowDrift
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 BAR = 24

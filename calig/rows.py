@@ -61,6 +61,11 @@ def numbers(values: Sequence[float]) -> list[str]:
     return texts
 
 
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: 1 document, 1,204 documents."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def cell(value: Any) -> str:
     """Write a value on one line for people, or in CSV: NULL is empty, a nested value is JSON."""
     if value is None:

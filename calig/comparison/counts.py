@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from calig.comparison.rows import Row
@@ -36,12 +36,19 @@ def distinct(columns: Mapping[str, Any], family: str, chosen: Iterable[Any]) -> 
 
 def listed(counts: Mapping[str, int | None]) -> str:
     """Counts by family in words: `2 outcomes, 1 word and 3 measures of the layer profile`; empty for none."""
-    found = [
-        f"{count} {names[count != 1]}"
-        for family, names in FAMILIES.items()
-        if (count := counts.get(family) or 0)
-    ]
-    return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]]))
+    return in_a_row(
+        [counted(count, names) for family, names in FAMILIES.items() if (count := counts.get(family) or 0)]
+    )
+
+
+def counted(count: int, names: tuple[str, str]) -> str:
+    """A count and what is counted, of the names for one and for several: `1 word`, `2,064 words`."""
+    return f"{count:,} {names[count != 1]}"
+
+
+def in_a_row(parts: Sequence[str]) -> str:
+    """Parts of a sentence one after another: `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def of_kind(row: Row, kind: str) -> dict[str, int | None]:

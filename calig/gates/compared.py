@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calig.comparison.counts import FAMILIES, THINGS
+from calig.comparison.counts import FAMILIES, THINGS, counted, in_a_row
 from calig.comparison.verdict import OUTCOMES, WORD_CHANGES, short
 from calig.config import CompareConfig, GatesConfig, Limit
 from calig.config.history import DriftGate
@@ -129,18 +129,18 @@ def _drift(checked: Checked, gate: DriftGate, comparison: Row) -> GateOutcome:
     if not counts and not any(tested.values()):
         sides = [f"{comparison[f'documents_{side}']:,}" for side in "ab"]
         detail = (
-            f"nothing could be tested of {_listed([named[what][1] for what in gate.what])} "
+            f"nothing could be tested of {in_a_row([named[what][1] for what in gate.what])} "
             f"against {_reference(comparison)}: it has {sides[0]} documents, and this run {sides[1]}"
         )
         return GateOutcome(
             *(checked.run_id, "drift", gate.severity, None, None, 0.0, reference, detail), state="not checked"
         )
     if not counts:
-        found = _listed([_counted(count, named[what]) for what, count in tested.items() if count])
+        found = in_a_row([counted(count, named[what]) for what, count in tested.items() if count])
         detail = f"no change found among {found} against {_reference(comparison)}"
         untested = {what: comparison[f"{what}_untested"] or 0 for what in gate.what}
-        few = [_counted(count, named[what]) for what, count in untested.items() if count and tested[what]]
-        notes = [f"too few documents to tell of {_listed(few)}"] if few else []
+        few = [counted(count, named[what]) for what, count in untested.items() if count and tested[what]]
+        notes = [f"too few documents to tell of {in_a_row(few)}"] if few else []
         notes += _nothing_tested(tested, named)
         detail += f" ({'; '.join(notes)})" if notes else ""
         return GateOutcome(
@@ -153,7 +153,7 @@ def _drift(checked: Checked, gate: DriftGate, comparison: Row) -> GateOutcome:
         shown = ", ".join(_DESCRIBED[what](row, comparison) for row in rows)
         verb = "changed " if not described else ""
         rest = ", …" if count > len(rows) else ""
-        described.append(f"{_counted(count, named[what])} {verb}({shown}{rest})")
+        described.append(f"{counted(count, named[what])} {verb}({shown}{rest})")
         words += [row["word"] for row in rows if what == "words"]
     detail = f"against {_reference(comparison)} {'; '.join(described + _nothing_tested(tested, named))}"
     detail += checked.see(f"SELECT * {_from(next(iter(counts)), comparison, 'changed')}")
@@ -191,16 +191,7 @@ _TESTED_WORD = "coalesce(q, share_q) IS NOT NULL"
 def _nothing_tested(tested: dict[str, int], named: dict[str, tuple[str, str]]) -> list[str]:
     """Which families could not be tested at all."""
     missing = [named[what][1] for what, count in tested.items() if not count]
-    return [f"nothing could be tested of {_listed(missing)}"] if missing else []
-
-
-def _counted(count: int, name: tuple[str, str]) -> str:
-    return f"{count:,} {name[count != 1]}"
-
-
-def _listed(names: list[str]) -> str:
-    """Names in a row: a, b and c."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return [f"nothing could be tested of {in_a_row(missing)}"] if missing else []
 
 
 _LARGEST = {

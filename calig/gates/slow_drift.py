@@ -7,10 +7,11 @@ import shlex
 from calig.config.history import SlowDriftGate
 from calig.errors import InputError
 from calig.gates.finding import Checked
+from calig.rows import plural
 from calig.warehouse.gates import GateOutcome
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, resolve_run
-from calig.warehouse.slow_drift import AHEAD, GATE, SlowDrift, follow, plural
+from calig.warehouse.slow_drift import AHEAD, GATE, SlowDrift, follow
 
 SHOWN = 3
 """Metrics that are put into words."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from calig.rows import plural as plural
+
 MISSING = "–"
 
 
@@ -89,11 +91,6 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count and its noun: 1 document, 1,204 documents."""
-    return f"{integer(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def _known(value: float | None) -> bool:

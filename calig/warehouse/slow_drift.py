@@ -260,11 +260,6 @@ def stated(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, audit: s
         return follow(connection, audit, level, gate.what)
 
 
-def plural(count: int, noun: str) -> str:
-    """A count and its noun: 1 run, 45 runs."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
 Read: TypeAlias = tuple[str, str, Unit, Doubles, Doubles]
 Row: TypeAlias = dict[str, Any]
 
