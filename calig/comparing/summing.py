@@ -139,10 +139,12 @@ def lay_out(
     if by_chance:
         row |= {"psi_level": psi_level, **by_chance}
     same = pair.paired and not any(only) and _same(rows, [*outcomes, *layers])
-    if not all(len(side["target"]) for side in sides):
-        row["verdict"] = "there are no documents to compare"
-    else:
-        row["verdict"] = verdict(outcomes, layers, told, {**row, "same": same}, notes)
+    there = all(len(side["target"]) for side in sides)
+    row["verdict"] = (
+        verdict(outcomes, layers, told, {**row, "same": same}, notes)
+        if there
+        else "there are no documents to compare"
+    )
     columns["comparisons"] = {name: [value] for name, value in row.items()}
     ids = {"run_id": b.run_id, "reference_id": a.run_id}
     return {file: _with_ids(own, ids) for file, own in columns.items()}
@@ -171,14 +173,10 @@ def _counts(columns: dict[str, Columns], number_of_words: int) -> Row:
 def _untested(columns: Columns, family: str) -> int:
     """How many things of a family are tested in no class, of those that are meant to be."""
     states = columns.get("state", ())
+    # layers are all meant to be: there `tested` says that there were enough documents
+    meant = columns.get("tested", ()) if family == "outcomes" else [True] * len(states)
     made = distinct(columns, family, (state != NOT_TESTED for state in states))
-    meant = columns["tested"] if family == "outcomes" and "tested" in columns else [True] * len(states)
-    there = distinct(
-        columns,
-        family,
-        (own is not False or state != NOT_TESTED for own, state in zip(meant, states, strict=True)),
-    )
-    return there - made
+    return distinct(columns, family, (own is not False for own in meant)) - made
 
 
 def _same(documents: Columns, rows: Sequence[Row]) -> bool:

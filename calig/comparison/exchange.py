@@ -78,16 +78,12 @@ def largest_by_chance(
     if groups is None or paired:
         groups = np.zeros(len(binned.a), np.int64), np.zeros(len(binned.b), np.int64)
     draws = math.ceil(BEYOND / level)
-    total, found = a + b, np.empty(draws)
-    done = 0
-    for counts in _exchanged(binned, groups, paired, draws):
-        own = _largest(counts, total - counts, starts, paired)
-        found[done : done + len(own)] = own
-        done += len(own)
+    total = a + b
+    exchanges = _exchanged(binned, groups, paired, draws)
+    found = np.concatenate([_largest(counts, total - counts, starts, paired) for counts in exchanges])
     as_large = int((found >= largest * (1 - 1e-12)).sum())
-    beyond = math.floor(
-        level * (draws + 1)
-    )  # so many values of the draws, at most, are as large where p ≤ level
+    # so many of the draws, at most, are as large where p is within the level
+    beyond = math.floor(level * (draws + 1))
     by_chance = float(np.partition(found, draws - beyond)[draws - beyond])
     if _log_arrangements(binned, groups, paired) < -math.log(level):
         by_chance = math.inf

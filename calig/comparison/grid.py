@@ -171,13 +171,11 @@ def _draws(steps: Doubles, times: Doubles, common: int, drawn: int, aim: float) 
     steps, additions = _off(steps, times, drawn)
     if additions > ADDITIONS:
         return None
-    share = (
-        drawn / count
-    )  # each value is drawn with this chance, given that as many are drawn as there should be
+    # each value is drawn with this chance, given that as many are drawn as there should be
+    share = drawn / count
     (first, least), (second, lowest) = (_drawn(steps[side::2], share, drawn) for side in (0, 1))
-    left = drawn - np.add.outer(
-        np.arange(len(first)), np.arange(len(second))
-    )  # are to come from the common value
+    # so many are to come from the common value
+    left = drawn - np.add.outer(np.arange(len(first)), np.arange(len(second)))
     fits = (left >= 0) & (left <= rest)
     weight = binomial(rest, share)[np.where(fits, left, 0)] * fits
     return _beyond(first, second, weight, aim - least - lowest) / float(binomial(count, share)[drawn])

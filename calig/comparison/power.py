@@ -89,9 +89,8 @@ def flips_detectable(pairs: float, level: float, power: float = POWER) -> float:
     needed = max(1, math.ceil(1 - math.log2(level) - 1e-9))  # 2·2⁻ᵏ ≤ level
     if needed > pairs:
         return math.inf
-    return float(
-        scipy.stats.beta.ppf(power, needed, pairs - needed + 1)
-    )  # P(Bin(pairs, share) ≥ needed) = power
+    # P(Bin(pairs, share) ≥ needed) = power
+    return float(scipy.stats.beta.ppf(power, needed, pairs - needed + 1))
 
 
 def means_detectable(deviation: float, of_a: float, of_b: float, level: float, power: float = POWER) -> float:

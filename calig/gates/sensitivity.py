@@ -45,7 +45,7 @@ def with_sensitivity(
         least += [text] if text else []
     if "layers" in what and comparison["layers_tested"]:
         found = _layers(checked, _Comparison.of(comparison, "layers"), compare)
-        least += [f"of a measure of the layer profile below {found:.2g} standard deviations"] if found else []
+        least += [of_a_measure(found)] if found else []
     if "words" in what and comparison["words_tested"]:
         least += _words(checked, _Comparison.of(comparison, "words"), compare)
     if not least:
@@ -97,7 +97,7 @@ def _outcome(checked: Checked, own: _Comparison, compare: CompareConfig) -> tupl
         return None, "of accuracy, however large"
     error_of_share = math.sqrt(row["a"] * (1 - row["a"]) * (1 / row["documents_a"] + 1 / row["documents_b"]))
     found = max(found, _above(compare.min_share, 0.0 if own.paired else error_of_share))
-    return found, f"of accuracy below {math.ceil(100 * found - 1e-9)} points"
+    return found, of_accuracy(found)
 
 
 def _layers(checked: Checked, own: _Comparison, compare: CompareConfig) -> float | None:
@@ -129,6 +129,16 @@ def _words(checked: Checked, own: _Comparison, compare: CompareConfig) -> list[s
             rise = max(rise, compare.min_share)
             said.append(f"of a word in {SHARE:.0%} of the documents below a rise to {SHARE + rise:.0%}")
     return said
+
+
+def of_accuracy(change: float) -> str:
+    """What could not be seen of accuracy, in words."""
+    return f"of accuracy below {math.ceil(100 * change - 1e-9)} points"
+
+
+def of_a_measure(deviations: float) -> str:
+    """What could not be seen of the layer profile, in words."""
+    return f"of a measure of the layer profile below {deviations:.2g} standard deviations"
 
 
 def smallest_difference(row: Row, level: float, paired: bool, least: float = 0.0) -> float | None:

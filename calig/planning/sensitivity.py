@@ -15,6 +15,7 @@ from calig.comparison.power import means_detectable, psi_detectable, shares_dete
 from calig.config import AuditConfig
 from calig.config.levels import levels_of
 from calig.errors import InputError
+from calig.gates.sensitivity import of_a_measure, of_accuracy
 from calig.warehouse.database import records
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
@@ -44,11 +45,11 @@ def _said(config: AuditConfig, model: ModelCard, documents: int) -> Iterator[str
             tests = 4 + 3 * classes  # accuracy, confidence, settling depth, completeness; three of each class
             found = shares_detectable(_accuracy(config), documents, documents, family / tests)
             found = max(found, config.compare.min_share)
-            parts += [f"of accuracy below {math.ceil(100 * found)} points"] if math.isfinite(found) else []
+            parts += [of_accuracy(found)] if math.isfinite(found) else []
         if "layers" in gates.drift.what:
             tests = measures * (1 + classes)
             found = max(config.compare.min_size, means_detectable(1.0, documents, documents, family / tests))
-            parts.append(f"of a measure of the layer profile below {found:.2g} standard deviations")
+            parts.append(of_a_measure(found))
         if parts:
             yield f"drift: a change {', '.join(parts)}"
     rng = np.random.default_rng(0)

@@ -310,10 +310,8 @@ def _accuracy(_connection: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> li
     metric, title = (
         ("mean_absolute_error", "the mean absolute error") if regression else ("accuracy", "accuracy")
     )
-    counted = rows[-1]["head"] not in (
-        "regression",
-        "multi_label",
-    )  # there, class_stats counts a label per class
+    # of several labels class_stats counts each
+    counted = rows[-1]["head"] not in ("regression", "multi_label")
     weights = [float(row["labelled"]) if counted and row["labelled"] else _explained(row) for row in rows]
     return [(metric, title, "" if regression else "points", _of(rows, metric), np.array(weights))]
 
