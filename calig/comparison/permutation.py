@@ -12,21 +12,21 @@ those of all arrangements; the approximation, forced upon 20 to 60 documents, is
 nothing changed, on 30,000 samples each, so many have p ≤ 1e-3, over how many should have (by chance 0.65 to 1.37):
 
     numbers                          documents   Welch's t   permutation
-    normal                            8 + 40          2.00          0.80
-    lognormal                        20 + 20          0.17          0.80
-                                      8 + 40          8.07          0.93
-                                      5 + 200        58.4           1.20
-                                     15 + 200        25.4           0.67
-                                     40 pairs         0.17          0.63
-    one in five large, else about 0   8 + 40         26.8           0.47
-                                      5 + 200       322             0.77
-    three in five 0, else lognormal   8 + 40          9.17          0.53
-                                     15 + 200        46.7           1.17
-    1 to 8, mostly 1 to 3             8 + 40         10.2           0.53
-                                     40 pairs         1.30          0.83
+    normal                            8 + 40          1.97          1.17
+    lognormal                        20 + 20          0.03          0.90
+                                      8 + 40          8.03          1.20
+                                      5 + 200        60.5           1.00
+                                     15 + 200        27.0           1.23
+                                     40 pairs         0.33          0.93
+    one in five large, else about 0   8 + 40         25.2           0.83
+                                      5 + 200       326             0.97
+    three in five 0, else lognormal   8 + 40          8.50          0.70
+                                     15 + 200        45.2           0.63
+    1 to 8, mostly 1 to 3             8 + 40         10.1           0.33
+                                     40 pairs         1.13          0.83
     0 and 1                           8 + 40         18.3           0.10
                                      15 + 200        70.8           0.27
-                                     40 pairs         1.00          0.27
+                                     40 pairs         0.83          0.37
 
 With few documents, or ties, the permutation test has few p-values, and none that are small.
 """
