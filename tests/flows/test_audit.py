@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from calig.config import parse_config
-from tests.material.tiers import extended
+from tests.material.tiers import extended, few
 from tests.material.tiny import (
     Audited,
     Row,
@@ -194,7 +194,9 @@ def test_nothing_is_computed_twice(tmp_path: Path, tiny_model: Path, tiny_rows: 
     ]
 
 
-@pytest.mark.parametrize("fusion", ["agreement", "column"])
+@pytest.mark.parametrize(
+    "fusion", few(["agreement", "column"], ["agreement"], "the same with another fusion")
+)
 def test_another_weight_is_another_score_without_computing(
     audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path, fusion: str
 ) -> None:

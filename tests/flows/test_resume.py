@@ -38,8 +38,8 @@ from tests.material.tiny import (
     write_parquet,
 )
 
-SLOW = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "threads": 1}}
-"""Shards of four documents, each of many nodes: some seconds of work."""
+SLOW = {"method": {"steps": 400}, "runtime": {"shard_documents": 2, "threads": 1}}
+"""Shards of two documents, each of many nodes: about a second of work."""
 
 
 def _write_audit(path: Path, model: Path, corpus: Path, warehouse: Path, **sections: Any) -> Path:
@@ -56,7 +56,7 @@ def _audit(model: Path, corpus: Path, warehouse: Path, **sections: Any) -> dict[
 def test_after_kill_9_only_the_missing_shards_are_done(
     prefect_server: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
-    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(32, seed=3))
+    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(16, seed=3))
     warehouse = tmp_path / "killed"
     config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, warehouse, **SLOW)
     process = start("audit", config, tmp_path, processes, prefect_server)
@@ -78,35 +78,45 @@ def test_after_kill_9_only_the_missing_shards_are_done(
     after = shard_times(warehouse)
     assert {name: after[name] for name in before} == before
     assert len(after) == 8
-    assert resumed["attributed"] == 32 - held
+    assert resumed["attributed"] == 16 - held
     assert resumed["reused"] == held
 
     undisturbed = _audit(tiny_model, corpus, tmp_path / "undisturbed", **SLOW)
-    assert undisturbed["attributed"] == 32
+    assert undisturbed["attributed"] == 16
     assert_same_tables(warehouse, resumed["run_id"], tmp_path / "undisturbed", undisturbed["run_id"])
 
 
 @pytest.mark.parametrize(
-    "engine", few(["threads", "processes"], ["threads"], "the same with worker processes")
+    ("engine", "server"),
+    few(
+        [
+            pytest.param("threads", "shared", id="threads"),
+            pytest.param("threads", "own", id="its own server"),
+            pytest.param("processes", "own", id="processes"),
+        ],
+        ["threads"],
+        "the same with a server of its own, and with worker processes",
+    ),
 )
 def test_ctrl_c_stops_with_one_line(
-    engine: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
+    engine: str, server: str, request: Any, tmp_path: Path, tiny_model: Path, processes: list[Any]
 ) -> None:
     corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(400, seed=3))
     runtime = {**SLOW["runtime"], "engine": engine, "workers": 2}
     config = _write_audit(
         tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **{**SLOW, "runtime": runtime}
     )
-    process = start("audit", config, tmp_path, processes)
+    url = request.getfixturevalue("prefect_server") if server == "shared" else None
+    process = start("audit", config, tmp_path, processes, url)
     wait_for_shards(tmp_path / "w", 1, process)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of the command's processes
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert errors.splitlines()[0] == "starting Prefect …"
     slow = ("learning steps: ", "attributing: ")  # said every half a minute
-    assert [line for line in errors.splitlines()[1:] if line.strip() and not line.startswith(slow)] == [
-        "calig: stopped; what was finished is kept, and the same command goes on from there"
+    assert [line for line in errors.splitlines() if line.strip() and not line.startswith(slow)] == [
+        "starting Prefect …",
+        "calig: stopped; what was finished is kept, and the same command goes on from there",
     ]
     assert len(shard_times(tmp_path / "w")) < 100
     wait_for(lambda: not processes_of(tmp_path / "prefect"), 60, "the end of all processes")

@@ -18,6 +18,7 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.prune import prune
 from calig.warehouse.shards import held
 from tests.material.heads import run_stages
+from tests.material.tiers import extended
 from tests.material.tiny import Row, audit_dict, make_rows, run_manifest, select, write_csv, write_parquet
 
 
@@ -98,6 +99,7 @@ def test_the_same_night_again_costs_nothing(tmp_path: Path, tiny_model: Path, ti
     )
 
 
+@extended("merging and pruning; each has tests of its own in the first tier")
 def test_what_a_run_paid_is_known_after_merging_and_pruning(
     tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]
 ) -> None:
@@ -120,6 +122,7 @@ def test_what_a_run_paid_is_known_after_merging_and_pruning(
     assert select(tmp_path / "w", sql.format(third.run_id)) == [(0, 0.0)]
 
 
+@extended("merging and pruning; each has tests of its own in the first tier")
 def test_a_night_after_a_prune_pays_only_for_what_went(tmp_path: Path, tiny_model: Path) -> None:
     rows = make_rows(12)
     data = {

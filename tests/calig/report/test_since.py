@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,12 @@ from tests.material.report_runs import RUN, Scene, connect
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     return make_pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture
+def own(warehouse: Warehouse, tmp_path: Path) -> Warehouse:
+    """The same warehouse, to be changed."""
+    return Warehouse.open(shutil.copytree(warehouse.root, tmp_path / "own"))
 
 
 @pytest.fixture(scope="module")
@@ -168,30 +175,28 @@ def test_the_compared_runs_layer_profile_lies_behind(warehouse: Warehouse, page:
     assert f'<g class="line behind"><title>compared run</title><path d="M{expected}"/>' in page
 
 
-def test_a_removed_references_layer_profile_is_what_the_comparison_kept(tmp_path: Path) -> None:
-    warehouse = make_pair(tmp_path)
-    before = opening_of(warehouse, "run-b").behind
-    with duckdb.connect(str(warehouse.database)) as connection:
+def test_a_removed_references_layer_profile_is_what_the_comparison_kept(own: Warehouse) -> None:
+    before = opening_of(own, "run-b").behind
+    with duckdb.connect(str(own.database)) as connection:
         for table in ("runs", "layer_stats", "watched"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = 'run-a'")
-    opening = opening_of(warehouse, "run-b")
+    opening = opening_of(own, "run-b")
     assert [row.special_share for row in opening.behind] == [row.special_share for row in before]
     assert {row.cancellation for row in opening.behind} == {None}
     assert opening.changes[0].started is None
-    assert "since <b><bdi>previous</bdi></b> <small>run-a</small>" in build(
-        warehouse.root, "run-b"
-    ).read_text("utf-8")
+    assert "since <b><bdi>previous</bdi></b> <small>run-a</small>" in build(own.root, "run-b").read_text(
+        "utf-8"
+    )
 
 
-def test_the_previous_run_is_first_whatever_else_it_is_called(tmp_path: Path) -> None:
-    warehouse = make_pair(tmp_path)
-    with duckdb.connect(str(warehouse.database)) as connection:
+def test_the_previous_run_is_first_whatever_else_it_is_called(own: Warehouse) -> None:
+    with duckdb.connect(str(own.database)) as connection:
         connection.execute("UPDATE comparisons SET requested = 'baseline, previous'")
         connection.execute(
             "INSERT INTO comparisons BY NAME SELECT * REPLACE ('run-z' AS reference_id, 'alpha' AS requested) "
             "FROM comparisons"
         )
-    opening = opening_of(warehouse, "run-b")
+    opening = opening_of(own, "run-b")
     assert [one.requested for one in opening.changes] == ["baseline, previous", "alpha"]
     assert opening.compared == opening.changes[0]
 
@@ -205,20 +210,19 @@ def test_watched_terms_are_the_tables_with_their_change(page: str) -> None:
     assert not [tag for tag, _ in Page(page).tags if tag == "superb"]
 
 
-def test_long_watch_lists_are_cut(tmp_path: Path) -> None:
-    warehouse = make_pair(tmp_path)
+def test_long_watch_lists_are_cut(own: Warehouse) -> None:
     terms = [
         {"run_id": "run-b", "list": "long", "term": f"t{number:04d}", "class": label, "documents": 1, "occurrences": 1,
          "document_share": 0.1, "share": number / 1e5, "effect": 0.1, "effect_low": None, "effect_high": None}
         for number in range(500) for label in ("*", *(f"class {place}" for place in range(100)))
     ]  # fmt: skip
-    write(warehouse, {"watched": terms})
-    opening = opening_of(warehouse, "run-b")
+    write(own, {"watched": terms})
+    opening = opening_of(own, "run-b")
     assert len(opening.watched) == since.WATCHED
     assert [row.term for row in opening.watched if row.listed == "long" and row.label == "*"] == [
         f"t{number:04d}" for number in range(499, 459, -1)
     ]
-    assert build(warehouse.root, "run-b").stat().st_size < 5_000_000
+    assert build(own.root, "run-b").stat().st_size < 5_000_000
 
 
 def test_a_first_night_says_nothing_of_changes(warehouse: Warehouse) -> None:

@@ -22,7 +22,7 @@ from calig.warehouse.query import open_run, query
 from calig.warehouse.questions import question, questions
 from calig.warehouse.shards import write_shard
 from tests.material.derived_tables import interval
-from tests.material.tiers import extended
+from tests.material.tiers import extended, few
 from tests.material.warehouses import make_warehouse
 
 CLASSES = ("cat", "dog", "fox")
@@ -271,7 +271,7 @@ def test_region_stats(warehouse: Warehouse) -> None:
         assert row["same_sign_share"] == pytest.approx(np.mean(np.sign(values) == np.sign(values.mean())))
 
 
-@pytest.mark.parametrize("images", [1, 2, 3])
+@pytest.mark.parametrize("images", few([1, 2, 3], [2], "one image less or more"))
 def test_one_image_or_two_have_regions_without_intervals(tmp_path: Path, images: int) -> None:
     warehouse = make_images(tmp_path)
     path = warehouse.run(RUN) / "documents.parquet"
