@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(RUN) pytest --numprocesses auto --dist worksteal $
 # where `make wheel-demo` installs the wheel; CI makes its one environment from it
 WHEEL_VENV ?= build/venv
 
-.PHONY: help demo test test-all test-rest test-long check lint types lock audit-dependencies bench wheel wheel-demo clean
+.PHONY: help demo test test-all test-rest test-long check lint types lock audit-dependencies bench wheel wheel-demo smoke clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,7 @@ endif
 
 demo: $(VENV)/.installed  ## Train a model with a planted shortcut, audit it, print the report and the SQL
 	$(RUN) calig demo
+	@echo 'calig:  is not on PATH yet: . $(VENV)/bin/activate, or run $(CURDIR)/$(VENV)/bin/calig'
 
 test: $(VENV)/.installed  ## Run the first tier of the tests: every feature, eight minutes on two cores
 	$(PYTEST)
@@ -74,6 +75,10 @@ wheel-demo: wheel  ## Install the wheel alone in a fresh environment and run its
 	$(WHEEL_VENV)/bin/pip install --quiet -c infra/constraints.txt dist/calig-*.whl
 	cd build/empty && $(abspath $(WHEEL_VENV))/bin/calig demo
 	rm -rf build/empty
+
+smoke: $(VENV)/.installed  ## Run the demo with Prefect 3.9, then with the newest of everything; wheel-demo has Prefect 3.8
+	infra/smoke.sh 'prefect==3.9.*'
+	infra/smoke.sh newest
 
 clean:  ## Remove the virtual environment and built files
 	rm -rf $(VENV) dist build calig-demo calig-demo-images

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calig.commands import command
 from calig.comparison.counts import tested
 from calig.terminal import printable
 from calig.warehouse.comparisons import read_table
@@ -51,9 +52,9 @@ def print_changes(warehouse: Warehouse, run_id: str, reference_id: str, out: Con
             [_word(r) for r in sorted(words, key=lambda r: (_least_q(r), r["word"], r["class"]))[:WORDS]],
         )
         if len(words) > WORDS:
-            out.print(
-                f'and {len(words) - WORDS} more rows: calig query "FROM comparison_words WHERE changed" --run {run_id}'
-            )
+            sql = f"FROM comparison_words WHERE changed AND reference_id = '{reference_id}'"
+            more = command("query", sql, "--run", run_id, warehouse=warehouse.place)
+            out.print(Text(f"and {len(words) - WORDS} more rows: {more}"), soft_wrap=True)
 
 
 def _sample(row: dict[str, Any]) -> str:

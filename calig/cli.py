@@ -1,17 +1,23 @@
 """The command line: `calig`, also `python -m calig`. Heavy imports happen inside the commands that need them.
 
-Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke; 130 Ctrl-C.
+Exit codes: 0 fine; 1 a gate of the audit failed; 2 the user's input is wrong; 3 something broke; 130 Ctrl-C;
+143 SIGTERM.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
+import signal
+import stat
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -25,12 +31,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from calig.errors import DocumentError, GateError, InputError
+from calig.advice import RESUMED, advice
+from calig.commands import command, complete
+from calig.errors import DocumentError, GateError, InputError, ServerError
 
 if TYPE_CHECKING:
     from calig.attribution.explainer import Explainer
     from calig.config import AuditConfig
     from calig.warehouse.gates import GateOutcome
+    from calig.warehouse.layout import Warehouse
     from calig.warehouse.plans import Plan
     from calig.warehouse.query import QueryResult
 
@@ -40,12 +49,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_SYSTEM = os.name
 _INTERRUPTED = 130
+_TERMINATED = 143
+_SILENCE = 2.0
+"""Seconds after which a command that waits for its standard input says so."""
+_TERMS = 8
+"""Watched terms that are named."""
+_BETWEEN = 10.0
+"""Seconds between two lines about the same count, where there is no terminal."""
 _LOCK_SECONDS = 60.0
 """How long a command waits for another writer of the warehouse."""
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises on a wrong command or option: click's class, or in newer versions a copy of it."""
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+out = Console(highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 _WAREHOUSE = Annotated[str, typer.Option(help="The warehouse's folder, or its URL (s3://…).")]
@@ -55,7 +72,8 @@ _OVERRIDES = Annotated[
 _OTHER_WAREHOUSE = Annotated[
     str | None, typer.Option(help="The warehouse's folder or URL, instead of the YAML's.")
 ]
-_RUN = Annotated[str, typer.Option(help="Run id, unique prefix, tag, latest, previous, or all.")]
+_REF = "latest, previous, a tag, a run's id, an audit's name (its latest run), or a unique prefix of an id"
+_RUN = Annotated[str, typer.Option(help=f"The run: {_REF}; or all.")]
 
 
 class Format(StrEnum):
@@ -112,6 +130,48 @@ def demo(
 
 
 @app.command()
+def init(
+    model: Annotated[str, typer.Option(help="Model folder or hub id.")],
+    corpus: Annotated[str, typer.Option(help="A file, a glob or a folder of documents, or s3://….")],
+    output: Annotated[
+        Path | None, typer.Option("--out", help="The YAML; by default called as the corpus.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The text's column; by default found by name and length.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The label's column; by default found by name and values.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    warehouse: _WAREHOUSE = "warehouse",
+) -> None:
+    """Write an audit's YAML for a model and a corpus, with every option as a comment, ready to run."""
+    _quiet()
+    with _progress("loading …") as progress:
+        from calig.suggest import file_name, suggest
+
+        name = file_name(corpus)
+        place = output or Path(f"{name}.yaml")
+        if place.exists() and not force:
+            raise InputError(f"--out: {place} is there: choose another, or write over it with --force")
+        progress("looking at the model and the corpus …")
+        found = suggest(model, corpus, name=name, warehouse=warehouse, text=text, label=label)
+    from calig.files import write_atomic
+    from calig.terminal import printable
+
+    try:
+        write_atomic(place, found.yaml.encode())
+    except OSError as error:
+        raise InputError(f"--out: {place} cannot be written: {error.strerror}") from error
+    for line in found.found:
+        out.print(printable(line), markup=False, soft_wrap=True)
+    out.print(f"wrote:  {place}", markup=False, soft_wrap=True)
+    run = command("audit", str(place))
+    out.print(f"try it: {run} --set corpus.limit=100", markup=False, soft_wrap=True)
+    out.print(f"run it: {run}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def audit(
     config: Annotated[Path, typer.Argument(help="The audit's YAML.")],
     overrides: _OVERRIDES = None,
@@ -132,7 +192,8 @@ def audit(
 def plan(
     config: Annotated[Path | None, typer.Argument(help="The audit's YAML.")] = None,
     run: Annotated[
-        str | None, typer.Option("--run", help="Show the plan that this run had, beside what it took.")
+        str | None,
+        typer.Option("--run", help=f"Show the plan that this run had, beside what it took: {_REF}."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers, each as the one that runs the pilot; the YAML's.")
@@ -164,6 +225,7 @@ def plan(
             return
         made = found
     if output is PlanFormat.json:
+        _write_utf8()
         print(to_json(made))
     else:
         print_plan(made, out)
@@ -178,10 +240,39 @@ def _plan(config: Path, overrides: list[str], warehouse: str | None, documents: 
     from calig.config import load_config
 
     loaded = load_config(config, overrides, warehouse).started(datetime.now(UTC))
-    with err.status("loading …") as status:
+    settings = [word for override in overrides for word in ("--set", override)]
+    run = command("audit", str(config), *settings, warehouse=warehouse)
+
+    def small(seconds: float) -> None:
+        text = (
+            f"small: all of it takes about {seconds:.0f} s, so just run it (this plan's work is kept): {run}"
+        )
+        err.print(text, markup=False, soft_wrap=True)
+
+    with _progress("loading …") as progress:
         from calig.planning.stages import make_plan
 
-        return make_plan(loaded, documents, status.update)
+        return make_plan(loaded, documents, progress, small)
+
+
+@contextmanager
+def _progress(first: str) -> Iterator[Callable[[str], None]]:
+    """Say on the terminal what is going on; elsewhere in lines, of a count that goes on every few seconds."""
+    if err.is_terminal:
+        with err.status(first) as status:
+            yield status.update
+        return
+    last, since = "", 0.0
+
+    def tell(text: str) -> None:
+        nonlocal last, since
+        what, now = text.partition(":")[0], time.monotonic()
+        if what != last or now - since >= _BETWEEN:
+            last, since = what, now
+            err.print(text, markup=False, soft_wrap=True)
+
+    tell(first)
+    yield tell
 
 
 @app.command()
@@ -212,6 +303,7 @@ def deploy(
 
     template = load_template(config, overrides or ())
     _quiet()
+    _own_packages()
     from flows.deploy import deploy as put
 
     deployed = put(
@@ -264,7 +356,7 @@ def evaluate(
     print_standings(opened, result.evaluation_id, time.perf_counter() - start, out)
     out.print(f"report: {result.report.as_uri()}", soft_wrap=True)
     out.print(
-        f"ask:    calig query @methods --warehouse {loaded.warehouse}",
+        f"ask:    {command('query', '@methods', warehouse=loaded.warehouse)}",
         soft_wrap=True,
         markup=False,
     )
@@ -300,6 +392,7 @@ def explain(
     with err.status("loading …"):
         from calig import Explainer
 
+        chosen = int(target) if target.isdecimal() else target
         explainer = Explainer.from_pretrained(
             model,
             revision=revision,
@@ -308,9 +401,9 @@ def explain(
             tolerance=tolerance,
             weight=weight,
             head=None if head == "auto" else head,
+            target=chosen,
         )
     with err.status("explaining …"):
-        chosen = int(target) if target.isdecimal() else target
         if image is not None:
             _explain_image(explainer, image, chosen, output)
             return
@@ -355,7 +448,14 @@ def _explain_image(explainer: Explainer, path: Path, target: str | int, output: 
 def query(
     sql: Annotated[
         str | None,
-        typer.Argument(help="One SELECT, or @name of a bundled question; without it, what there is."),
+        typer.Argument(
+            help="One SELECT, or @name of a bundled question (@ lists them); - is standard input, which is read "
+            "without it too where it is a pipe or a file; else what there is."
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE]…", help="Parameters of a bundled question, as column=source."),
     ] = None,
     run: _RUN = "latest",
     output: Annotated[Format, typer.Option("--format", help="How the answer is printed.")] = Format.table,
@@ -365,18 +465,79 @@ def query(
     """Ask the warehouse in SQL. It can read the run's data and nothing else, and write nothing."""
     from calig.warehouse import query as queries
     from calig.warehouse.layout import Warehouse
-    from calig.warehouse.questions import question
 
     opened = Warehouse.open(warehouse, create=False)
-    with _reader_may_leave():
-        if ddl:
-            out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
-        elif sql is None:
-            _print_catalogue(queries.describe(opened, run))
-        else:
-            if sql.startswith("@"):
-                sql = question(sql.removeprefix("@")).sql
-            _print_rows(queries.query(opened, sql, run), output)
+    if sql == "-" or (sql is None and not ddl and _is_fed()):
+        sql = _read_sql() or (None if sql is None else "")
+    if ddl:
+        out.print(queries.ddl(opened, run), markup=False, soft_wrap=True)
+        return
+    if sql is None:
+        _print_catalogue(queries.describe(opened, run))
+        return
+    asks = sql.lstrip().startswith("@")
+    if parameters and not asks:
+        raise InputError(
+            f"SQL: {len(parameters) + 1} arguments: put the SQL in quotation marks; NAME=VALUE goes with @name"
+        )
+    if not asks:
+        _print_rows(queries.query(opened, sql, run), output)
+    elif sql.strip() == "@" and not parameters:
+        _print_questions()
+    else:
+        text = " ".join([sql.strip(), *(parameters or ())])
+        _answer_question(opened, warehouse, text, run, output)
+
+
+def _answer_question(warehouse: Warehouse, place: str, text: str, run: str, output: Format) -> None:
+    """Answer a bundled question; say what it needs where its parameters do not fit, or there is no answer."""
+    from calig.warehouse.query import corpus_columns
+    from calig.warehouse.query import query as run_query
+    from calig.warehouse.questions import COLUMN, asked
+
+    question, given = asked(text)
+    sql = question.sql_with(given)
+    if COLUMN in question.defaults:
+        column = given.get(COLUMN, question.defaults[COLUMN])
+        there, own = corpus_columns(warehouse, run)
+        if column.lower() not in map(str.lower, there):
+            words = [f"@{question.name}", *(f"{COLUMN}={name}" for name in own[:1])]
+            chosen = [] if run == "latest" else ["--run", run]
+            example = f"; for example: {command('query', *words, *chosen, warehouse=place)}" if own else ""
+            raise InputError(
+                f"@{question.name}: the documents have no column {column!r}; of the corpus they have: "
+                f"{', '.join(own) or 'none'}{example}"
+            )
+    answer = run_query(warehouse, sql, run)
+    _print_rows(answer, output)
+    if not answer.rows and question.needs:
+        err.print(
+            f"no rows: there is nothing of the kind, or the run lacks what @{question.name} needs: {question.needs}",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+
+def _is_fed() -> bool:
+    """Whether standard input is a pipe or a file, from which SQL may come."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # it is closed, or not of the system
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _read_sql() -> str:
+    """Read SQL from standard input; say so where nothing comes for a while."""
+    note = threading.Timer(_SILENCE, lambda: err.print("reading SQL from standard input …"))
+    note.daemon = True
+    note.start()
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"SQL: standard input is not UTF-8 at byte {error.start + 1}: convert it") from error
+    finally:
+        note.cancel()
 
 
 @app.command()
@@ -415,9 +576,7 @@ def runs(warehouse: _WAREHOUSE = "warehouse") -> None:
 
 @app.command()
 def compare(
-    reference: Annotated[
-        str, typer.Argument(help="The run to compare with: id, unique prefix, tag, latest, previous.")
-    ],
+    reference: Annotated[str, typer.Argument(help=f"The run to compare with: {_REF}.")],
     run: Annotated[str, typer.Argument(help="The run that is compared, named in the same ways.")],
     alpha: Annotated[
         float | None,
@@ -442,6 +601,7 @@ def compare(
     wanted = stages.asked(opened, reference_id, run_id, alpha)
     if not stages.is_there(opened, wanted):
         err.print("starting Prefect …")
+        _own_packages()
         from flows.compare import compare_from_terminal
 
         _log_to(opened.root / "calig.log")
@@ -449,12 +609,15 @@ def compare(
     print_changes(opened, run_id, reference_id, out)
     from calig.report import changes
 
+    if (problem := opened.unwritable) is not None:
+        err.print(f"no page: {opened.root} cannot be written ({problem})", soft_wrap=True, markup=False)
+        return
     out.print(f"page:   {changes.build(opened.root, run_id, reference_id).as_uri()}", soft_wrap=True)
 
 
 @app.command()
 def tag(
-    run: Annotated[str | None, typer.Argument(help="Run id, unique prefix, tag, latest or previous.")] = None,
+    run: Annotated[str | None, typer.Argument(help=f"The run: {_REF}.")] = None,
     name: Annotated[str | None, typer.Argument(help="The tag, such as baseline.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Move the tag if it names another run.")] = False,
     delete: Annotated[str | None, typer.Option(metavar="NAME", help="Take a tag away.")] = None,
@@ -509,7 +672,7 @@ def prune(
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Run id, unique prefix, tag, latest or previous.")] = "latest",
+    run: Annotated[str, typer.Argument(help=f"The run: {_REF}.")] = "latest",
     warehouse: _WAREHOUSE = "warehouse",
 ) -> None:
     """Write a run's report again and print where it is."""
@@ -546,11 +709,13 @@ def history(
     from calig.warehouse.slow_drift import stated
 
     opened = Warehouse.open(warehouse, create=False)
-    with closing(open_tables(opened)) as connection, _reader_may_leave():
+    if output is not Format.table:
+        _write_utf8()
+    with closing(open_tables(opened)) as connection:
         names = audit_names(connection)
         if not names or (name is not None and name not in names):
             wanted = "" if name is None else f" of audit {name}"
-            there = f"there are {', '.join(names)}" if names else "run `calig audit` first"
+            there = f"there are {', '.join(names)}" if names else "run `calig audit CONFIG.yaml` first"
             raise InputError(f"no complete run{wanted} in {opened.root}; {there}")
         audit_name = name or names[0]
         if metric is not None:
@@ -566,6 +731,9 @@ def history(
             histories.print_metrics(found, out)
         else:
             histories.print_plain_metrics(found, output is Format.json)
+    if (problem := opened.unwritable) is not None:
+        err.print(f"no trend page: {opened.root} cannot be written ({problem})", soft_wrap=True, markup=False)
+        return
     page = trend.build(opened.root, audit_name).as_uri()
     (out if output is Format.table else err).print(f"trend page: {page}", soft_wrap=True, markup=False)
 
@@ -592,23 +760,44 @@ def doctor(
     marks = {True: "[green]ok[/]", False: "[red]!![/]", None: "[yellow]--[/]"}
     findings = list(examine(warehouse, fix))
     for finding in findings:
-        out.print(marks[finding.healthy], escape(f"{finding.subject}: {finding.text}"), soft_wrap=True)
+        out.print(
+            marks[finding.healthy], escape(complete(f"{finding.subject}: {finding.text}")), soft_wrap=True
+        )
     if any(finding.healthy is False for finding in findings):
         raise typer.Exit(1)
 
 
+class _TerminatedError(BaseException):
+    """The process was told to end, by SIGTERM."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    if _SYSTEM != "posix":
+        _fail(
+            "this system is not supported: calig runs on Linux, and on macOS as far as tried; use WSL or a container",
+            2,
+        )
     try:
-        code = app(args=arguments, standalone_mode=False)
+        from calig.environment import prepare
+
+        prepare()
+        with _terminable():
+            code = app(args=_with_sql(arguments), standalone_mode=False)
         if code == _INTERRUPTED:  # newer typers turn Ctrl-C into this
             raise KeyboardInterrupt
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except (InputError, DocumentError) as error:
-        _fail(str(error), 2)
+        _fail(complete(str(error)), 2)
     except PermissionError as error:
         what = f"{error.filename} may not be used" if error.filename else str(error)
         _fail(f"{what}: permission denied; ask its owner, or run as the user it belongs to", 2)
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            what = error.filename or "a file"
+            _fail(f"{what} cannot be written: its file system is read-only; name another place", 2)
+        _fail_unforeseen(error, arguments)
     except GateError as error:
         from calig.terminal import printable
 
@@ -616,12 +805,89 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _UsageError as error:
         problem = " ".join(error.format_message().split())  # empty where the help was printed in its place
         _fail(f"{problem} (calig --help lists what there is)", 2) if problem else sys.exit(2)
+    except ServerError as error:
+        _fail_without_server(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        _fail("stopped; what was finished is kept, and the same command goes on from there", _INTERRUPTED)
+        if (died := _server_death()) is not None:
+            _fail_without_server(died)
+        _fail(f"stopped{_kept(arguments)}", _INTERRUPTED)
+    except _TerminatedError:
+        if (died := _server_death()) is not None:
+            _fail_without_server(died)
+        _fail(f"stopped by SIGTERM{_kept(arguments)}", _TERMINATED)
     except Exception as error:
-        log = _log_error()
-        advice = f"details in {log}; the same command run again goes on from what is finished"
-        _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} ({advice})", 3)
+        _fail_unforeseen(error, arguments)
+
+
+def _fail_without_server(message: str) -> None:
+    """Say why the Prefect server is gone, and end at once: Prefect's threads would go on trying to reach it."""
+    try:
+        _fail(message, 3)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(3)
+
+
+def _fail_unforeseen(error: Exception, arguments: Sequence[str] | None) -> None:
+    """Say in a line what broke, and what to do."""
+    if (died := _server_death()) is not None:
+        _fail_without_server(died)
+    what_to_do = advice(error, _log_error(), _command(arguments))
+    said = next(iter(str(error).splitlines()), "")
+    _fail(f"{type(error).__name__}{f': {said}' if said else ''} ({what_to_do})", 3)
+
+
+def _kept(arguments: Sequence[str] | None) -> str:
+    """What to say of a stopped command that goes on, when it is run again, from what it had finished."""
+    again = "; what was finished is kept, and the same command goes on from there"
+    return again if _command(arguments) in RESUMED else ""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Have SIGTERM end the block as Ctrl-C does, so that what runs is marked as failed and a line says so."""
+
+    def terminate(*_: object) -> None:
+        raise _TerminatedError
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
+    if ours:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _server_death() -> str | None:
+    """Say why the Prefect server that this command started died, if it did."""
+    server = sys.modules.get("flows.server")
+    return None if server is None else server.death()
+
+
+def _with_sql(arguments: Sequence[str] | None) -> list[str]:
+    """Mark SQL that begins with a comment of two dashes, which would be taken for an option, by a blank before it."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if _command(given) != "query":
+        return given
+    return [f" {word}" if _is_commented(word) else word for word in given]
+
+
+def _is_commented(word: str) -> bool:
+    name = word.partition("=")[0]
+    is_option = name in ("--run", "--format", "--ddl", "--warehouse", "--help")
+    return word.startswith("--") and not is_option and any(map(str.isspace, word))
+
+
+def _command(arguments: Sequence[str] | None) -> str | None:
+    """The name of the command that was called, such as audit."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return next((word for word in given if not word.startswith("-")), None)
 
 
 def _audit(config: AuditConfig) -> str:
@@ -649,8 +915,16 @@ def _audit(config: AuditConfig) -> str:
     return run_id
 
 
+def _own_packages() -> None:
+    """Have calig's `flows` and `tasks` imported, not the user's; before either is first imported."""
+    from calig.environment import use_own_packages
+
+    use_own_packages()
+
+
 def _begin_prefect() -> None:
     """Let Prefect's temporary server start, where one is needed, in the background of what is done next."""
+    _own_packages()
     from flows.server import begin
 
     begin()
@@ -660,6 +934,7 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
     """Say what came of an audit, and where to look."""
     from calig import stages
     from calig.comparing.stages import verdicts
+    from calig.rows import plural
     from calig.terminal import printable
     from calig.warehouse.gates import read_gates
     from calig.warehouse.layout import Warehouse
@@ -667,9 +942,7 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
 
     warehouse = Warehouse.open(config.warehouse)
     row = stages.summary(warehouse, run_id)
-    accuracy = "no labels" if row["accuracy"] is None else f"accuracy {row['accuracy']:.3f}"
-    if row["mean_absolute_error"] is not None:
-        accuracy = f"mean absolute error {row['mean_absolute_error']:.3g}"
+    accuracy = _accuracy_in_words(row, config)
     converged = "none" if row["converged_share"] is None else f"{row['converged_share']:.2%}"
     out.print(
         f"[bold]{run_id}[/]: {row['documents']} documents ({row['attributed']} explained now, {row['reused']} "
@@ -692,17 +965,72 @@ def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
             soft_wrap=True,
             markup=False,
         )
+    if row["unconverged"]:
+        outside = plural(row["unconverged"], "document")
+        see = command("query", "@least-converged", "--run", run_id, warehouse=config.warehouse)
+        out.print(
+            f"left out of words, tokens, regions and layers: {outside} outside the tolerance; see: {see}",
+            soft_wrap=True,
+            markup=False,
+        )
+    for line in _absent_terms(warehouse, run_id, config):
+        err.print(line, style="yellow", markup=False, soft_wrap=True)
+    if row["documents"] and row["failures"] == row["documents"]:
+        err.print(_why_all_failed(warehouse, run_id), style="yellow", markup=False, soft_wrap=True)
     for requested, verdict in verdicts(warehouse, run_id):
         out.print(f"against {requested}: {verdict}", soft_wrap=True, markup=False)
     _print_gates(read_gates(warehouse.run(run_id)))
     out.print(f"report: {(warehouse.run(run_id) / 'report' / 'index.html').as_uri()}", soft_wrap=True)
     unit, table = ("region", "region_stats") if row["modality"] == "image" else ("word", "word_stats")
-    out.print(
-        f'ask:    calig query "SELECT {unit}, class, documents, effect FROM {table} '
-        f'ORDER BY effect DESC LIMIT 10" --warehouse {config.warehouse}',
-        soft_wrap=True,
-        markup=False,
-    )
+    sql = f"SELECT {unit}, class, documents, effect FROM {table} ORDER BY effect DESC LIMIT 10"
+    ask = command("query", sql, "--run", run_id, warehouse=config.warehouse)
+    out.print(f"ask:    {ask}", soft_wrap=True, markup=False)
+
+
+def _absent_terms(warehouse: Warehouse, run_id: str, config: AuditConfig) -> Iterator[str]:
+    """Say of each watch list which of its terms are in no explained document: they may be misspelt."""
+    from calig.terminal import printable
+    from calig.warehouse.query import query as run_query
+
+    if not config.watch:
+        return
+    sql = "SELECT DISTINCT list, term FROM watched WHERE occurrences > 0"
+    found = set(run_query(warehouse, sql, run_id).rows)
+    for name, terms in config.watch.items():
+        absent = [repr(term) for term in terms if (name, term) not in found]
+        if absent:
+            which = (
+                "no term"
+                if len(absent) == len(terms)
+                else f"only {len(terms) - len(absent)} of the {len(terms)} terms"
+            )
+            shown = ", ".join(absent[:_TERMS]) + (", …" if len(absent) > _TERMS else "")
+            yield printable(f"watch: {name}: {which} stands in any document; not there: {shown}")
+
+
+def _why_all_failed(warehouse: Warehouse, run_id: str) -> str:
+    """Say for which reasons no document could be explained."""
+    from calig.terminal import printable
+    from calig.warehouse.query import query as run_query
+
+    sql = "SELECT reason, count(*) AS n, min(detail) FROM failures GROUP BY reason ORDER BY n DESC, reason"
+    reasons = [
+        f"{reason} ({count}): {detail}" for reason, count, detail in run_query(warehouse, sql, run_id).rows
+    ]
+    return printable(f"no document could be explained: {'; '.join(reasons[:3])}")
+
+
+def _accuracy_in_words(row: dict[str, Any], config: AuditConfig) -> str:
+    """What is known of how often the model is right; where nothing is, why."""
+    if row["accuracy"] is not None:
+        return f"accuracy {row['accuracy']:.3f}"
+    if row["mean_absolute_error"] is not None:
+        return f"mean absolute error {row['mean_absolute_error']:.3g}"
+    if config.corpus.label is None:
+        return "no labels"
+    if row["documents"] and row["failures"] == row["documents"]:
+        return "no accuracy, since no document could be explained"
+    return "no accuracy, since no explained document has a label of the model"
 
 
 def _print_gates(outcomes: Sequence[GateOutcome]) -> None:
@@ -717,7 +1045,9 @@ def _print_gates(outcomes: Sequence[GateOutcome]) -> None:
         sign = "warning" if outcome.passed is False else None if outcome.passed else "not checked"
         sign = outcome.state if outcome.state == "too few documents" else sign
         if sign is not None and not outcome.fails_audit:
-            err.print(f"{sign}: {printable(outcome.line)}", style="yellow", markup=False, soft_wrap=True)
+            err.print(
+                f"{sign}: {printable(complete(outcome.line))}", style="yellow", markup=False, soft_wrap=True
+            )
 
 
 def _log_to(path: Path) -> None:
@@ -727,16 +1057,10 @@ def _log_to(path: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger("calig").setLevel(logging.INFO)
-
-
-@contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """Take it as the end, not as a mistake, when what reads the output stops reading, as `head` does."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    internal = logging.getLogger("prefect._internal")  # has a handler of its own, for the terminal
+    internal.handlers.clear()
+    internal.propagate = True
+    logging.raiseExceptions = False  # where the disk is full, each line of the log would be a traceback
 
 
 def _quiet() -> None:
@@ -775,17 +1099,22 @@ def _tail(path: str) -> str:
 
 
 def _print_catalogue(listing: Sequence[tuple[str, str, str, str]]) -> None:
-    from calig.warehouse.questions import questions
-
     for table, column, kind, meaning in listing:
         if not column:
             out.print(f"\n[bold]{table}[/] ({kind}): ", end="")
             out.print(meaning, markup=False)
         else:
             out.print(f"  {column} {kind}: {meaning}", markup=False)
-    out.print("\n[bold]bundled questions[/] (calig query @name)")
+    out.print()
+    _print_questions()
+
+
+def _print_questions() -> None:
+    from calig.warehouse.questions import questions
+
+    out.print("[bold]bundled questions[/] (calig query @name, parameters as name=value after it)")
     for one in questions():
-        out.print(f"  @{one.name}: {one.title}", markup=False)
+        out.print(f"  @{one.name}: {one.described()}", markup=False, soft_wrap=True)
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:
@@ -793,8 +1122,10 @@ def _print_rows(result: QueryResult, output: Format) -> None:
     from calig.terminal import printable
 
     if output is Format.csv:
+        _write_utf8()
         sys.stdout.writelines(csv_lines(result.columns, result.rows))
     elif output is Format.json:
+        _write_utf8()
         sys.stdout.writelines(json_lines(result.columns, result.rows))
     else:
         columns = [_cells(values) for values in zip(*result.rows, strict=True)]
@@ -803,6 +1134,12 @@ def _print_rows(result: QueryResult, output: Format) -> None:
         err.print(
             f"only the first {len(result.rows)} rows are shown; add a LIMIT or aggregate", style="yellow"
         )
+
+
+def _write_utf8() -> None:
+    """Write CSV and JSON in UTF-8 in every locale: other programs read them, and nothing is to be lost."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from calig.environment import LOOPBACK, is_homeless, temporary_folder, unwritable
 from calig.errors import InputError
 from calig.files import discard
 from calig.listing import children, exists, is_file, is_folder
-from calig.stores import cache_folder
+from calig.stores import cache_folder, cache_home
 
 if TYPE_CHECKING:
     from calig.warehouse.layout import Warehouse
@@ -44,6 +45,8 @@ def examine(warehouse: str | Path, fix: bool = False) -> Iterator[Finding]:
     yield from _packages()
     yield _device()
     yield _prefect()
+    yield from _homes()
+    yield from _proxies()
     yield _disk(warehouse)
     yield from _warehouse(warehouse, fix)
 
@@ -93,6 +96,40 @@ def _prefect() -> Finding:
         )
 
 
+def _homes() -> Iterator[Finding]:
+    """Look for a home that is missing or cannot be written, where Prefect and calig keep their files."""
+    if is_homeless():
+        text = f"this user has none: {temporary_folder()} stands for it; set HOME to a folder"
+        yield Finding("home", None, text)
+    elsewhere = "a temporary folder takes its place; set {} to one that can"
+    if named := os.environ.get("PREFECT_HOME"):
+        cure = "set PREFECT_HOME to one that can, or unset it"
+        yield from _writable("prefect home", Path(named).expanduser(), False, cure)
+    else:
+        yield from _writable("prefect home", Path.home() / ".prefect", None, elsewhere.format("PREFECT_HOME"))
+    yield from _writable("cache", cache_home(), None, elsewhere.format("CALIG_CACHE"))
+
+
+def _writable(subject: str, folder: Path, healthy: bool | None, cure: str) -> Iterator[Finding]:
+    """Say so if a folder cannot be written, or not be made."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if (problem := unwritable(place)) is not None:
+        yield Finding(subject, healthy, f"{folder} cannot be written ({problem}): {cure}")
+
+
+def _proxies() -> Iterator[Finding]:
+    """Look for a proxy in the environment: other programs may send what is for this machine through it."""
+    found = urllib.request.getproxies_environment()
+    if found.get("http") or found.get("all"):
+        text = (
+            "one is set in the environment: calig goes past it to servers of this machine; for Prefect's own commands "
+            f"export NO_PROXY={','.join(LOOPBACK)}"
+        )
+        yield Finding("proxy", None, text)
+
+
 def _disk(warehouse: str | Path) -> Finding:
     remote = "://" in str(warehouse)
     place = cache_folder(str(warehouse), "warehouses") if remote else Path(warehouse).expanduser().resolve()
@@ -113,7 +150,7 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.leftovers import sweep_warehouse
     from calig.warehouse.lost import close_lost, is_lost
-    from calig.warehouse.runs import list_runs
+    from calig.warehouse.runs import damaged_runs, list_runs
 
     absent = Finding("warehouse", None, f"none at {path} yet: the first audit makes one")
     try:
@@ -122,25 +159,32 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
             return
         warehouse = Warehouse.open(path, create=False)
         runs = list_runs(warehouse)
+        damaged = damaged_runs(warehouse)
     except InputError as error:
         yield absent if "://" in str(path) else Finding("warehouse", False, str(error))
         return
+    if (problem := warehouse.unwritable) is not None:
+        text = f"{warehouse.root} cannot be written ({problem}): query, runs and history work, what writes does not"
+        yield Finding("warehouse", False if fix else None, text)
+        fix = False
     unfinished = [run.run_id for run in runs if run.status != "complete"]
     text = f"{len(runs)} runs at {warehouse.root}"
     if unfinished:
         text += f"; unfinished: {', '.join(unfinished[-3:])} (run the audit again: it goes on from there)"
     yield Finding("warehouse", None if unfinished else True, text)
+    for run_id, damage in damaged.items():
+        yield Finding(f"run {run_id}", False, str(damage).removeprefix(f"run {run_id}: "))
     if fix and (swept := sweep_warehouse(warehouse)):
         yield Finding("leftovers", True, f"{len(swept)} files that killed writers left are deleted")
     yield from _leftovers(warehouse, fix)
-    yield from _tags(warehouse, [run.run_id for run in runs], fix)
+    yield from _tags(warehouse, [*(run.run_id for run in runs), *damaged], fix)
     if fix and (closed := close_lost(warehouse)):
         yield Finding("lost", True, f"marked as failed, their processes died: {', '.join(closed)}")
     elif lost := [run.run_id for run in runs if is_lost(warehouse, run)]:
         yield Finding(
             "lost",
             False,
-            f"{', '.join(lost)}: no process is at work on it; calig doctor --fix marks it failed",
+            f"{', '.join(lost)}: no process is at work on it; `calig doctor --fix` marks it failed",
         )
     for folder in children(warehouse.attributions("")):
         yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
@@ -166,8 +210,10 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
             yield Finding(
                 "prune",
                 False,
-                "one was stopped: run `calig prune` again, or `calig doctor --fix`, to finish it",
+                "one was stopped: run `calig doctor --fix`, or prune again, to finish it",
             )
+    if warehouse.unwritable is not None:  # nobody is at work there, nor was one who could not end
+        return
     with warehouse.at_rest() as resting:
         found = [path for run in children(warehouse.runs) for path in children(run / "comparisons")]
         for folder in found:

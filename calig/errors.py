@@ -9,11 +9,16 @@ class InputError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(map(_shown, message)))
+        super().__init__(shown(message))
 
 
-def _shown(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+class DamagedError(InputError):
+    """A record of one run, evaluation or tag is not what calig wrote; the others can be used without it."""
+
+
+def shown(message: str) -> str:
+    """Return a message with its line breaks, control characters and halves of surrogate pairs as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 def first_line(error: BaseException) -> str:
@@ -31,6 +36,13 @@ class DocumentError(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class ServerError(Exception):
+    """The Prefect server that a command started for itself does not start, or died; one line says why.
+
+    The command line exits with 3.
+    """
 
 
 class GateError(Exception):

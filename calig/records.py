@@ -31,7 +31,16 @@ DOCUMENT_VIEW = (
     *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "image", "label"),
     *("label_id", "labels", "label_value", "predicted", "predicted_id", "predicted_labels"),
     *("target", "target_id", "correct", "probability", "logits", "logit", "baseline_logit", "error_estimate"),
-    *("completeness_error", "converged", "nodes", "block_passes", "tokens", "grid_rows", "grid_columns"),
+    *(
+        "completeness_error",
+        "converged",
+        "in_statistics",
+        "nodes",
+        "block_passes",
+        "tokens",
+        "grid_rows",
+        "grid_columns",
+    ),
     *("truncated", "seconds", "settling_depth", "failure"),
 )
 """The columns that the view `documents` has beside those of the corpus, which get other names where these are taken."""

@@ -144,19 +144,21 @@ def describe_model(config: AuditConfig) -> ModelCard:
 
     pretrained = pretrained_of(config, config.model.revision)
     fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
-    depth = Explainer(pretrained, method_of(config)).depth
+    explainer = Explainer(pretrained, method_of(config))
     revision = pretrained.revision or config.model.revision
-    for note in pretrained.notes:
+    notes = (*pretrained.notes, *explainer.notes)
+    for note in notes:
         log.warning("%s", note)
     return ModelCard(
         config.model.id,
         revision,
         fresh,
         pretrained.classes,
-        depth,
+        explainer.depth,
         pretrained.head,
         pretrained.modality,
-        pretrained.notes,
+        notes,
+        explainer.method.baseline if explainer.notes else None,
     )
 
 

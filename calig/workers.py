@@ -9,7 +9,7 @@ import importlib.metadata
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
-CARD_VERSION = 2
+CARD_VERSION = 3
 """Bumped when what is checked of a model, or kept in its card, changes: cards from before are made again."""
 _worker = threading.local()
 _guard = threading.Lock()
@@ -46,8 +46,8 @@ class ModelChangedError(InputError):
 class ModelCard:
     """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads.
 
-    `notes` are lines for whoever started the audit, on weights in the model's files that are not read
-    and on classes that are called alike.
+    `notes` are lines for whoever started the audit, on weights in the model's files that are not read, on classes that
+    are called alike, and on a baseline that is taken in place of a degenerate one, which is then `baseline`.
     """
 
     id: str
@@ -58,6 +58,7 @@ class ModelCard:
     head: Head = "single_label"
     modality: Modality = "text"
     notes: tuple[str, ...] = ()
+    baseline: str | None = None
 
     @classmethod
     def of_run(cls, run: RunManifest) -> ModelCard:
@@ -70,6 +71,7 @@ class ModelCard:
             run.depths - 1,
             run.head,
             run.modality,
+            baseline=run.model.get("baseline"),
         )
 
 
@@ -79,7 +81,11 @@ def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
     from calig.attribution.method import Method
 
     method = Method(**config.method.model_dump())
-    return method if model is None else fit(method, model.head, model.classes, model.modality)
+    if model is None:
+        return method
+    if model.baseline is not None:
+        method = replace(method, baseline=model.baseline)
+    return fit(method, model.head, model.classes, model.modality)
 
 
 def key_of(config: AuditConfig, model: ModelCard, schedule: Schedule) -> str:
@@ -163,7 +169,11 @@ def load_explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | N
         raise ModelChangedError(
             f"model.id: {config.model.id} changed while the audit ran; run the audit again"
         )
-    return Explainer(pretrained, method_of(config, model), schedule, config.runtime.token_budget)
+    method = method_of(config, model)
+    explainer = Explainer(pretrained, method, schedule, config.runtime.token_budget)
+    if explainer.method != method:  # it would be explained otherwise than its key says
+        raise ModelChangedError(f"{explainer.notes[0]}, and this run was made without; run the audit again")
+    return explainer
 
 
 def workers_explainer(config: AuditConfig, model: ModelCard, schedule: Schedule | None) -> Explainer:

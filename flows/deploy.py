@@ -33,7 +33,11 @@ from flows.lost_runs import HEARTBEAT_SECONDS, LOST_RUNS, TAG, put
 from flows.zone import in_zone
 
 SUBJECT = "calig audit {{ deployment.name }}: {{ flow_run.state.name }}"
-BODY = "{{ flow_run.state.message }}\n{{ flow_run|ui_url }}"
+BODY = (
+    "{{ flow_run.state.message or flow_run.state.name }}\n"
+    "{{ flow_run|ui_url or 'prefect flow-run inspect ' ~ flow_run.id }}"
+)
+"""Why, and where: a server without PREFECT_UI_URL knows no links, and gives the command that shows the run."""
 CHECKED = 400
 """Runs of a schedule that are looked at before it is put on the server."""
 YEAR = 365.2425 * 86_400
@@ -168,8 +172,16 @@ def runs_per_year(schedule: CronSchedule) -> float:
 
 
 def _schedule(cron: str, timezone: str) -> CronSchedule:
+    """Make the schedule; what Prefect would read otherwise than cron does, or never start, is refused."""
+    fields = len(cron.split())
+    if fields != 5 and not cron.strip().startswith("@"):
+        seconds = ": Prefect would take the sixth for seconds" if fields == 6 else ""
+        raise InputError(
+            f"--cron: {cron!r} has {fields} fields{seconds}; write five: minute, hour, day of month, month, day of "
+            "week, as '0 2 * * *'"
+        )
     try:
-        return CronSchedule(cron=cron, timezone=timezone)
+        schedule = CronSchedule(cron=cron, timezone=timezone)
     except ValidationError as error:
         if error.errors()[0]["loc"][0] == "timezone":
             raise InputError(
@@ -178,6 +190,15 @@ def _schedule(cron: str, timezone: str) -> CronSchedule:
         raise InputError(
             f"--cron: {cron!r} is no cron line: minute, hour, day of month, month, day of week, as '0 2 * * *'"
         ) from error
+    try:
+        dates = due(schedule, 1, datetime.now(UTC))
+    except ValueError:  # of Prefect's croniter
+        dates = []
+    if not dates:
+        raise InputError(
+            f"--cron: {cron!r} is never due: no such day comes in the next 50 years; choose another day or month"
+        )
+    return schedule
 
 
 @contextmanager

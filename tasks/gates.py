@@ -9,6 +9,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from calig import stages
+from calig.commands import complete
 from calig.stages import Run
 from calig.warehouse.gates import GateOutcome
 from tasks.report import artifact_name
@@ -24,9 +25,13 @@ def check_gates(run: Run) -> list[GateOutcome]:
 @task(name="publish-gates", cache_policy=NO_CACHE, **RETRIES)
 def publish_gates(run: Run, outcomes: list[GateOutcome], page: Path) -> None:
     """Show all gates, and a link to the report, as a Prefect artifact with a history per audit."""
-    shown = ("gate", "severity", "passed", "state", "value", "limit", "reference_id", "detail")
+    shown = ("gate", "severity", "passed", "state", "value", "limit", "reference_id")
     create_table_artifact(
-        [{name: getattr(outcome, name) for name in shown} for outcome in outcomes],
+        [
+            {name: getattr(outcome, name) for name in shown}
+            | {"detail": complete(outcome.detail, run.warehouse.place)}
+            for outcome in outcomes
+        ],
         key=f"calig-{artifact_name(run.config.name)}-gates",
         description=f"[{run.run_id}]({page.as_uri()})",
     )

@@ -1,10 +1,11 @@
 """What takes hours, by hand: `make test-long`, or one step of it: `python -m tests.long crash`.
 
-    crash     220 audits and workers killed at every stage and at random (tests/crash.py)
-    fuzz      every test of hypothesis, with twenty times the examples, on three seeds
-    orders    the first tier in three orders at random, and with one worker and with four
-    ray       the node of a Ray cluster killed twenty times while another process keeps the cores busy
-    mutants   sixty changed lines on each of two seeds, each against the tests that execute it
+    crash        220 audits and workers killed at every stage and at random (tests/crash.py)
+    fuzz         every test of hypothesis, with twenty times the examples, on three seeds
+    orders       the first tier in three orders at random, and with one worker and with four
+    ray          the node of a Ray cluster killed twenty times while another process keeps the cores busy
+    config-fuzz  a thousand changed fields of the config.json of 36 families
+    mutants      sixty changed lines on each of two seeds, each against the tests that execute it
 
 The table of what was done, when, on which commit and how it ended is in tests/benchmarks/results/long.md; commit it.
 """
@@ -41,6 +42,7 @@ STEPS: dict[str, list[tuple[str, ...]]] = {
         ("pytest", "-n", "4", "--dist", "worksteal"),
     ],
     "ray": [("pytest", "--tier", "all", NODE)] * 20,
+    "config-fuzz": [("tests.config_fuzz", "--changes", "1000", "--seed", "1")],
     "mutants": [("tests.benchmarks.mutants", "--seed", str(seed)) for seed in (1, 2)],
 }
 

@@ -11,7 +11,6 @@ through each gives the integrand there at every depth, and the input's also its 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,13 +25,8 @@ from calig.attribution.schedule import Schedule
 from calig.models.classifier import Baseline, Classifier
 from calig.models.inputs import Batch, Encoded, Encoder
 
-log = logging.getLogger(__name__)
-
 _GROUP = 2
 """Token budgets that a group of texts fills: later rounds of a climb still fill a batch, and progress shows."""
-
-_DEGENERATE = 1e-3
-"""A baseline state this small, relative to the input's, has no direction that a normalisation would keep."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +88,6 @@ class Engine:
         self.schedule = schedule
         self.rule = method.quadrature
         self.passes = Passes(classifier, baseline, method.output, method.context == "path", token_budget)
-        self._warned = False
 
     def with_method(self, method: Method, schedule: Schedule) -> Engine:
         """The same model and baseline under another method and schedule."""
@@ -132,7 +125,6 @@ class Engine:
         outputs = numbers(output_of(clean.logits, targets, self.method.output))
         baselines = numbers(output_of(base.logits, targets, self.method.output))
         finite = np.flatnonzero(np.isfinite(logits).all(axis=1) & np.isfinite(baselines)).tolist()
-        self._warn_of_degenerate(batch, clean.states[0], base.states[0])
         depths = [
             self._integrate(depth, texts, batch, clean, base, targets, outputs, baselines, finite)
             for depth in range(self.classifier.depth + 1)
@@ -160,20 +152,6 @@ class Engine:
                 )
             )
         return results
-
-    def _warn_of_degenerate(self, batch: Batch, clean: Tensor, base: Tensor) -> None:
-        """Warn, once, of a baseline whose states vanish: the whole path then normalises to one state."""
-        if self._warned:
-            return
-        own, left = clean[batch.content].norm(dim=-1), base[batch.content].norm(dim=-1)
-        if bool((own.isfinite() & (left <= _DEGENERATE * own)).any()):
-            self._warned = True
-            log.warning(
-                "method.baseline: %s leaves hidden states of (nearly) zero, whose scale this model's normalisation "
-                "cancels, so that all of the integral lies at the path's first steps; use %s",
-                self.method.baseline,
-                "mask or token:<text>" if self.classifier.modality == "text" else "blur or mean",
-            )
 
     def _integrate(
         self,

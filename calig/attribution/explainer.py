@@ -9,30 +9,37 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from calig.attribution.baselines import baseline_of
+from calig.attribution.baselines import settle
 from calig.attribution.engine import DepthResult, Engine, TextResult
 from calig.attribution.fusion import agreement, column
-from calig.attribution.heads import Target, choose, class_index, fit
+from calig.attribution.heads import NO_LABEL, Target, choose, class_index, fit, targets_of, unlabelled
 from calig.attribution.method import ENGINE_VERSION, Method
 from calig.attribution.passes import give_back_memory
 from calig.attribution.quadrature import Float64
 from calig.attribution.schedule import PILOT_EXACTNESS, Schedule, learn
 from calig.errors import DocumentError, InputError
+from calig.faults import apart, failure_of
 from calig.models.classifier import Classifier
+from calig.models.families import how_to_declare
 from calig.models.images import ImageEncoder
 from calig.models.inputs import Encoded, Encoder
 from calig.models.loading import Pretrained, load_pretrained
+from calig.models.refusing import in_one_line
+from calig.models.settings import own_settings
 from calig.models.text import TextEncoder
 from calig.records import Attribution, Document, Failure, Modality, document_key
 
 log = logging.getLogger(__name__)
+
+Found: TypeAlias = tuple[int, Attribution | Failure, list[DepthResult]]
+"""A document's place, its result, and what the engine found at each depth: nothing where it failed."""
 
 
 class Explainer:
@@ -49,12 +56,22 @@ class Explainer:
     token_budget
         Tokens in flight at once (rows × length); None: by device.
 
+    Attributes
+    ----------
+    method
+        The method as it is computed: its baseline is another token's where the padding token's row is zero and the
+        model's norms would scale that up without bound.
+    notes
+        Lines on such a choice, to be told once.
+
     Raises
     ------
     InputError
-        The baseline, output or target asked for does not exist in this model, or its family is not supported.
+        The baseline, output or target asked for does not exist in this model, the baseline asked for cannot be
+        integrated from, or the model's family is not supported.
     """
 
+    @own_settings()
     def __init__(
         self,
         pretrained: Pretrained,
@@ -65,16 +82,23 @@ class Explainer:
         self.pretrained = pretrained
         self.classes = pretrained.classes
         self.head = pretrained.head
-        self.method = method = fit(method, self.head, self.classes, pretrained.modality)
-        classifier = Classifier(pretrained.model, self.head)
-        self.engine = Engine(
-            classifier,
-            _encoder(pretrained, classifier, method),
-            method,
-            baseline_of(method.baseline, pretrained, classifier),
-            schedule or Schedule.default(method.quadrature, classifier.depth),
-            token_budget,
-        )
+        asked = fit(method, self.head, self.classes, pretrained.modality)
+        kind = type(pretrained.model).__name__
+        advice = f"check its config.json, or {how_to_declare(str(pretrained.model.config.model_type))}"
+        with in_one_line(f"model.id: {kind} cannot be read as embeddings, blocks and a head", advice):
+            classifier = Classifier(pretrained.model, self.head)
+            encoder = _encoder(pretrained, classifier, asked)
+            name, baseline = settle(asked.baseline, pretrained, classifier, encoder)
+            self.method = method = replace(asked, baseline=name)
+            self.engine = Engine(
+                classifier,
+                encoder,
+                method,
+                baseline,
+                schedule or Schedule.default(method.quadrature, classifier.depth),
+                token_budget,
+            )
+        self.notes: tuple[str, ...] = () if name == asked.baseline else (_stands_in(asked.baseline, name),)
 
     @classmethod
     def from_pretrained(
@@ -95,6 +119,7 @@ class Explainer:
         image_size: int | None = None,
         rule: str = "auto",
         steps: int | None = None,
+        target: str | int = "predicted",
         token_budget: int | None = None,
         head: str | None = None,
     ) -> Explainer:
@@ -118,12 +143,14 @@ class Explainer:
             image_size=image_size,
             rule=rule,
             steps=steps,
+            target=target,
         )
         model_id = str(path_or_hub_id)
         pretrained = load_pretrained(model_id, revision=revision, device=device, dtype=dtype, head=head)
-        for note in pretrained.notes:
+        explainer = cls(pretrained, method, token_budget=token_budget)
+        for note in (*pretrained.notes, *explainer.notes):
             log.warning("%s", note)
-        return cls(pretrained, method, token_budget=token_budget)
+        return explainer
 
     @property
     def depth(self) -> int:
@@ -140,6 +167,7 @@ class Explainer:
         """The step schedule in use."""
         return self.engine.schedule
 
+    @own_settings()
     def explain(
         self,
         inputs: Sequence[str | tuple[str, str] | Image.Image | Tensor],
@@ -153,7 +181,8 @@ class Explainer:
             Texts; for a model of pairs, tuples of two; for a model of images, PIL images or (C, H, W) tensors: of
             bytes, which pass the model's image processor, or of floats, taken as the pixel values it would give.
         target
-            `predicted`, `runner-up`, a class index or name, or one such per input; None: the method's target.
+            `predicted`, `runner-up`, a class index or name, or one such per input, in a list, array or tensor; indices
+            may be integers of NumPy or torch. None: the method's target.
             Of a regression: `predicted` where it has one output, else an output's index or name.
 
         Raises
@@ -167,21 +196,20 @@ class Explainer:
         if isinstance(inputs, (str, Image.Image)) or (isinstance(inputs, Tensor) and inputs.ndim == 3):
             one = "string" if isinstance(inputs, str) else "image"
             raise InputError(f"explain() takes a list of {noun}s, not one {one}: explain([{noun}])")
-        targets: Sequence[Target] | None = None
-        if target is not None:
-            targets = [target] * len(inputs) if isinstance(target, (str, int)) else target
-            if len(targets) != len(inputs):
-                raise InputError(
-                    f"{len(targets)} targets for {len(inputs)} {noun}s: give one, or one per {noun}"
-                )
+        targets = None if target is None else targets_of(target, len(inputs), noun)
         make = _text if noun == "text" else _image
         documents = [make(index, item) for index, item in enumerate(inputs)]
         results = self.attribute(documents, targets)
         for index, result in enumerate(results):
             if isinstance(result, Failure):
+                if result.reason == NO_LABEL:  # nothing that explain() is given has one
+                    raise InputError(
+                        "method.target: label needs a label for every document; set corpus.label"
+                    )
                 raise DocumentError(result.reason, f"{noun} {index}: {result.detail}")
         return [result for result in results if isinstance(result, Attribution)]
 
+    @own_settings()
     def attribute(
         self,
         documents: Sequence[Document],
@@ -199,9 +227,11 @@ class Explainer:
         progress
             Called with the number of documents just done.
         """
-        found = {i: item for i, item, _ in self._run(self.engine, documents, targets, progress)}
+        wanted = None if targets is None else targets_of(targets, len(documents), "document")
+        found = {i: item for i, item, _ in self._run(self.engine, documents, wanted, progress)}
         return [found[i] for i in range(len(documents))]
 
+    @own_settings()
     def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
         """Learn a step schedule from documents that are integrated more exactly; `progress` as in `attribute`.
 
@@ -209,8 +239,10 @@ class Explainer:
         """
         engine = self.engine
         fixed = self.method.steps is not None
-        exact = replace(self.method, rule="auto", tolerance=self.method.tolerance / PILOT_EXACTNESS)
-        finely = engine if fixed else engine.with_method(exact, Schedule.for_pilot(self.depth))
+        finely = engine
+        if not fixed:
+            exact = replace(self.method, rule="auto", tolerance=self.method.tolerance / PILOT_EXACTNESS)
+            finely = engine.with_method(exact, Schedule.for_pilot(self.depth))
         start = time.perf_counter()
         results = sorted(self._run(finely, documents, None, progress), key=lambda result: result[0])
         seconds = (time.perf_counter() - start) / max(1, len(documents))
@@ -230,8 +262,8 @@ class Explainer:
         documents: Sequence[Document],
         targets: Sequence[Target] | None,
         progress: Callable[[int], None] | None,
-    ) -> Iterator[tuple[int, Attribution | Failure, list[DepthResult]]]:
-        """Each document's place, result, and what the engine found at each depth; as they are done, not in order."""
+    ) -> Iterator[Found]:
+        """What is found of each document; as they are done, not in order."""
         for target in set(targets or ()):
             self.class_index(target)
         for first in range(0, len(documents), engine.encoder.window):
@@ -246,31 +278,43 @@ class Explainer:
         documents: Sequence[Document],
         targets: Sequence[Target],
         progress: Callable[[int], None] | None,
-    ) -> Iterator[tuple[int, Attribution | Failure, list[DepthResult]]]:
+    ) -> Iterator[Found]:
         encoded: dict[int, Encoded] = {}
-        failed = 0
+        failures = 0
         for i, found in enumerate(engine.encoder.read(documents)):
-            if isinstance(found, Failure):
-                failed += 1
-                yield i, found, []
+            item = found if isinstance(found, Failure) else unlabelled(targets[i], documents[i]) or found
+            if isinstance(item, Failure):
+                failures += 1
+                yield i, item, []
             else:
-                encoded[i] = found
-        if progress and failed:
-            progress(failed)
-        todo = list(encoded)
-        for group in engine.pack(list(encoded.values())):
-            members = [todo[g] for g in group]
+                encoded[i] = item
+        if progress and failures:
+            progress(failures)
 
-            def chosen(row: int, logits: Float64, members: list[int] = members) -> int:
+        def explained(members: Sequence[int]) -> list[Found]:
+            def chosen(row: int, logits: Float64) -> int:
                 i = members[row]
                 return choose(targets[i], documents[i], logits, self.head, self.classes)
 
             start = time.perf_counter()
             results = engine.explain([encoded[i] for i in members], chosen)
             spent = (time.perf_counter() - start) / max(1, sum(r.block_passes for r in results))
-            for i, result in zip(members, results, strict=True):
-                item = self._finish(documents[i], encoded[i], result, spent * result.block_passes)
-                yield i, item, result.depths
+            return [
+                (
+                    i,
+                    self._finish(documents[i], encoded[i], result, spent * result.block_passes),
+                    result.depths,
+                )
+                for i, result in zip(members, results, strict=True)
+            ]
+
+        def failed(i: int, error: BaseException) -> Found:
+            return i, failure_of(documents[i].key, error, "not-explained", "explaining it"), []
+
+        todo = list(encoded)
+        for group in engine.pack(list(encoded.values())):
+            members = [todo[g] for g in group]
+            yield from apart(members, explained, failed)
             give_back_memory()
             if progress:
                 progress(len(members))
@@ -328,6 +372,13 @@ def _encoder(pretrained: Pretrained, classifier: Classifier, method: Method) -> 
         )
     assert pretrained.tokenizer is not None
     return TextEncoder(pretrained.model, pretrained.tokenizer, method.max_length)
+
+
+def _stands_in(asked: str, taken: str) -> str:
+    return (
+        f"method.baseline: {asked} leaves hidden states of (nearly) zero, which this model's norms scale up without "
+        f"bound: {taken!r}, whose row is ordinary, is taken in its place"
+    )
 
 
 def _text(index: int, item: object) -> Document:

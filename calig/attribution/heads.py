@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,10 +17,12 @@ from calig.attribution.baselines import baseline_name
 from calig.attribution.method import Method
 from calig.attribution.quadrature import Float64
 from calig.errors import InputError
-from calig.records import Document, Head, Modality
+from calig.records import Document, Failure, Head, Modality
 
 Target: TypeAlias = str | int
 BY_DOCUMENT = ("predicted", "runner-up", "label")
+NO_LABEL = "no-label"
+"""Reason of the failure of a document whose label is to be explained, and which has none."""
 
 
 def fit(method: Method, head: Head, classes: Sequence[str], modality: Modality = "text") -> Method:
@@ -41,6 +43,40 @@ def fit(method: Method, head: Head, classes: Sequence[str], modality: Modality =
         )
     class_index(method.target, head, classes)
     return replace(method, output="margin") if head == "binary" else method
+
+
+def targets_of(given: Any, count: int, noun: str) -> list[Target]:
+    """One target for each of `count` inputs, which `noun` names: of one for all, or of a sequence or array of them.
+
+    Raises
+    ------
+    InputError
+        There are not as many as inputs, or it is no sequence.
+    """
+    if isinstance(given, (str, int)) or getattr(given, "ndim", 1) == 0 or np.isscalar(given):
+        return [plain(given)] * count
+    if getattr(given, "ndim", 1) != 1 or not hasattr(given, "__getitem__"):
+        shape = getattr(given, "shape", None)
+        of = "" if shape is None else f" of shape {tuple(shape)}"
+        raise InputError(
+            f"target is a {type(given).__name__}{of}: give a class index or name, predicted or runner-up, or a list of "
+            f"these, one per {noun}"
+        )
+    if len(given) != count:
+        raise InputError(f"{len(given)} targets for {count} {noun}s: give one, or one per {noun}")
+    found = [plain(one) for one in given]
+    for i, one in enumerate(found):
+        if not isinstance(one, (str, int, float)):
+            raise InputError(f"target {i} is a {type(one).__name__}: give a class index or name")
+    return found
+
+
+def plain(target: Any) -> Target:
+    """A target as Python's own number where it is an integer of NumPy or torch; anything else as it is."""
+    if getattr(target, "ndim", None) == 0 and hasattr(target, "item"):
+        target = target.item()
+    found: Target = target
+    return found
 
 
 def class_index(target: Target, head: Head, classes: Sequence[str]) -> int | None:
@@ -91,9 +127,17 @@ def choose(target: Target, document: Document, logits: Float64, head: Head, clas
     return int(order[0 if target == "predicted" else 1])
 
 
+def unlabelled(target: Target, document: Document) -> Failure | None:
+    """The failure of a document that has no label, where the label is what is explained; else None."""
+    if target != "label" or document.label is not None:
+        return None
+    return Failure(
+        document.key, NO_LABEL, "it has no label, and method.target: label explains the labelled class"
+    )
+
+
 def _label(document: Document, classes: Sequence[str]) -> int:
-    if document.label is None:
-        raise InputError("method.target: label needs a label for every document; set corpus.label")
+    assert document.label is not None  # see `unlabelled`
     if not 0 <= document.label < len(classes):
         raise InputError(
             f"method.target: label {document.label} is no class of the model, which has "

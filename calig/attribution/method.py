@@ -27,7 +27,8 @@ class Method:
     output
         `logit`: the target's logit; `margin`: the target's logit minus the strongest other.
     baseline
-        What replaces the content. Of texts: `pad`, `mask`, `zero` (a zero word embedding) or `token:<text>`. Of images:
+        What replaces the content. Of texts: `pad` (another token's row where the padding token's cannot be integrated
+        from, see `baselines.settle`), `mask`, `zero` (a zero word embedding) or `token:<text>`. Of images:
         `zero` (pixel values of zero, what padding is, so that `pad` means it too), `mean` (the image's mean colour),
         `blur` or `blur:<sigma in pixels>`, or `mask` (the model's own mask token, where it has one).
     context

@@ -107,6 +107,9 @@ def lay_out(
     notes = [] if depths_agree else [f"layers are not compared, of {a.depths - 1} and {b.depths - 1} blocks"]
     if left_out and pair.paired:
         notes.append(f"{left_out} documents left out, which could not be explained again")
+    if inexact := pair.inexact():
+        what = "pairs" if pair.paired else "documents"
+        notes.append(f"{inexact} {what} outside the tolerance are left out of words and layers")
     if reference.passed_over:
         later = reference.passed_over
         passed = f"{later[0]} and {len(later) - 1} before it" if len(later) > 1 else later[0]

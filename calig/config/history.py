@@ -178,6 +178,14 @@ class GatesConfig(Section):
     max_mean_absolute_error: Bound = Field(
         default=None, title="Mean absolute error", description="Of a regression: the largest that may be."
     )
+    max_unconverged_share: Share = Field(
+        default=Limit(limit=0.05),
+        title="Unconverged share",
+        description=(
+            "Largest share of (document, depth) pairs that may be outside the tolerance; not looked at where "
+            "method.steps is fixed or min_converged_share is set."
+        ),
+    )
     min_converged_share: Share = Field(
         default=None,
         title="Converged share",

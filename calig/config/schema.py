@@ -407,8 +407,8 @@ class AuditConfig(Section):
         default=(),
         title="Compare to",
         description=(
-            "Runs that each run is compared with: previous (the last one of this audit), a tag, or a run id; one, or "
-            "several."
+            "Runs that each run is compared with: previous (the last one of this audit), a tag, a run id, or an "
+            "audit's name (its latest run); one, or several."
         ),
     )
     compare: CompareConfig = Field(

@@ -18,6 +18,7 @@ from calig.corpus import delimited, lines
 from calig.corpus.columns import is_kept
 from calig.corpus.declared import Declared
 from calig.corpus.images import open_images
+from calig.corpus.kinds import check_kind
 from calig.corpus.partitions import Partitions
 from calig.corpus.paths import is_image, reach_of, reading, resolve, suffix
 from calig.corpus.source import (
@@ -28,6 +29,7 @@ from calig.corpus.source import (
     Rows,
     Source,
     TypesFrom,
+    as_written,
     conform,
     merge_schemas,
 )
@@ -173,11 +175,13 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
             f"corpus.path {corpus.path!r} has {names} files: name one kind, for example data/*.csv"
         )
     (form,) = formats
-    partitions = Partitions(paths)
+    content = (corpus.image,) if modality == "image" else (corpus.text, corpus.text_pair)
+    partitions = Partitions(paths, [name for name in content if name is not None])
     schemas = []
     declared = Declared(corpus.label)
     for path in paths:
         with reading(path):
+            check_kind(path, form.name)
             own = form.schema(path, corpus.limit)
         declared.add(own, str(path))
         schemas.append((str(path), partitions.added(own, path) if own.names else own))
@@ -186,10 +190,13 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
     reach = reach_of(cache_folder(given, "corpora") if "://" in given else found.folder)
 
     def read(schema: pa.Schema) -> Iterator[Batch]:
-        for path in paths:
+        for path, (_, own) in zip(paths, schemas, strict=True):
             folder = path.absolute().parent
+            wanted = partitions.within(schema)
+            if not wanted.names:  # of columns that are all in the folders' names, a file says how many rows
+                wanted = pa.schema([as_written(name) for name in own.names[:1]])
             with reading(path):
-                for rows in form.read(path, partitions.within(schema)):
+                for rows in form.read(path, wanted):
                     table = partitions.fill(rows.table, schema, path)
                     yield Batch(table, str(path), rows.first, folder, reach, rows.misfits)
 
@@ -197,4 +204,8 @@ def open_files(corpus: CorpusConfig, modality: Modality = "text") -> Source:
         (file, pa.schema([field for field in own if is_kept(corpus, field.name)])) for file, own in schemas
     ]
     merged = merge_schemas(kept, form.types, corpus.types, corpus.image if modality == "image" else None)
-    return Source(given, schemas, merged, form.types, declared.names, read, left_out=found.left_out)
+    return Source(
+        *(given, schemas, merged, form.types, declared.names, read),
+        left_out=found.left_out,
+        replaced=[name for name in partitions.replaced if name in merged.names],
+    )

@@ -112,7 +112,7 @@ def ingest(
             raise _no_rationale(source, corpus.rationale, pa.null())
         parts.close()
         _store_types(root, audit, source, extras)
-        notes = _notes(corpus, content, extras, left_out, classes)
+        notes = _notes(source, corpus, content, extras, left_out, classes)
         for note in notes:
             log.warning("corpus %s: %s", source.name, note)
         manifest = CorpusManifest(
@@ -167,7 +167,8 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
             columns = (schema if schema.names else source.schema).names
             if name is not None and name not in columns:
                 present = ", ".join(columns) or "no columns"
-                raise InputError(f"{file} has no column {name!r} for corpus.{role}; it has {present}")
+                hint = _separated(columns)
+                raise InputError(f"{file} has no column {name!r} for corpus.{role}; it has {present}{hint}")
     for role, name in content.items():
         kind = source.schema.field(name).type
         if role == "image":
@@ -186,6 +187,14 @@ def _check_columns(source: Source, corpus: CorpusConfig, content: Mapping[str, s
             raise InputError(
                 f"{source.name}: column {corpus.id!r} is {kind}: corpus.id needs text or numbers"
             )
+
+
+def _separated(columns: Sequence[str]) -> str:
+    """What to do where the only column's name looks like several, with something else than a comma between them."""
+    if len(columns) != 1 or not (between := next((sign for sign in "\t;|" if sign in columns[0]), "")):
+        return ""
+    cure = "name the file .tsv" if between == "\t" else "write commas"
+    return f", one column: if {between!r} is what lies between its values, {cure}"
 
 
 def _further(corpus: CorpusConfig) -> list[tuple[str, str | None]]:
@@ -296,6 +305,7 @@ def _check_labels(labels: Labels, source: Source, corpus: CorpusConfig) -> None:
 
 
 def _notes(
+    source: Source,
     corpus: CorpusConfig,
     content: Content,
     extras: Sequence[Extra],
@@ -305,6 +315,9 @@ def _notes(
     """Say what is not in the corpus as the source has it."""
     notes = [] if content.documents else ["there are no documents: no file has a row"]
     renamed = [f"{extra.source!r} is called {extra.name}" for extra in extras if extra.source != extra.name]
+    if source.replaced:
+        names = ", ".join(map(repr, source.replaced))
+        notes.append(f"columns of the files whose values are those of the folders of the same names: {names}")
     if renamed:
         notes.append(f"columns whose names are taken, or not possible in SQL: {', '.join(renamed)}")
     if left_out:

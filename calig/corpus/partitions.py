@@ -3,11 +3,12 @@
 They are read as pyarrow's datasets read them where all is text: a value is decoded as in URLs;
 `__HIVE_DEFAULT_PARTITION__` is null, and so is a key that a file's folders lack. Where the files have a column of the
 same name, the folder's value stands, in the type that the column has there; a value that does not fit it is an error.
+So is a folder of the name of a column that the model reads: all its documents would be the folder's value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,9 +22,12 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Partitions:
-    """The folders' values of some files, `columns` being their names and types."""
+    """The folders' values of some files, `columns` being their names and types; `content` are those the model reads."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], content: Collection[str] = ()) -> None:
+        self._content = content
+        self.replaced: dict[str, None] = {}
+        """Columns of the files in whose place the folders' values stand."""
         self._values = {path: _pairs(path) for path in paths}
         names = dict.fromkeys(name for pairs in self._values.values() for name in pairs)
         self.columns = pa.schema([(name, pa.string()) for name in names])
@@ -34,12 +38,20 @@ class Partitions:
         Raises
         ------
         InputError
-            The file has a column of the name of one of its folders, and the folder's value does not fit its type.
+            The file has a column of the name of one of its folders, and the folder's value does not fit its type, or
+            the column is what the model reads.
         """
         for field in self.columns:
             if field.name not in schema.names:
                 schema = schema.append(field)
                 continue
+            if field.name in self._content and field.name in self._values[path]:
+                raise InputError(
+                    f"{path}: the folder {field.name}=… gives a column {field.name!r}, which the file has too, and "
+                    "which the model reads: rename the folder, or the column"
+                )
+            if field.name in self._values[path]:
+                self.replaced[field.name] = None
             position = schema.names.index(field.name)
             own = schema.field(position).type
             own = own.value_type if pa.types.is_dictionary(own) else own

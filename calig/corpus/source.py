@@ -107,6 +107,8 @@ class Source:
         Of image files: the columns that name the documents, where the user names none, and hold the images.
     left_out
         Files beside those read, as `calig.corpus.left_out.LeftOut.to_json` gives them; None where a source is no files.
+    replaced
+        Columns of the files that are not read, since folders of their names have the values.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Source:
     id: str | None = None
     image: str | None = None
     left_out: Mapping[str, Mapping[str, Any]] | None = None
+    replaced: Sequence[str] = ()
 
 
 def first_rows(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calig import stages
+from calig.commands import complete
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.errors import GateError, InputError
@@ -32,12 +33,14 @@ from calig.evaluating.survey import (
     survey,
     with_rationale,
 )
+from calig.faults import apart, failure_of
 from calig.files import write_json
 from calig.listing import is_file
 from calig.records import Failure, document_key
 from calig.warehouse.database import check_database, records
 from calig.warehouse.evaluation_tables import aggregate_evaluation
 from calig.warehouse.evaluations import EvaluationManifest, read_evaluation, write_evaluation_shard
+from calig.warehouse.gates import SEE
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.questions import question
 from calig.warehouse.shards import ShardManifest, held
@@ -46,7 +49,7 @@ from calig.workers import ModelCard, method_of, read_schedule, schedule_path, ve
 if TYPE_CHECKING:
     from calig.attribution.quadrature import Float64
     from calig.attribution.schedule import Schedule
-    from calig.evaluation.evaluate import Design
+    from calig.evaluation.evaluate import Design, Evaluated
     from calig.evaluation.subject import Case, Subject
 
 log = logging.getLogger(__name__)
@@ -259,10 +262,11 @@ def check_gates(evaluation: Evaluation) -> None:
         return
     line = (
         f"gates.max_failure_share: {row['failures']} of {total} documents failed "
-        f"({row['failures'] / total:.1%}, limit {gate.limit:.1%}); see: calig query "
+        f"({row['failures'] / total:.1%}, limit {gate.limit:.1%}){SEE}calig query "
         f'"SELECT failure, count(*) FROM evaluation_documents '
         f"WHERE evaluation_id = '{evaluation.evaluation_id}' GROUP BY 1\""
     )
+    line = complete(line, evaluation.warehouse.place)
     if gate.severity == "error":
         raise GateError(line)
     log.warning(line)
@@ -288,9 +292,16 @@ def _measure_documents(
     }
     if progress is not None and failures:
         progress(len(failures))
-    measured = dict(
-        zip(cases, evaluate(subject, design, list(cases.values()), progress) if cases else [], strict=True)
-    )
+
+    def measure(some: Sequence[Case]) -> Sequence[Evaluated | Failure]:
+        return evaluate(subject, design, some, progress)
+
+    def failed(case: Case, error: BaseException) -> Failure:
+        if progress is not None:
+            progress(1)
+        return failure_of(case.document.key, error, "not-explained", "measuring the methods on it")
+
+    measured = dict(zip(cases, apart(list(cases.values()), measure, failed), strict=True))
     both = failures | measured
     laid_out = [evaluated_rows(row, both[i], model) for i, row in enumerate(rows)]
     return joined(laid_out), sum(len(case.encoded) for case in cases.values())

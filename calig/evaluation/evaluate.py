@@ -13,6 +13,7 @@ from calig.evaluation.plausibility import plausibility
 from calig.evaluation.published import as_published
 from calig.evaluation.subject import Case, Scored, Subject
 from calig.evaluation.values import Value
+from calig.models.settings import own_settings
 
 EVALUATION_VERSION = 1
 """Part of every evaluation's key: bumped when the numbers change."""
@@ -55,6 +56,7 @@ class Evaluated:
     values: Sequence[Value]
 
 
+@own_settings()
 def evaluate(
     subject: Subject,
     design: Design,

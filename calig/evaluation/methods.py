@@ -9,6 +9,7 @@ from calig.errors import InputError
 from calig.evaluation import own
 from calig.evaluation.peers import PEERS
 from calig.evaluation.subject import Case, Scored, Subject
+from calig.models.settings import own_settings
 
 REFERENCE = "ca-lig"
 """The method that the others are compared with."""
@@ -32,6 +33,7 @@ def titles(subject: Subject, names: Sequence[str] | None = None) -> dict[str, tu
     return {name: known[name] for name in names or known}
 
 
+@own_settings()
 def score(subject: Subject, cases: Sequence[Case], names: Sequence[str]) -> list[dict[str, Scored]]:
     """Scores of each method on every case, by name."""
     mine = [name for name in names if name not in PEERS]

@@ -23,6 +23,7 @@ from calig.attribution.quadrature import Float64
 from calig.evaluation.gradient_peers import rows_that_fit, seeded
 from calig.evaluation.subject import Case, Subject
 from calig.models.classifier import Baseline
+from calig.models.images import EncodedImage
 from calig.models.inputs import Batch
 from calig.models.text import embedded_ids, padding_id
 from calig.records import Int
@@ -142,15 +143,14 @@ def _without(subject: Subject, case: Case, batch: Batch, absent: Tensor) -> Tens
     if isinstance(stand_in, Tensor):
         return classifier.run(replace(batch, content=absent), stand_in).logits
     patches, grid = case.encoded.patches, case.encoded.grid
+    assert isinstance(case.encoded, EncodedImage)
     assert patches is not None
     assert grid is not None
     places = torch.from_numpy(patches[case.content]).to(absent.device).long()
     where = torch.zeros(len(absent), *grid, dtype=torch.bool, device=absent.device)
     where[:, places[:, 0], places[:, 1]] = absent[:, torch.from_numpy(case.content).to(absent.device)]
     pixels = batch.inputs["pixel_values"]
-    for axis, size in ((1, pixels.shape[2] // grid[0]), (2, pixels.shape[3] // grid[1])):
-        where = where.repeat_interleave(size, dim=axis)
-    mixed = torch.where(where[:, None], stand_in(pixels), pixels)
+    mixed = torch.where(case.encoded.in_pixels(where)[:, None], stand_in(pixels), pixels)
     return classifier.answer(batch.with_pixels(mixed))
 
 

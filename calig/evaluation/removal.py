@@ -196,6 +196,4 @@ def _replaced(encoded: EncodedImage, gone: Bool, other: Callable[[Tensor], Tenso
     pixels = encoded.pixels
     rows, columns = encoded.grid
     patches = torch.from_numpy(gone[~encoded.is_special].reshape(1, rows, columns))
-    height, width = pixels.shape[-2] // rows, pixels.shape[-1] // columns
-    mask = patches.repeat_interleave(height, dim=1).repeat_interleave(width, dim=2)
-    return replace(encoded, pixels=torch.where(mask, other(pixels[None])[0], pixels))
+    return replace(encoded, pixels=torch.where(encoded.in_pixels(patches), other(pixels[None])[0], pixels))

@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from calig.attribution.explainer import Explainer
-from calig.attribution.heads import Target, choose
+from calig.attribution.heads import Target, choose, unlabelled
 from calig.attribution.passes import numbers, output_of
 from calig.attribution.quadrature import Float64
+from calig.faults import apart, failure_of
 from calig.models.classifier import Classifier
 from calig.models.inputs import Batch, Encoded, Encoder
+from calig.models.settings import own_settings
 from calig.records import Bool, Document, Failure, Head, Int
 
 
@@ -123,23 +125,38 @@ class Subject:
         """What its logits mean."""
         return self.explainer.head
 
+    @own_settings()
     def cases(
         self, documents: Sequence[Document], targets: Sequence[Target] | None = None
     ) -> list[Case | Failure]:
         """Encode documents and choose what is explained of each: the method's target, unless `targets` are given."""
         wanted = targets or [self.explainer.method.target] * len(documents)
-        encoded = self.encoder.read(documents)
-        good = {i: item for i, item in enumerate(encoded) if not isinstance(item, Failure)}
-        logits = dict(zip(good, self.logits(list(good.values())), strict=True))
+        encoded = [
+            item if isinstance(item, Failure) else unlabelled(wanted[i], documents[i]) or item
+            for i, item in enumerate(self.encoder.read(documents))
+        ]
+        good = [(i, item) for i, item in enumerate(encoded) if not isinstance(item, Failure)]
+
+        def logits(some: Sequence[tuple[int, Encoded]]) -> Sequence[Float64 | Failure]:
+            return list(self.logits([item for _, item in some]))
+
+        def failed(one: tuple[int, Encoded], error: BaseException) -> Failure:
+            return failure_of(documents[one[0]].key, error, "not-explained", "running the model on it")
+
+        answers = {i: answer for (i, _), answer in zip(good, apart(good, logits, failed), strict=True)}
         found: list[Case | Failure] = []
         for i, (document, item) in enumerate(zip(documents, encoded, strict=True)):
             if isinstance(item, Failure):
                 found.append(item)
-            elif not np.isfinite(logits[i]).all():
+                continue
+            answer = answers[i]
+            if isinstance(answer, Failure):
+                found.append(answer)
+            elif not np.isfinite(answer).all():
                 found.append(Failure(document.key, "non-finite", "the model's output is NaN or infinite"))
             else:
-                target = choose(wanted[i], document, logits[i], self.head, self.explainer.classes)
-                found.append(Case(document, item, target, logits[i]))
+                target = choose(wanted[i], document, answer, self.head, self.explainer.classes)
+                found.append(Case(document, item, target, answer))
         return found
 
     def groups(self, encoded: Sequence[Encoded], copies: int = 1) -> Iterator[list[int]]:
@@ -150,6 +167,7 @@ class Subject:
         """Put encoded inputs of one shape into a batch, on the model's device."""
         return self.encoder.batch(encoded, self.classifier.device)
 
+    @own_settings()
     def logits(self, encoded: Sequence[Encoded]) -> Float64:
         """(n, C) the model's logits on encoded inputs, in order, run in batches that fit."""
         found: dict[int, Float64] = {}

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Literal
 
+from calig.commands import complete
 from calig.config import AuditConfig
 from calig.config.levels import levels_of
 from calig.errors import GateError, InputError
@@ -99,7 +100,7 @@ def check_run(warehouse: Warehouse, run_id: str, config: AuditConfig) -> list[Ga
         checked = Checked(run_id, connection)
         [run] = checked.rows("SELECT documents FROM runs WHERE run_id = ?", run_id)
         limits = [
-            *run_gates(checked, config.gates),
+            *run_gates(checked, config),
             *watch_gates(checked, config),
             *comparison_gates(checked, config.gates, config.compare),
         ]
@@ -138,9 +139,9 @@ def enforce(run_id: str, outcomes: Sequence[GateOutcome]) -> None:
     """
     unchecked = "; not checked, which fails the audit (gates.unchecked: fail)"
     failed = [
-        f"{outcome.line}{'' if outcome.passed is False else unchecked}"
+        outcome.line if outcome.passed is False else f"{outcome.line}{unchecked}"
         for outcome in outcomes
         if outcome.fails_audit
     ]
     if failed:
-        raise GateError("\n".join(failed), run_id)
+        raise GateError(complete("\n".join(failed)), run_id)

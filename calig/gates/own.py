@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calig.config import AuditConfig, GatesConfig, Limit
+from calig.config import AuditConfig, Limit
 from calig.gates.finding import Checked, Finding, Row
 from calig.warehouse.gates import GateOutcome
 
 
-def run_gates(checked: Checked, gates: GatesConfig) -> Iterator[GateOutcome]:
-    """The outcomes of the gates about the run's own numbers that are set."""
+def run_gates(checked: Checked, config: AuditConfig) -> Iterator[GateOutcome]:
+    """The outcomes of the gates about the run's own numbers that are set.
+
+    `max_unconverged_share`, which is set unless it is switched off, is left out where nobody asked for a tolerance, the
+    steps being fixed, and where `min_converged_share` says what may be.
+    """
     [run] = checked.rows("SELECT * FROM runs WHERE run_id = ?", checked.run_id)
+    idle = config.method.steps is not None or config.gates.min_converged_share is not None
     for gate, find in _FINDINGS.items():
-        limit: Limit | None = getattr(gates, gate)
-        if limit is not None:
+        limit: Limit | None = getattr(config.gates, gate)
+        if limit is not None and not (gate == "max_unconverged_share" and idle):
             yield find(checked, run, limit).held_to(limit, gate, checked)
 
 
@@ -79,6 +84,26 @@ def _absolute_error(_checked: Checked, run: Row, _limit: Limit) -> Finding:
     )
 
 
+def _unconverged(checked: Checked, _run: Row, _limit: Limit) -> Finding:
+    depths = checked.rows(
+        "SELECT depth, documents, documents - converged AS outside FROM completeness ORDER BY outside DESC, depth"
+    )
+    pairs, outside = (sum(row[name] for row in depths) for name in ("documents", "outside"))
+    worst = (
+        f", at depth {depths[0]['depth']} {depths[0]['outside']} of {depths[0]['documents']}"
+        if outside
+        else ""
+    )
+    return Finding(
+        outside / pairs if pairs else None,
+        f"{outside} of {pairs} (document, depth) pairs are outside the tolerance ({{value}}, limit {{limit}}){worst}",
+        missing="no document is explained",
+        look="@least-converged",
+        documents="SELECT doc_id FROM documents WHERE NOT converged ORDER BY error_estimate DESC, doc_id",
+        share=True,
+    )
+
+
 def _converged(_checked: Checked, run: Row, _limit: Limit) -> Finding:
     return Finding(
         run["converged_share"],
@@ -106,6 +131,7 @@ _FINDINGS = {
     "max_failure_share": _failures,
     "min_accuracy": _accuracy,
     "max_mean_absolute_error": _absolute_error,
+    "max_unconverged_share": _unconverged,
     "min_converged_share": _converged,
     "max_completeness_error": _completeness,
 }

@@ -13,7 +13,7 @@ from calig.warehouse.gates import SEE, GateOutcome
 from calig.warehouse.guard import check_select
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import QueryResult, query
-from calig.warehouse.questions import question
+from calig.warehouse.questions import asked
 
 ROWS = 1000
 """Rows of an answer that are counted."""
@@ -58,7 +58,10 @@ def sql_gate(warehouse: Warehouse, run_id: str, gate: SqlGate) -> GateOutcome:
 
 
 def _sql(gate: SqlGate) -> str:
-    return question(gate.sql.strip()[1:]).sql if gate.sql.strip().startswith("@") else gate.sql
+    if not gate.sql.strip().startswith("@"):
+        return gate.sql
+    question, given = asked(gate.sql)
+    return question.sql_with(given)
 
 
 def _first_rows(answer: QueryResult) -> str:

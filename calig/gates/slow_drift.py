@@ -12,6 +12,7 @@ from calig.warehouse.gates import GateOutcome
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import list_runs, resolve_run
 from calig.warehouse.slow_drift import AHEAD, GATE, SlowDrift, follow
+from calig.warehouse.tags import list_tags
 
 SHOWN = 3
 """Metrics that are put into words."""
@@ -28,11 +29,13 @@ def check_since(warehouse: Warehouse, since: str, audit: str) -> None:
     InputError
         If it names no complete run of this audit.
     """
-    if since in ("latest", "previous"):
+    runs = list_runs(warehouse)
+    names = {run.name for run in runs} - {run.run_id for run in runs} - set(list_tags(warehouse))
+    if since in ("latest", "previous") or since in names:
         raise InputError(
             f"gates.slow_drift.since: {since} is another run every night; name a run or a tag, or leave it out"
         )
-    complete = [run.run_id for run in list_runs(warehouse) if run.name == audit and run.status == "complete"]
+    complete = [run.run_id for run in runs if run.name == audit and run.status == "complete"]
     if not complete:
         return
     try:

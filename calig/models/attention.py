@@ -23,6 +23,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 _CAPTURE = "calig_capture"
 _FIRST = "calig_first_row"
@@ -173,6 +174,7 @@ def _collect_outputs(model: PreTrainedModel, found: list[Tensor], stack: ExitSta
         found.extend(a for a in getattr(output, "attentions", None) or () if a is not None)
 
     stack.enter_context(_hooks_kept(model))
+    maybe_install_capturing_hooks(model)  # now: nothing stands in the blocks' place yet, where they are put
     stack.enter_context(_implementation(model.config, "eager"))
     for hook in (
         model.register_forward_pre_hook(ask, with_kwargs=True),

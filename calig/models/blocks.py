@@ -36,6 +36,10 @@ class Blocks(Sequence[nn.Module]):
         self._entrance = _submodule(model, family.entrance) if family.entrance else None
         self._first_row = family.first_row
         self._modules = list(self._listed)
+        if not self._modules or not getattr(model.config, "num_hidden_layers", 1):
+            raise InputError(
+                f"model.id: {type(model).__name__} has no blocks; correct num_hidden_layers in its config.json"
+            )
         if family.shared is not None:
             depth, listed = int(model.config.num_hidden_layers), len(self._listed)
             self._modules = [self._listed[int(i / (depth / listed))] for i in range(depth)]
@@ -131,7 +135,7 @@ class Watched(_StandIn):
             args, kwargs = _with_first(state, args, kwargs)
         self._states.append(state)
         output = self._block(*args, **kwargs)
-        self.returned = len(output) if isinstance(output, tuple) else 0
+        self.returned = len(output) if isinstance(output, (tuple, list)) else 0
         self.output = output[0] if self.returned else output
         return output
 

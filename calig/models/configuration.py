@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from transformers.utils.hub import cached_file
 
-from calig.errors import InputError, first_line
+from calig.errors import InputError
 from calig.listing import exists, is_file, is_folder, matching
 from calig.models.adapters import Adapter, find_adapter
 from calig.models.experts import refuse_configured_experts
 from calig.models.families import family_of
 from calig.models.mae import classifier_of
+from calig.models.refusing import named
 from calig.records import Modality
 
 _SEQUENCES, _IMAGES = "ForSequenceClassification", "ForImageClassification"
@@ -44,11 +46,13 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
             config = AutoConfig.from_pretrained(model_id, revision=revision, trust_remote_code=False)
         else:
             config = AutoConfig.from_pretrained(base, revision=adapter.base_revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"model.id: {base}: {first_line(error)}") from error
+    except Exception as error:  # whatever the values of a stranger's file lead transformers to
+        raise InputError(f"model.id: {base}: its config.json cannot be used ({named(error)})") from error
     if adapter is not None:
         config._commit_hash = adapter.commit  # the name that is explained is the adapter's
         _add_head(config, adapter)
+    config.return_dict = True  # an answer is read by its names
+    _name_class(config)
     kinds = config.architectures or []
     if config.model_type == "vit_mae":
         _, missing = classifier_of(model_id, list(config.id2label.values()), revision)
@@ -63,6 +67,7 @@ def read_config(model_id: str, revision: str | None = None) -> Any:
             f"head; fine-tune it as …{_SEQUENCES} or …{_IMAGES} first"
         )
     family_of(config)
+    _refuse_encoder_decoders(config)
     refuse_configured_experts(config)
     return config
 
@@ -103,15 +108,39 @@ def _add_head(config: Any, adapter: Adapter) -> None:
     if outputs is None:
         return
     if not _classifies(config.architectures or []):
-        for mapping in (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING):
-            if type(config) in mapping:
-                found = mapping[type(config)]
-                config.architectures = [
-                    str(getattr(found[0] if isinstance(found, tuple) else found, "__name__", ""))
-                ]
-                break
+        kind = next(iter(_classes(config)), None)
+        if kind is not None:
+            config.architectures = [kind.__name__]
     if config.num_labels != outputs:
         config.num_labels = outputs
+
+
+def _classes(config: Any) -> list[type[Any]]:
+    """The classes of classifiers that transformers has for a configuration: of sequences, then of images."""
+    found: list[type[Any]] = []
+    for mapping in (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING):
+        if type(config) in mapping:
+            kind: Any = mapping[type(config)]
+            found.append(kind[0] if isinstance(kind, tuple) else kind)
+    return found
+
+
+def _name_class(config: Any) -> None:
+    """Let a configuration that names no architecture have the one classifier of its type, as transformers does."""
+    classes = _classes(config)
+    if not config.architectures and len(classes) == 1:
+        config.architectures = [classes[0].__name__]
+
+
+def _refuse_encoder_decoders(config: Any) -> None:
+    """Raise an InputError if texts are classified by an encoder and a decoder."""
+    for kind in _classes(config) if getattr(config, "is_encoder_decoder", False) else ():
+        if "decoder_input_ids" in signature(kind.forward).parameters:
+            raise InputError(
+                f"model.id: {config.model_type} models are an encoder and a decoder and cannot be explained: a text "
+                "passes both, and the decoder reads the encoder's states at each of its blocks, so that no state "
+                "between two blocks is all that the head depends on; use a classifier of one of them alone"
+            )
 
 
 def modality_of(config: Any) -> Modality:

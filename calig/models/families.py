@@ -159,6 +159,24 @@ _REFUSED = {
     "their latent tokens are no pieces of the input": ("perceiver",),
     "it predicts pixels of an image one by one, and its tokens are colour clusters": ("imagegpt",),
     "their patches come cut beforehand and padded, which is not supported yet": ("siglip2",),
+    "they pool or merge tokens between blocks, so that a token is another piece of the text at every depth": (
+        *("funnel", "canine"),
+    ),
+    "they mix tokens without attention, by a Fourier transform": ("fnet",),
+    "their attention is hashed or approximated, and there is no map of tokens × tokens": (
+        "mra",
+        "yoso",
+        "reformer",
+    ),
+    "their attentions, norms and feed-forward parts lie in lists of their own, and are no blocks": (
+        "xlm",
+        "flaubert",
+    ),
+    "their blocks do not take and return a state of texts × tokens × numbers": ("squeezebert", "xlnet"),
+    "they read words with their boxes on a page, and a text has none": ("lilt", "layoutlmv2", "layoutlmv3"),
+    "they read the nodes of an HTML page, and a text has none": ("markuplm",),
+    "they read a table beside the text, and a text alone has none": ("tapas",),
+    "their blocks pass integers with a scale beside each, which are no states to integrate along": ("ibert",),
     "the model inside is timm's, whose blocks do not follow transformers' conventions": ("timm_wrapper",),
 }
 

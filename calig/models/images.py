@@ -1,8 +1,8 @@
 """Images as rows of patch tokens: the model's own image processor, and batches of one size.
 
 T tokens of an image are what the model puts first (a class token, registers, …), which is special, and then patches,
-row by row. A floating-point tensor is taken for pixel values as the model takes them, of any size that its patches
-divide; whatever else is given passes the model's image processor.
+row by row. What is left of an image at its right and below, narrower than a patch, no model reads. A floating-point
+tensor is taken for pixel values as the model takes them; whatever else is given passes the model's image processor.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from calig.errors import DocumentError, InputError
+from calig.faults import apart, failure_of
 from calig.models.inputs import Batch, Encoded
 from calig.models.pictures import picture_of
 from calig.records import Document, Failure
@@ -57,6 +58,11 @@ class Geometry:
                 f"model.id: the configuration of {config.model_type} names no image_size and patch_size: its "
                 "images are not cut into patches once and for all, so they are no tokens to explain"
             ) from error
+        if min(*patch, image[0] - patch[0] + 1, image[1] - patch[1] + 1) < 1:
+            raise InputError(
+                f"model.id: its config.json has images of {image[0]} × {image[1]} pixels and patches of {patch[0]} × "
+                f"{patch[1]}; correct image_size and patch_size there"
+            )
         return cls(image, patch, int(getattr(vision, "num_channels", 3)))
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
@@ -66,19 +72,27 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class EncodedImage(Encoded):
-    """One image as T tokens: `pixels` (C, H, W) as the model takes them, and how they were scaled."""
+    """One image as T tokens: `pixels` (C, H, W) as the model takes them, how they were scaled, and a patch's size."""
 
     pixels: Tensor
     scaling: Scaling
+    patch: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
         return tuple(self.pixels.shape)
 
+    def in_pixels(self, patches: Tensor) -> Tensor:
+        """Of each pixel (…, H, W), whether its patch (…, rows, columns) is marked; what is in no patch is not."""
+        wide = patches.repeat_interleave(self.patch[0], dim=-2).repeat_interleave(self.patch[1], dim=-1)
+        height, width = self.pixels.shape[-2:]
+        return functional.pad(wide, (0, width - wide.shape[-1], 0, height - wide.shape[-2]))
+
     def thumbnail(self) -> bytes | None:
         """What the model saw, as it saw it, small."""
-        image = self.scaling.picture(self.pixels)
+        rows, columns = self.grid or (0, 0)
+        image = self.scaling.picture(self.pixels[:, : rows * self.patch[0], : columns * self.patch[1]])
         image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
         if max(image.size) <= _LOSSLESS:
@@ -158,11 +172,11 @@ class ImageEncoder:
         """Decode and prepare images, in order; one that cannot be becomes a `Failure`."""
         found: list[EncodedImage | Failure] = []
         for document in documents:
-            try:
-                found.append(self._encoded(self._pixels(document)))
-            except DocumentError as error:
-                found.append(Failure(document.key, error.reason, error.detail))
+            found += apart([document], self._prepare, _not_prepared)
         return found
+
+    def _prepare(self, documents: Sequence[Document]) -> Sequence[EncodedImage | Failure]:
+        return [self._encoded(self._pixels(document)) for document in documents]
 
     def batch(self, encoded: Sequence[EncodedImage], device: torch.device) -> Batch:
         """Stack images of one size."""
@@ -197,10 +211,9 @@ class ImageEncoder:
                 "shape",
                 f"its shape is {tuple(pixels.shape)}; the model takes ({own.channels}, height, width)",
             )
-        if height % own.patch[0] or width % own.patch[1]:
+        if height < own.patch[0] or width < own.patch[1]:
             raise DocumentError(
-                "shape",
-                f"{height} × {width} pixels do not divide into patches of {own.patch[0]} × {own.patch[1]}",
+                "shape", f"{height} × {width} pixels are less than a patch of {own.patch[0]} × {own.patch[1]}"
             )
         if (height, width) != own.image and not self._resizes:
             raise DocumentError(
@@ -221,15 +234,15 @@ class ImageEncoder:
             grid=(rows, columns),
             pixels=pixels,
             scaling=self._scaling,
+            patch=own.patch,
         )
 
     def _of_size(self, size: int) -> dict[str, Any]:
         """The processor's options for square images of another size."""
         patch, own = self.geometry.patch, self.geometry.image
-        if size % patch[0] or size % patch[1]:
+        if size < max(patch):
             raise InputError(
-                f"method.image_size: {size} does not divide into patches of {patch[0]} × {patch[1]} pixels; use a "
-                "multiple"
+                f"method.image_size: {size} is less than a patch of {patch[0]} × {patch[1]} pixels; raise it"
             )
         if (size, size) != own and not self._resizes:
             raise InputError(
@@ -258,6 +271,10 @@ class ImageEncoder:
                 "too-large",
                 f"{picture.width} × {picture.height} pixels: with {shortest} for the short side, too many in all",
             )
+
+
+def _not_prepared(document: Document, error: BaseException) -> Failure:
+    return failure_of(document.key, error, "not-prepared", "the image processor")
 
 
 def blurred(pixels: Tensor, sigma: float | None = None) -> Tensor:

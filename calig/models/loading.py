@@ -7,8 +7,11 @@ Safetensors only, no remote code; weights are cast to the dtype asked for, whate
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,19 +25,29 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
 from calig.errors import InputError, first_line
+from calig.faults import of_machine
 from calig.models.adapters import Adapter, digest_tensor, find_adapter, merged
+from calig.models.alignment import encode
 from calig.models.configuration import check_index, modality_of, read_config
 from calig.models.families import family_of
 from calig.models.heads import class_names, find_head, notes_on_names
 from calig.models.independence import depends_on_length
 from calig.models.mae import silently
+from calig.models.quantised import dequantised, quantisation
+from calig.models.refusing import in_one_line, named
+from calig.models.settings import own_settings
 from calig.models.text import embedded_ids
 from calig.models.weights import judge
 from calig.records import Head, Modality
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+_PIECES = ("spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "sentencepiece.model")
+"""Names under which tokenizers are saved as sentencepiece's own file."""
+_PLAIN = "A plain text."
+_SAVE_AGAIN = "check its config.json, or save the model again with save_pretrained()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,8 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+        if resolved.type == "meta":
+            raise RuntimeError("tensors there hold no numbers")
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
@@ -75,6 +90,7 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+@own_settings()
 def load_pretrained(
     model_id: str,
     *,
@@ -102,16 +118,23 @@ def load_pretrained(
     ------
     InputError
         There is no such model, it has no classification head or cannot have the one asked for, its weights are not
-        safetensors, or its tokenizer has no character offsets, or it has no image processor.
+        safetensors, or its tokenizer cannot be read or its tokens not found in a text, or it has no image processor.
     """
     if dtype not in DTYPES:
         raise InputError(f"runtime.dtype: {dtype!r} is not one of {', '.join(DTYPES)}")
     target_device = resolve_device(device)
+    with in_one_line(f"model.id: {model_id} cannot be loaded", _SAVE_AGAIN):
+        return _load(model_id, revision, target_device, DTYPES[dtype], head)
+
+
+def _load(
+    model_id: str, revision: str | None, device: torch.device, dtype: torch.dtype, head: str | None
+) -> Pretrained:
     config = read_config(model_id, revision)
     adapter = find_adapter(model_id, revision)
     found = find_head(config, head)
     modality = modality_of(config)
-    loaded, notes, unmerged = _load_model(model_id, revision, config, DTYPES[dtype], adapter)
+    loaded, notes, unmerged = _load_model(model_id, revision, config, dtype, adapter)
     tokenizer = processor = None
     if modality == "text":
         tokenizer = _load_tokenizer(
@@ -121,11 +144,11 @@ def load_pretrained(
         if len(tokenizer) > rows:
             raise InputError(
                 f"model.id: {model_id}: its tokenizer has {len(tokenizer)} tokens and the model embeds {rows}; "
-                "save the tokenizer that the model was trained with beside it"
+                + _too_many(tokenizer, rows)
             )
     else:
         processor = _load_processor(*_beside(model_id, revision, adapter, "preprocessor_config.json"))
-    model = nn.Module.to(loaded, device=target_device, dtype=DTYPES[dtype]).requires_grad_(False)
+    model = nn.Module.to(loaded, device=device, dtype=dtype).requires_grad_(False)
     nn.Module.eval(model)
     classes = class_names(config, found)
     notes += notes_on_names(config, found, model_id)
@@ -144,6 +167,7 @@ def _load_model(
     )
     base, revision = (model_id, revision) if adapter is None else (adapter.base, adapter.base_revision)
     check_index(base, revision)
+    quantised = quantisation(config, base)
     try:
         with silently():
             loaded, info = auto.from_pretrained(
@@ -163,18 +187,40 @@ def _load_model(
         raise InputError(
             f"model.id: {base}: its weights cannot be read ({first_line(error)}); fetch or save the model again"
         ) from error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if of_machine(error):
+            raise InputError(
+                f"model.id: {base}: the weights that its config.json asks for do not fit into memory ({named(error)}); "
+                "correct its sizes, or use a machine with more"
+            ) from error
+        if quantised is not None:
+            raise InputError(
+                f"model.id: {base}: its weights are quantised ({quantised}) and cannot be read here ({named(error)}); "
+                "name the model that it was made from"
+            ) from error
         raise InputError(
-            f"model.id: {base}: its weights do not fit its config.json; both must come from the same "
-            "save_pretrained()"
+            f"model.id: {base}: its weights do not fit its config.json ({named(error)}); both must come from the "
+            "same save_pretrained()"
         ) from error
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise InputError(f"model.id: {base}: {first_line(error)}") from error
+    except KeyError as error:
+        key = error.args[0] if error.args else None
+        fields = [name for name, value in config.to_dict().items() if isinstance(key, str) and value == key]
+        if not fields:
+            raise
+        raise InputError(
+            f"model.id: {base}: its config.json sets {fields[0]} to {key!r}, which transformers does not know; correct "
+            "it, or install a newer transformers"
+        ) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"model.id: {base}: {named(error)}") from error
     if getattr(loaded, "_hf_peft_config_loaded", False):
         raise InputError(
             f"model.id: {base}: this transformers applied an adapter by itself; install transformers >= 5.17"
         )
     notes = judge(loaded, info, base, () if adapter is None else adapter.supplied())
+    if quantised is not None and getattr(loaded, "is_quantized", False):
+        loaded, note = dequantised(loaded, base, quantised)
+        notes += (note,)
     if adapter is None:
         return loaded, notes, None
     loaded, digest = merged(loaded, adapter)
@@ -207,21 +253,81 @@ def _load_tokenizer(model_id: str, revision: str | None) -> PreTrainedTokenizerB
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises Exception itself
+        _refuse_pieces(model_id, revision)
         raise InputError(
             f"model.id: {model_id}: its tokenizer cannot be read ({first_line(error)}); save it again with "
             "save_pretrained()"
         ) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes one up where there are no files
+    if _made_up(tokenizer):
+        _refuse_pieces(model_id, revision)
         raise InputError(
             f"model.id: {model_id} has no tokenizer, or an empty one; save the tokenizer beside the model with "
             "save_pretrained()"
         )
     if not tokenizer.is_fast:
-        raise InputError(
-            f"model.id: {model_id}: its tokenizer ({type(tokenizer).__name__}) has no character offsets; "
-            "save a fast tokenizer (tokenizer.json) beside the model"
-        )
+        _try_alignment(model_id, tokenizer)
     return tokenizer
+
+
+def _made_up(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer is one that transformers makes up where there are no files."""
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        return True
+    if not tokenizer.vocab_files_names:
+        return False
+    try:
+        usual = type(tokenizer)()
+    except Exception:  # there is none without files
+        return False
+    return set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()) <= set(usual.get_vocab())
+
+
+def _refuse_pieces(model_id: str, revision: str | None) -> None:
+    """Raise an InputError if the tokenizer is saved as sentencepiece alone, and that is not installed."""
+    pieces = [name for name in _PIECES if _has(model_id, revision, name)]
+    if pieces and importlib.util.find_spec("sentencepiece") is None:
+        raise InputError(
+            f"model.id: {model_id}: its tokenizer is saved as {pieces[0]} alone, which needs sentencepiece to be "
+            "read: pip install 'calig[sentencepiece]'"
+        )
+
+
+def _too_many(tokenizer: PreTrainedTokenizerBase, rows: int) -> str:
+    """What to do about tokens that the model does not embed."""
+    added = {int(index): str(token) for index, token in tokenizer.added_tokens_decoder.items()}
+    beyond = [added.get(index) for index in range(rows, len(tokenizer))]
+    if None in beyond:
+        return "save the tokenizer that the model was trained with beside it"
+    names = f"{', '.join(map(str, beyond[:3]))}{' …' if len(beyond) > 3 else ''}"
+    return (
+        f"{names} {'was' if len(beyond) == 1 else 'were'} added to it and not to the model: call "
+        f"model.resize_token_embeddings({len(tokenizer)}) and save the model again, or save the tokenizer without"
+    )
+
+
+def _try_alignment(model_id: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer without offsets whose tokens cannot be found in a plain text."""
+    try:
+        encode(tokenizer, [_PLAIN], None)
+    except Exception as error:  # whatever a tokenizer of strangers raises on a text
+        raise InputError(
+            f"model.id: {model_id}: its tokenizer ({type(tokenizer).__name__}) gives no character offsets, and its "
+            f"tokens cannot be found in a text by themselves ({first_line(error)}); save a fast tokenizer "
+            "(tokenizer.json) beside the model, if there is one"
+        ) from error
+
+
+def _has(model_id: str, revision: str | None, name: str) -> bool:
+    """Whether a folder or hub id has a file of this name."""
+    found = cached_file(
+        model_id,
+        name,
+        revision=revision,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found is not None
 
 
 def fingerprint(pretrained: Pretrained) -> str:
@@ -248,8 +354,25 @@ def fingerprint(pretrained: Pretrained) -> str:
 
 
 def _digest_tokenizer(digest: Any, tokenizer: Any) -> None:
+    if not tokenizer.is_fast:
+        _digest_files(digest, tokenizer)
+        return
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for last_call in ("truncation", "padding"):  # set by every call, whatever the files say
         rules.pop(last_call, None)
     digest.update(json.dumps(rules, sort_keys=True).encode())
+    digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())
+
+
+def _digest_files(digest: Any, tokenizer: Any) -> None:
+    """The same of a tokenizer that is written in Python: its vocabulary files and its settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted(map(Path, tokenizer.save_vocabulary(folder, None) or ())):
+            digest.update(path.name.encode() + path.read_bytes())
+    own = {
+        name: str(value)
+        for name, value in tokenizer.init_kwargs.items()
+        if not (name.endswith("_file") or name in ("name_or_path", "transformers_version"))
+    }
+    digest.update(f"{type(tokenizer).__name__} {json.dumps(own, sort_keys=True)}".encode())
     digest.update(f"{tokenizer.special_tokens_map} {tokenizer.model_max_length}".encode())

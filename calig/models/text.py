@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from calig.errors import InputError
+from calig.errors import InputError, shown
+from calig.faults import apart, failure_of
+from calig.models.alignment import encode
 from calig.models.inputs import Batch, Encoded
 from calig.records import Document, Failure, Int
 from calig.words import align
@@ -64,24 +66,43 @@ class TextEncoder:
         self._vocabulary = embedded_ids(model)
 
     def read(self, documents: Sequence[Document]) -> list[EncodedText | Failure]:
-        """Encode documents, in order; one that is not made of characters, or has no token, becomes a `Failure`."""
+        """Encode documents, in order; one that cannot be, or has no token, becomes a `Failure`."""
         broken = {i: failure for i, d in enumerate(documents) if (failure := _undecodable(d))}
         readable = [d for i, d in enumerate(documents) if i not in broken]
-        encoded = iter(self.encode([d.text if d.pair is None else (d.text, d.pair) for d in readable]))
+        encoded = iter(apart(readable, self._encode_documents, _not_tokenized))
         found: list[EncodedText | Failure] = []
         for i, document in enumerate(documents):
             if i in broken:
                 found.append(broken[i])
                 continue
             text = next(encoded)
-            found.append(_empty(document) if text.is_special.all() else text)
+            found.append(text if isinstance(text, Failure) else self._checked(document, text))
         return found
+
+    def _encode_documents(self, documents: Sequence[Document]) -> Sequence[EncodedText | Failure]:
+        return self.encode([d.text if d.pair is None else (d.text, d.pair) for d in documents])
+
+    def _checked(self, document: Document, text: EncodedText) -> EncodedText | Failure:
+        """The text; a failure where it has no token, or one that is not embedded, which a GPU does not survive."""
+        if text.is_special.all():
+            return _empty(document)
+        beyond = np.flatnonzero((text.ids < 0) | (text.ids >= self._vocabulary))
+        if len(beyond) == 0:
+            return text
+        first = int(beyond[0])
+        detail = (
+            f"the tokenizer gives token {text.tokens[first]!r} the id {text.ids[first]}, and the model embeds "
+            f"{self._vocabulary} ids, from 0 on"
+        )
+        return Failure(document.key, "not-embedded", shown(detail))
 
     def encode(self, texts: Sequence[TextOrPair]) -> list[EncodedText]:
         """Tokenize texts and pairs, cutting those above the model's limit (marked `truncated`), pairs longest first.
 
         Raises
         ------
+        DocumentError
+            The tokenizer gives no offsets, and its tokens cannot be found in a text.
         InputError
             `max_length` leaves no room for a pair's content.
         """
@@ -126,6 +147,8 @@ class TextEncoder:
             raise InputError(f"method.max_length: {self.max_length} leaves no room beside {what}; raise it")
 
     def _tokenize(self, *texts: Sequence[Any]) -> Any:
+        if not self.tokenizer.is_fast:
+            return [encode(self.tokenizer, own, self.max_length) for own in zip(*texts, strict=True)]
         return self.tokenizer(
             *map(list, texts),
             truncation="longest_first" if self.max_length is not None else False,
@@ -140,6 +163,10 @@ def _undecodable(document: Document) -> Failure | None:
         return None
     noun = "the text" if document.pair is None else "one of the texts"
     return Failure(document.key, "undecodable", f"{noun} holds half a surrogate pair, which is no character")
+
+
+def _not_tokenized(document: Document, error: BaseException) -> Failure:
+    return failure_of(document.key, error, "not-tokenized", "tokenizing it")
 
 
 def _empty(document: Document) -> Failure:
@@ -219,7 +246,8 @@ def longest_input(model: PreTrainedModel) -> int:
 
     RoBERTa-like models number positions from padding_idx + 1 on, which their position table's padding index shows.
     """
-    limit = int(getattr(model.config, "max_position_embeddings", 0) or 0)
+    named = (getattr(model.config, name, None) for name in ("max_position_embeddings", "max_seq_len"))
+    limit = max(0, int(next(filter(None, named), 0)))
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             reserved = 0 if module.padding_idx is None else module.padding_idx + 1

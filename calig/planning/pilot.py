@@ -1,7 +1,8 @@
 """The pilot: some of the corpus's missing documents explained as a worker would, and everything measured on the way.
 
 They are spread evenly over the lengths that occur, in pieces of 8, 8, 16, 32 … documents until a minute is spent. Their
-results are kept as a shard of the warehouse, as those of any other document: nothing is paid for twice.
+results are kept as a shard of the warehouse, as those of any other document: nothing is paid for twice. So are those of
+a pilot that is interrupted.
 """
 
 from __future__ import annotations
@@ -110,7 +111,13 @@ def run_pilot(run: Run, missing: Sequence[int], progress: Callable[[str], None])
     progress("counting tokens …")
     doc_ids, lengths = _lengths(run, explainer, missing)
     _reset_gpu(explainer)
-    tried = _explain(run, explainer, doc_ids, lengths, max(1, len(missing) // 2), progress)
+    tried = _Tried([], [], [], [])
+    try:
+        _explain(run, explainer, tried, doc_ids, lengths, max(1, len(missing) // 2), progress)
+    except BaseException:
+        if any(isinstance(item, Attribution) for item in tried.items):
+            _keep(run, tried)
+        raise
     memory, gpu_memory = peak_memory(), _gpu_memory(explainer)
     explained = [item for item in tried.items if isinstance(item, Attribution)]
     if not explained:
@@ -170,29 +177,43 @@ class _Tried:
 def _explain(
     run: Run,
     explainer: Explainer,
+    tried: _Tried,
     doc_ids: Sequence[int],
     lengths: npt.NDArray[np.int64],
     most: int,
     progress: Callable[[str], None],
-) -> _Tried:
+) -> None:
     """Explain pieces of twice as many documents each, until the next would take too long, or there are no more."""
     left = [int(i) for i in np.argsort(lengths, kind="stable") if lengths[i] > 0]
-    tried = _Tried([], [], [], [])
     size = PIECE
     while left and (room := min(size, most - len(tried.items))) > 0:
         if len(tried.walls) >= PIECES and sum(tried.walls[1:]) + 2 * tried.walls[-1] > SECONDS:
             break
         piece = spread_over(left, room)
-        progress(f"explaining {len(tried.items) + len(piece)} documents …")
+        tell = counter(
+            progress, "explaining documents of the pilot", len(tried.items) + len(piece), len(tried.items)
+        )
         own = sorted(doc_ids[i] for i in piece)
         start = time.perf_counter()
-        tried.items += explainer.attribute(read_documents(run.config, run.model, run.corpus, own))
+        documents = read_documents(run.config, run.model, run.corpus, own)
+        tried.items += explainer.attribute(documents, progress=tell)
         tried.pieces += [len(tried.walls)] * len(own)
         tried.walls.append(time.perf_counter() - start)
         tried.doc_ids += own
         left = [i for i in left if i not in set(piece)]
         size = max(PIECE, len(tried.items))
-    return tried
+
+
+def counter(progress: Callable[[str], None], what: str, total: int, done: int = 0) -> Callable[[int], None]:
+    """Return what counts the documents that are done, and tells how many of all there are."""
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(f"{what}: {done} of {total} …")
+
+    tell(0)
+    return tell
 
 
 def spread_over(ordered: Sequence[int], count: int) -> list[int]:
@@ -220,8 +241,12 @@ def _write(run: Run, tried: _Tried) -> tuple[ShardManifest, ShardManifest | None
     if any(isinstance(item, Attribution) for item in half):
         with tempfile.TemporaryDirectory(prefix="calig-plan-") as folder:
             smaller = write_shard(Path(folder), half, 0.0, run.model.modality)
+    return _keep(run, tried), smaller
+
+
+def _keep(run: Run, tried: _Tried) -> ShardManifest:
     with run.warehouse.writer_lock(run.folder):
-        return write_shard(run.folder, tried.items, sum(tried.walls), run.model.modality), smaller
+        return write_shard(run.folder, tried.items, sum(tried.walls), run.model.modality)
 
 
 def _size(shard: ShardManifest | None, kind: Literal["tokens", "documents"]) -> tuple[float, float]:

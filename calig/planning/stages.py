@@ -9,19 +9,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from calig import stages
+from calig.attribution.schedule import PILOT_DOCUMENTS
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.engines.placement import place
 from calig.errors import InputError
 from calig.planning.figures import figures
-from calig.planning.pilot import run_pilot
+from calig.planning.pilot import counter, run_pilot
 from calig.planning.sensitivity import unseen
 from calig.stages import Run
 from calig.warehouse.plans import Plan, store_plan
 from calig.workers import ModelCard, key_of, read_schedule
 
+SMALL = 120.0
+"""Seconds of attribution below which an audit is small: a plan of it takes about as long as the audit."""
 
-def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[str], None]) -> Plan | None:
+
+def make_plan(
+    config: AuditConfig,
+    documents: int | None,
+    progress: Callable[[str], None],
+    small: Callable[[float], None] | None = None,
+) -> Plan | None:
     """Measure a pilot and predict what the audit will take with its workers; None: there is nothing to do.
 
     What the pilot explained is kept. The plan is stored for the run that follows, unless it is for another number of
@@ -36,6 +45,8 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
         are not.
     progress
         Told what is going on.
+    small
+        Told the seconds that attribution takes, by the step schedule's pilot, where they are fewer than `SMALL`.
 
     Raises
     ------
@@ -50,8 +61,8 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
     corpus = stages.bring_in(config, model)
     if not corpus.documents:
         raise InputError(f"{corpus.source} has no rows: there is nothing to plan from")
-    progress("learning steps …")
-    run = planned_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    tell = counter(progress, "learning steps from documents", min(PILOT_DOCUMENTS, corpus.documents))
+    run = planned_run(config, model, corpus, stages.learn_schedule(config, model, corpus, tell))
     missing = _missing(run)
     if not missing and documents is not None:
         raise InputError(
@@ -60,13 +71,16 @@ def make_plan(config: AuditConfig, documents: int | None, progress: Callable[[st
         )
     if not missing:
         return None
+    workers = place(config.runtime).workers
+    each = stages.schedule_of(run).seconds_per_document
+    if small is not None and documents is None and each and each * len(missing) / workers < SMALL:
+        small(each * len(missing) / workers)
     pilot = run_pilot(run, missing, progress)
     left = len(_missing(run))
     if documents is None:
         pilot = replace(pilot, lengths=pilot.left)
     counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there"
     size = config.runtime.shard_documents or stages.shard_size(stages.schedule_of(run))
-    workers = place(config.runtime).workers
     plan = Plan(
         audit=config.name or "audit",
         attribution_key=run.attribution_key,

@@ -37,7 +37,7 @@ def build(warehouse_root: Path, run_id: str) -> Path:
     warehouse = Warehouse.open(warehouse_root)
     with closing(open_run(warehouse, run_id)) as connection, closing(open_tables(warehouse)) as tables:
         opening = since.collect(tables, connection, run_id)
-        page = render(collect(connection, run_id, opening.offending), opening)
+        page = render(collect(connection, run_id, opening.offending), opening, warehouse.place)
     for one in opening.changes:
         changes.build(warehouse_root, run_id, one.reference_id)
     path = warehouse.run(run_id) / "report" / "index.html"

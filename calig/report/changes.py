@@ -11,11 +11,12 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from calig.commands import command
 from calig.files import write_atomic
 from calig.listing import is_file
 from calig.records import ALL_CLASSES
 from calig.report import arrows, changes_prose
-from calig.report.changes_data import Changes, DocumentChange, collect
+from calig.report.changes_data import Changes, DocumentChange, Outcome, collect
 from calig.report.charts import PALETTE, Chart
 from calig.report.model import Heat
 from calig.report.page import environment, policy, resource
@@ -24,6 +25,8 @@ from calig.report.shifts import shifts
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
 
+OUTCOMES = 40
+"""Rows of outcomes shown at once."""
 LEVELS = 10
 """Steps of a heat's colour scale."""
 
@@ -50,7 +53,7 @@ def build(warehouse_root: Path, run_id: str, reference_id: str) -> Path:
     warehouse = Warehouse.open(warehouse_root)
     with closing(open_tables(warehouse)) as connection:
         data = collect(connection, warehouse, run_id, reference_id)
-    page = render(data, reference_report=_report(warehouse, reference_id))
+    page = render(data, _report(warehouse, reference_id), warehouse.place)
     path = warehouse.comparison(run_id, reference_id) / "index.html"
     write_atomic(path, page.encode("utf-8"))
     return path
@@ -82,8 +85,18 @@ class Shown:
     ends: tuple[str, str]
 
 
-def render(data: Changes, reference_report: str | None = None) -> str:
-    """The page, at most a few megabytes whatever changed."""
+def render(data: Changes, reference_report: str | None = None, warehouse: str = "warehouse") -> str:
+    """The page, at most a few megabytes whatever changed.
+
+    Parameters
+    ----------
+    data
+        What it shows.
+    reference_report
+        Where the reference's report is, from the page's folder; None if it is gone.
+    warehouse
+        The warehouse's folder or URL, for the command to copy.
+    """
     style = resource("report.css") + resource("history.css")
     script = resource("page.js")
     comparison = data.comparison
@@ -91,6 +104,11 @@ def render(data: Changes, reference_report: str | None = None) -> str:
     depths = 1 + max((row.depth for row in data.layers), default=0)
     state, state_text = changes_prose.state(comparison)
     headline, rest = changes_prose.headline(comparison)
+    first, others = _outcomes(data.outcomes)
+    question = (
+        f"SELECT * FROM comparison_words WHERE changed AND reference_id = '{comparison.reference_id}' "
+        "ORDER BY abs(difference) DESC"
+    )
     return (
         environment()
         .get_template("changes.html.j2")
@@ -106,6 +124,9 @@ def render(data: Changes, reference_report: str | None = None) -> str:
             state=state,
             state_text=state_text,
             headline=headline,
+            ask=command("query", question, "--run", comparison.run_id, warehouse=warehouse),
+            outcomes=first,
+            further_outcomes=others,
             rest=rest,
             relation=changes_prose.relation(comparison),
             drifts=changes_prose.drifts(comparison),
@@ -122,6 +143,15 @@ def render(data: Changes, reference_report: str | None = None) -> str:
             heats=[shown(one) for one in data.documents if one.heats is not None],
         )
     )
+
+
+def _outcomes(rows: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """What is shown at once: all rows, or, where they are too many, those of all documents and what changed."""
+    if len(rows) <= OUTCOMES:
+        return list(rows), []
+    first = [row for row in rows if row.changed or row.label == ALL_CLASSES]
+    others = [row for row in rows if not (row.changed or row.label == ALL_CLASSES)]
+    return first, sorted(others, key=lambda row: (row.p is None, row.p))
 
 
 def _profiles(data: Changes, depths: int) -> list[tuple[str, list[Chart]]]:

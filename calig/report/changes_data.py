@@ -259,7 +259,8 @@ def collect(con: duckdb.DuckDBPyConnection, warehouse: Warehouse, run_id: str, r
     sides = {row["run_id"]: _side(row) for row in fetch(con, "changes_sides", **both)}
     if not found or run_id not in sides:
         raise InputError(
-            f"no comparison of run {run_id} with {reference_id} in {warehouse.root}: run `calig compare` first, or "
+            f"no comparison of run {run_id} with {reference_id} in {warehouse.root}: run "
+            f"`calig compare {reference_id} {run_id}` first, or "
             "`calig rebuild` if its files are there"
         )
     documents = [DocumentChange(**row) for row in fetch(con, "changes_documents", limit=DOCUMENTS, **both)]

@@ -46,7 +46,8 @@ def drifts(comparison: Comparison) -> list[Drift]:
         ("Layer profile", comparison.layer_psi, None, comparison.layer_psi_by_chance),
     ):
         small = by_chance is not None and psi is not None and psi <= by_chance
-        style = "small" if small or (drawn and by_chance is None) else size(psi)
+        too_few = psi is not None and drawn and by_chance is None
+        style = "small" if small or too_few else size(psi)
         found.append(Drift(title, psi, js, style, by_chance, drawn and by_chance is None))
     psi = comparison.confidence_psi
     return [found[0], Drift("Confidence", psi, comparison.confidence_js, size(psi)), found[1]]
@@ -147,7 +148,7 @@ def rules(changes: Changes) -> list[str]:
     third = None if comparison.alpha is None else comparison.alpha / 3
     found = [
         "Where nothing changed, the chance that anything at all is called changed is at most "
-        f"{plain(comparison.alpha)}. "
+        f"{plain(None if comparison.alpha is None else float(f'{comparison.alpha:.3g}'))}. "
         f"Words, layers and outcomes are three families; in each, p-values are adjusted by Benjamini and Hochberg and "
         f"held to {number(third)}.",
         f"{_tests(comparison.words_tested)} of words ({integer(comparison.words_changed)} called changed), "

@@ -103,7 +103,7 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         left_out=row["left_out"] or 0,
         left_out_files=row["left_out_files"] or "",
         attribution_key=row["attribution_key"] or "",
-        method={key: row[key] for key in ("target", "output", "baseline", "tolerance", "fusion", "weight")},
+        method=_method(row, config),
         depths=row["depths"],
         classes=tuple(row["classes"] or ()),
         documents=row["documents"] or 0,
@@ -123,6 +123,7 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         attribution_seconds=row["attribution_seconds"] or 0.0,
         explained=totals["explained"],
         converged_documents=totals["converged"],
+        unconverged=row["unconverged"],
         labelled=totals["labelled"],
         errors=totals["errors"],
         confident_errors=totals["confident_errors"],
@@ -136,6 +137,14 @@ def _run(con: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary:
         label_order=tuple(row["label_order"] or ()),
         label_order_accuracy=row["label_order_accuracy"],
     )
+
+
+def _method(row: Row, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How the run explains; a fixed number of steps stands in place of the tolerance, for which it does not ask."""
+    found = {key: row[key] for key in ("target", "output", "baseline", "tolerance", "fusion", "weight")}
+    given = config.get("method")
+    steps = given.get("steps") if isinstance(given, Mapping) else None
+    return found if steps is None else {"steps": steps} | {k: v for k, v in found.items() if k != "tolerance"}
 
 
 def _failure_limit(gates: object) -> float | None:

@@ -134,10 +134,17 @@
     made.setAttribute("aria-label", `${data.document} ${doc.id}`);
     heading.dir = "auto";
     const call = element("span", "call");
-    call.append("explained: ", element("b", "", doc.target), doc.probability === null ? "" : `, p = ${doc.probability}`);
+    const explained = element("b");
+    explained.append(isolated(doc.target));
+    call.append("explained: ", explained, doc.probability === null ? "" : `, p = ${doc.probability}`);
     header.append(heading, call);
-    if (doc.predicted && doc.predicted !== doc.target) header.append(element("span", "", `predicted ${doc.predicted}`));
-    if (doc.label !== null) header.append(element("span", doc.label === doc.predicted || !doc.predicted ? "" : "wrong", `label: ${doc.label}`));
+    const named = (kind, text, name) => {
+      const one = element("span", kind, text);
+      one.append(isolated(name));
+      header.append(one);
+    };
+    if (doc.predicted && doc.predicted !== doc.target) named("", "predicted ", doc.predicted);
+    if (doc.label !== null) named(doc.label === doc.predicted || !doc.predicted ? "" : "wrong", "label: ", doc.label);
     const tags = element("span", "tags");
     tags.append(element("span", "", `disagreement ${doc.disagreement}`));
     header.append(tags);
@@ -191,7 +198,7 @@
       const score = values(view.doc, half.method)?.[place];
       return `${title(half.method)} ${score === undefined ? "–" : written(score, Math.abs(score) < 0.1 ? 4 : 2)}`;
     });
-    reading.textContent = `“${view.doc.units[place]}” ${said.join(" · ")}`;
+    reading.replaceChildren("“", isolated(view.doc.units[place]), `” ${said.join(" · ")}`);
   }
   for (const event of ["mouseover", "focusin"]) root.addEventListener(event, (happened) => { const found = located(happened.target); if (found) read(found); });
   root.addEventListener("mouseout", () => read(located(document.activeElement)));

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 from markupsafe import Markup
 
+from calig.commands import command
 from calig.errors import InputError
 from calig.files import write_atomic
 from calig.listing import is_folder
@@ -51,10 +52,12 @@ def build(warehouse_root: Path, evaluation_id: str) -> Path:
     warehouse = Warehouse.open(warehouse_root)
     folder = warehouse.root / "evaluations" / evaluation_id
     if evaluation_id in ("", ".", "..") or Path(evaluation_id).name != evaluation_id or not is_folder(folder):
-        raise InputError(f"no evaluation {evaluation_id!r} in {warehouse.root}: run `calig evaluate` first")
+        raise InputError(
+            f"no evaluation {evaluation_id!r} in {warehouse.root}: run `calig evaluate CONFIG.yaml` first"
+        )
     with closing(duckdb.connect()) as connection:
         attach(connection, warehouse.database)
-        page = render(collect(connection, evaluation_id, folder))
+        page = render(collect(connection, evaluation_id, folder), warehouse.place)
     path = folder / "report" / "index.html"
     write_atomic(path, page.encode("utf-8"))
     return path
@@ -107,8 +110,8 @@ _SECTIONS: dict[Group, tuple[str, str]] = {
 }
 
 
-def render(data: EvaluationData) -> str:
-    """The page, at most a few megabytes whatever was evaluated."""
+def render(data: EvaluationData, warehouse: str = "warehouse") -> str:
+    """The page, at most a few megabytes whatever was evaluated; `warehouse` is its folder or URL, for the command."""
     run, of_images = data.evaluation, data.evaluation.modality == "image"
     columns = standings.columns(data)
     headline = next((column for column in columns if column.main), columns[0] if columns else None)
@@ -160,6 +163,7 @@ def render(data: EvaluationData) -> str:
             measures=list(dict.fromkeys(column.measure for column in columns)),
             made=_made(run),
             config=as_yaml(run.config),
+            evaluate=command("evaluate", "evaluation.yaml", warehouse=warehouse),
         )
     )
 
@@ -243,12 +247,13 @@ def _sections(data: EvaluationData, columns: Sequence[Column], drawn: Mapping[st
 
 
 def _made(run: Evaluation) -> dict[str, str]:
-    """How what was evaluated was set, in words."""
+    """How what was evaluated was set, in words; fixed steps ask for no tolerance."""
+    steps = (run.config.get("method") or {}).get("steps")
     return {
         "Target": run.target,
         "Output": run.output,
         "Baseline": run.baseline,
         "Fusion": f"{run.fusion}, λ = {plain(run.weight)}",
-        "Tolerance": plain(run.tolerance),
+        **({"Tolerance": plain(run.tolerance)} if steps is None else {"Steps": str(steps)}),
         "Seed": str(run.seed),
     }

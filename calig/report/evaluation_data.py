@@ -144,7 +144,9 @@ def collect(con: duckdb.DuckDBPyConnection, evaluation_id: str, folder: Path) ->
     """
     found = fetch(con, "evaluation", evaluation=evaluation_id)
     if not found:
-        raise InputError(f"no evaluation {evaluation_id} in the warehouse: run `calig evaluate` first")
+        raise InputError(
+            f"no evaluation {evaluation_id} in the warehouse: run `calig evaluate CONFIG.yaml` first"
+        )
     stats = tuple(Stat(**_finite(row)) for row in fetch(con, "evaluation_stats", evaluation=evaluation_id))
     if not stats:
         raise InputError(

@@ -52,10 +52,12 @@
   }
 
   function called(doc) {
-    const target = element("b", "", doc.target);
+    const target = element("b");
+    target.append(isolated(doc.target));
     if (data.head === "regression") return [target, ` = ${doc.value}`];
-    if (data.head === "multi_label") return [`predicted ${doc.predicted}; explained `, target, `, p = ${doc.probability}`];
-    return [doc.predicted === doc.target ? "predicted " : `predicted ${doc.predicted}, explained as `, target, `, p = ${doc.probability}`];
+    const predicted = isolated(doc.predicted), share = `, p = ${doc.probability}`;
+    if (data.head === "multi_label") return ["predicted ", predicted, "; explained ", target, share];
+    return doc.predicted === doc.target ? ["predicted ", target, share] : ["predicted ", predicted, ", explained as ", target, share];
   }
 
   function build(doc) {
@@ -72,7 +74,9 @@
       if (doc.missed !== null) header.append(element("span", "", `label ${doc.label}, error ${doc.missed}`));
     } else if (doc.label !== null) {
       const several = data.head === "multi_label";
-      header.append(element("span", doc.correct ? "" : "wrong", doc.correct ? (several ? "labels agree" : "label agrees") : `✕ label${several ? "s" : ""}: ${doc.label}`));
+      const label = element("span", doc.correct ? "" : "wrong");
+      label.append(...(doc.correct ? [several ? "labels agree" : "label agrees"] : [`✕ label${several ? "s" : ""}: `, isolated(doc.label)]));
+      header.append(label);
     }
     const tags = element("span", "tags");
     for (const reason of doc.reasons) {
@@ -97,7 +101,8 @@
     footer.append(scale, sums);
     const facts = [`${doc.tokens} tokens`];
     facts.push(doc.settling === null ? "never settles" : `settles at depth ${doc.settling}`);
-    facts.push(`${doc.converged ? "converged" : "not converged"}, error estimate ${doc.estimate}`);
+    const converged = doc.converged === null ? "" : doc.converged ? "converged, " : "not converged, ";
+    facts.push(`${converged}error estimate ${doc.estimate}`);
     if (doc.truncated) facts.push("cut at the model's maximum length");
     facts.push(...made.facts);
     footer.append(element("span", "", facts.join(" · ")));
@@ -327,7 +332,7 @@
     refilter({ word: String(data.words.indexOf(word)), label: labels.value, kind: "", search: "" });
     const note = byId("word-note");
     note.hidden = false;
-    note.replaceChildren("In the whole run: ", element("code", "", `SELECT doc_id, text, logit_effect FROM words WHERE word = '${word.replaceAll("'", "''")}'`));
+    byId("word-sql").textContent = data.ask.join(data.literals[data.words.indexOf(word)]);
     byId("documents").scrollIntoView();
     byId("word-chip").focus({ preventScroll: true });
   }

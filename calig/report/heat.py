@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from markupsafe import Markup
 
 from calig.report.model import Heat
 
 BLANK = "␣"
 """Stands for a token in no word: white space."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_DIRECTIONS = {
+    0x061C: "⟨ALM⟩", 0x200E: "⟨LRM⟩", 0x200F: "⟨RLM⟩",
+    0x202A: "⟨LRE⟩", 0x202B: "⟨RLE⟩", 0x202C: "⟨PDF⟩", 0x202D: "⟨LRO⟩", 0x202E: "⟨RLO⟩",
+    0x2066: "⟨LRI⟩", 0x2067: "⟨RLI⟩", 0x2068: "⟨FSI⟩", 0x2069: "⟨PDI⟩",
+}  # fmt: skip
+"""The controls of the text's direction, by their names in Unicode (UAX #9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +38,21 @@ class TokenRow:
 
 
 def visible(text: str) -> str:
-    """The text with control characters, which a page cannot hold, shown as U+FFFD."""
-    return _CONTROL.sub("�", text)
+    """The text with control characters, which a page cannot hold, shown as U+FFFD, and those of direction by name.
+
+    A control of the text's direction moves what stands around it, and one that is invisible hides that it does.
+    """
+    return _CONTROL.sub("�", text).translate(_DIRECTIONS)
 
 
 def clip(text: str, limit: int) -> str:
     """The text, cut to `limit` characters with an ellipsis if it is longer."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def isolated(text: str, limit: int) -> Markup:
+    """A name within a sentence: cut, and apart from it, so that a name from right to left moves no word around it."""
+    return Markup("<bdi>{}</bdi>").format(visible(clip(text, limit)))
 
 
 def segment(text: str, tokens: Sequence[TokenRow], pair: str | None = None) -> Heat:

@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from calig.records import Head, Modality
 
+FEW_DOCUMENTS = 50
+"""Below it, a word in five documents, as `word_stats` has them, is in more than a tenth: "the", or a comma."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -56,6 +59,7 @@ class RunSummary:
     attribution_seconds: float
     explained: int
     converged_documents: int
+    unconverged: int | None
     labelled: int
     errors: int
     confident_errors: int
@@ -68,6 +72,17 @@ class RunSummary:
     notes: tuple[str, ...] = ()
     label_order: tuple[str, ...] = ()
     label_order_accuracy: float | None = None
+
+    @property
+    def steps(self) -> int | None:
+        """The fixed number of steps, where there is one: then no tolerance was asked for."""
+        method = self.config.get("method")
+        return method.get("steps") if isinstance(method, Mapping) else None
+
+    @property
+    def few(self) -> bool:
+        """Whether so few texts are explained that the words of five or more are mostly those of any text."""
+        return self.modality == "text" and 0 < self.explained < FEW_DOCUMENTS
 
     @property
     def failure_share(self) -> float:

@@ -11,6 +11,9 @@ function element(tag, className, text) {
   return made;
 }
 
+/* A name within a sentence: one from right to left moves no word around it. */
+const isolated = (text) => element("bdi", "", text);
+
 function drawn(tag, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -56,6 +59,16 @@ for (const box of document.querySelectorAll(".copy")) {
     window.setTimeout(() => { button.textContent = "Copy"; }, 1600);
   });
   box.append(button);
+}
+
+/* What is wider than its place fades where more of it is; it may be scrolled there. */
+for (const box of document.querySelectorAll(".scroll, .bar-top nav, .wide-charts .chart, .chart.wide")) {
+  const fade = () => {
+    const hidden = { left: box.scrollLeft, right: box.scrollWidth - box.clientWidth - box.scrollLeft, below: box.scrollHeight - box.clientHeight - box.scrollTop };
+    box.dataset.more = Object.keys(hidden).filter((side) => hidden[side] > 1).join(" ");
+  };
+  box.addEventListener("scroll", fade, { passive: true });
+  new ResizeObserver(fade).observe(box);
 }
 
 let unfolded = [];

@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from calig.report import formats
 from calig.report.heat import clip, visible
-from calig.warehouse.gates import SEE
 
 CELL_CHARACTERS = 60
 DETAIL_CHARACTERS = 300
@@ -40,16 +39,10 @@ def environment() -> Environment:
         percent=formats.percent,
         duration=formats.duration,
         short=lambda text: clip(str(text), CELL_CHARACTERS),
-        detail=lambda text: _cut(str(text)),
+        detail=lambda text: clip(str(text), DETAIL_CHARACTERS),
     )
     made.globals.update(plural=formats.plural, alike=formats.alike, interval=formats.interval)
     return made
-
-
-def _cut(text: str) -> str:
-    """The text, cut if it is long; a command at its end stays whole."""
-    finding, see, command = text.rpartition(SEE)
-    return clip(finding, DETAIL_CHARACTERS) + see + command if see else clip(text, DETAIL_CHARACTERS)
 
 
 @cache

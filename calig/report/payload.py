@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from calig.commands import command
 from calig.report.formats import number, percent, signed
+from calig.report.heat import visible
 from calig.report.model import Heat, Picture, ReportData, RunSummary, SampleDocument
 from calig.report.sample import groups
 from calig.report.terms import terms
@@ -32,8 +35,8 @@ def encode(value: Any) -> Markup:
     return Markup("".join(_ESCAPES.get(character, character) for character in text))
 
 
-def payload(data: ReportData) -> dict[str, Any]:
-    """What the explorer needs, as plain JSON values."""
+def payload(data: ReportData, warehouse: str) -> dict[str, Any]:
+    """What the explorer needs, as plain JSON values; `warehouse` is where its commands ask."""
     words = sorted({word.word for word in data.words})
     index = {word: place for place, word in enumerate(words)}
     head, modality = data.run.head, data.run.modality
@@ -45,15 +48,34 @@ def payload(data: ReportData) -> dict[str, Any]:
         "items": called.items,
         "run": data.run.run_id,
         "depths": data.run.depths,
-        "classes": list(dict.fromkeys(document.target for document in data.documents)),
+        "classes": list(dict.fromkeys(visible(document.target) for document in data.documents)),
         "groups": [
             {"kind": group.kind, "title": group.title, "note": group.note}
             for group in groups(head, modality)
             if any(group.kind == kind for document in data.documents for kind, _ in document.reasons)
         ],
-        "words": words,
+        "words": [visible(word) for word in words],
+        "ask": _ask(data.run, warehouse),
+        "literals": [literal(word) for word in words],
         "documents": [_document(document, index, data.run) for document in data.documents],
     }
+
+
+def _ask(run: RunSummary, warehouse: str) -> list[str]:
+    """The command that asks for a word in the whole run: what stands before the word's literal, and behind it."""
+    sql = "SELECT doc_id, text, logit_effect FROM words WHERE word = ''"
+    before, empty, after = command("query", sql, "--run", run.run_id, warehouse=warehouse).partition("= ''")
+    return [before + empty.removesuffix("''"), after]
+
+
+def literal(word: str) -> str:
+    """A word in SQL, for a shell's double quotes: what the shell would read, or does not print, is `chr(…)`."""
+    parts = []
+    for kept, group in groupby(word, lambda character: character.isprintable() and character not in '"$`\\!'):
+        text = "".join(group)
+        doubled = text.replace("'", "''")
+        parts.append(f"'{doubled}'" if kept else " || ".join(f"chr({ord(character)})" for character in text))
+    return " || ".join(parts)
 
 
 def quantise(values: npt.NDArray[np.float64]) -> tuple[str, float]:
@@ -78,18 +100,18 @@ def _document(document: SampleDocument, index: dict[str, int], run: RunSummary) 
     scores, score_step = quantise(heat.scores)
     content = heat.scores[~heat.special]
     return {
-        "id": document.source_id,
+        "id": visible(document.source_id),
         "reasons": [{"kind": kind, "text": _reason(kind, weight, run)} for kind, weight in document.reasons],
-        "label": document.label if document.label_value is None else number(document.label_value),
+        "label": _label(document),
         "value": number(document.logit),
         "missed": None if document.label_value is None else signed(document.logit - document.label_value),
-        "predicted": document.predicted,
-        "target": document.target,
+        "predicted": visible(document.predicted),
+        "target": visible(document.target),
         "correct": document.correct,
         "probability": number(document.probability),
         "change": _finite(document.logit - document.baseline_logit),
         "estimate": number(document.error_estimate, 2),
-        "converged": document.converged,
+        "converged": document.converged if run.steps is None else None,
         "tokens": document.tokens,
         "truncated": document.truncated,
         "settling": document.settling_depth,
@@ -105,6 +127,12 @@ def _document(document: SampleDocument, index: dict[str, int], run: RunSummary) 
             str(index[word]): places for word, places in document.words.items() if places and word in index
         },
     } | (_text(heat) if document.picture is None else _picture(document, document.picture))
+
+
+def _label(document: SampleDocument) -> str | None:
+    if document.label_value is not None:
+        return number(document.label_value)
+    return None if document.label is None else visible(document.label)
 
 
 def _text(heat: Heat) -> dict[str, Any]:

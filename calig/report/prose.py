@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from calig.commands import command
 from calig.records import ALL_CLASSES
 from calig.report.data import CONFIDENT
 from calig.report.formats import integer, number, percent, plural, signed
-from calig.report.heat import clip
-from calig.report.model import RegionEffect, ReportData, RunSummary
+from calig.report.heat import clip, isolated
+from calig.report.model import RegionEffect, ReportData, RunSummary, WordEffect
 from calig.report.since import Gate
 from calig.report.since import verdict as gates_verdict
 from calig.report.terms import terms
 
 BORDER = "border"
 BORDER_LIFT = 1.25
-REGIONS_NAMED = 3
+REGIONS_NAMED = WORDS_NAMED = 3
 PATCH_SHARE = 0.08
 FEWEST_IMAGES = 5
 NOTE_CHARACTERS = 300
+NAME_CHARACTERS = 30
+CONVERGED_SHARE = 0.95
+"""Documents within tolerance below which a run whose gates hold is not simply called passed."""
 ORDER_SHOWN = 6
 PATCH_LIFT = 4
 
@@ -29,7 +35,7 @@ class Pointer:
     """A finding in one sentence: its topic, the sentence, and the section it leads to."""
 
     topic: str
-    text: str
+    text: str | Markup
     section: str
 
 
@@ -41,14 +47,11 @@ def verdict(run: RunSummary) -> str:
     if not run.explained:
         among = plural(run.documents, document)
         return f"No {document} could be explained: {plural(run.failures, 'failure')} in {among}."
-    tolerance = "within tolerance at every depth"
-    if run.converged_documents == run.explained:
-        parts = [f"{plural(run.explained, document)} explained, all {tolerance}"]
-    else:
-        parts = [
-            f"{plural(run.explained, document)} explained, {integer(run.converged_documents)} {tolerance}"
-        ]
-    if run.accuracy is not None:
+    parts = [f"{plural(run.explained, document)} explained, {_convergence(run)}"]
+    if run.few and run.labelled and run.head != "regression":
+        right = "right in every class" if run.head == "multi_label" else "predicted right"
+        parts.append(f"{integer(run.labelled - run.errors)} of {integer(run.labelled)} labelled {right}")
+    elif run.accuracy is not None:
         share = "every class right in" if run.head == "multi_label" else "accuracy"
         parts.append(
             f"{share} {percent(run.accuracy) if run.head == 'multi_label' else number(run.accuracy)}"
@@ -59,7 +62,17 @@ def verdict(run: RunSummary) -> str:
     return "; ".join(parts) + "."
 
 
-def rows(run: RunSummary) -> str:
+def _convergence(run: RunSummary) -> str:
+    """How far the explanations are within tolerance; of fixed steps, for which none was asked, what the error is."""
+    if run.steps is not None:
+        return f"with {plural(run.steps, 'step')} each, error estimates up to {number(run.worst_error_estimate, 2)}"
+    if run.converged_documents == run.explained:
+        return "all within tolerance at every depth"
+    many = integer(run.converged_documents) if run.converged_documents else "none"
+    return f"{many} within tolerance at every depth"
+
+
+def rows(run: RunSummary) -> str | Markup:
     """Which of the corpus's rows the run is about, where it is not about all; else nothing."""
     given = run.config.get("corpus")
     corpus = given if isinstance(given, Mapping) else {}
@@ -68,10 +81,10 @@ def rows(run: RunSummary) -> str:
         text = f"{integer(run.documents)} of {integer(run.corpus_rows)}, drawn by their keys (corpus.sample)"
         if sample.get("by") is None:
             return f"{text}."
-        return (
-            f"{text}, in equal numbers by {clip(str(sample['by']), 30)} as far as the corpus has them: counts and "
-            "accuracy are those of the sample, not of the corpus."
-        )
+        return Markup(
+            "{}, in equal numbers by {} as far as the corpus has them: counts and accuracy are those of the sample, "
+            "not of the corpus."
+        ).format(text, isolated(str(sample["by"]), NAME_CHARACTERS))
     if corpus.get("limit") is not None and run.documents >= corpus["limit"]:
         return (
             f"The first {integer(run.documents)} only (corpus.limit), which may be of one class or one day; "
@@ -80,23 +93,22 @@ def rows(run: RunSummary) -> str:
     return ""
 
 
-def label_order(run: RunSummary) -> str:
+def label_order(run: RunSummary) -> str | Markup:
     """A warning, where the labels fit the predictions much better in another order of the classes; else nothing."""
     if not run.label_order:
         return ""
     moved = [
-        f"{clip(label, 30)} fits {clip(fits, 30)}"
+        Markup("{} fits {}").format(isolated(label, NAME_CHARACTERS), isolated(fits, NAME_CHARACTERS))
         for label, fits in zip(run.classes, run.label_order, strict=True)
         if label != fits
     ]
-    shown = ", ".join(moved[:ORDER_SHOWN]) + (
+    shown = Markup(", ").join(moved[:ORDER_SHOWN]) + (
         f" and {len(moved) - ORDER_SHOWN} more" if len(moved) > ORDER_SHOWN else ""
     )
-    return (
-        f"The labels may number the classes in another order than the model: read so, accuracy would be "
-        f"{number(run.label_order_accuracy)}, not {number(run.accuracy)} (the label {shown}). "
-        "If that is so, map the labels in corpus.labels."
-    )
+    return Markup(
+        "The labels may number the classes in another order than the model: read so, accuracy would be {}, not {} "
+        "(the label {}). If that is so, map the labels in corpus.labels."
+    ).format(number(run.label_order_accuracy), number(run.accuracy), shown)
 
 
 def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:
@@ -109,14 +121,17 @@ def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:
         return "warn", "No documents"
     if not run.explained and all(one.passed is not False for one in gates):
         return "bad", "Nothing explained"
-    if gates:
-        return gates_verdict(gates)
-    if run.passed:
-        return "good", "Complete" if run.failure_limit is None else "Gates passed"
-    return "bad", "Too many failures"
+    if not gates and not run.passed:
+        return "bad", "Too many failures"
+    plain = "good", "Complete" if run.failure_limit is None else "Gates passed"
+    style, words = gates_verdict(gates) if gates else plain
+    if style != "bad" and run.steps is None and run.converged_documents < CONVERGED_SHARE * run.explained:
+        outside = (run.explained - run.converged_documents) / run.explained
+        return "warn", f"{words}, but {percent(outside)} not within tolerance"
+    return style, words
 
 
-def pointers(data: ReportData) -> list[Pointer]:
+def pointers(data: ReportData, gates: Sequence[Gate] = ()) -> list[Pointer]:
     """What to look at, most urgent first."""
     run = data.run
     called = terms(run.head, run.modality)
@@ -124,29 +139,49 @@ def pointers(data: ReportData) -> list[Pointer]:
     if run.failure_limit is not None and run.failure_share > run.failure_limit:
         text = f"{percent(run.failure_share)} of {called.document}s failed; the limit is {percent(run.failure_limit)}."
         found.append(Pointer("Failures", text, "failures"))
+    if run.few:
+        text = f"{plural(run.explained, 'document')}: too few for means of words. Read them one by one."
+        found.append(Pointer("Few documents", text, "documents"))
+    outside = run.explained - run.converged_documents
+    many = run.steps is None and run.converged_documents < CONVERGED_SHARE * run.explained
+    if many:
+        found.append(Pointer("Convergence", _outside(run, gates), "convergence"))
     if run.notes:
         more = f" ({len(run.notes) - 1} more)" if len(run.notes) > 1 else ""
         found.append(Pointer("Corpus", f"{clip(run.notes[0], NOTE_CHARACTERS)}{more}", "corpus"))
     if run.labelled:
         found.append(Pointer("Errors", _errors(run), "documents"))
-    if strongest := _strongest_regions(data) if run.modality == "image" else _strongest(data):
+    strongest = _strongest_regions(data) if run.modality == "image" else _strongest(data)
+    if strongest and not run.few:
         found.append(Pointer(called.evidence, strongest, called.evidence.lower()))
     if patch := _single_patch(data):
         found.append(Pointer("Single patch", patch, called.evidence.lower()))
     if border := _border(data):
         found.append(Pointer("Border", border, called.evidence.lower()))
     found += _layer_pointers(data)
-    outside = run.explained - run.converged_documents
-    if outside:
-        worst = number(run.worst_error_estimate, 2)
-        text = f"{plural(outside, called.document)} outside tolerance at some depth; worst error estimate {worst}."
-        found.append(Pointer("Convergence", text, "convergence"))
+    if outside and not many and run.steps is None:
+        found.append(Pointer("Convergence", _outside(run, gates), "convergence"))
     if run.truncated:
         text = (
             f"{plural(run.truncated, 'document')} longer than the model reads: only the start is explained."
         )
         found.append(Pointer("Truncation", text, "convergence"))
     return found
+
+
+def _outside(run: RunSummary, gates: Sequence[Gate]) -> str:
+    """How many documents are not within tolerance, and that the run passed because no gate is about that."""
+    called = terms(run.head, run.modality)
+    outside = plural(run.explained - run.converged_documents, called.document)
+    worst = number(run.worst_error_estimate, 2)
+    left = f", and left out of {called.evidence.lower()} and layers" if run.unconverged else ""
+    text = f"{outside} outside tolerance at some depth{left}; worst error estimate {worst}."
+    if (
+        any("converged" in one.name for one in gates)
+        or run.converged_documents >= CONVERGED_SHARE * run.explained
+    ):
+        return text
+    return f"{text} No gate is about it; gates.max_unconverged_share would be."
 
 
 def _errors(run: RunSummary) -> str:
@@ -180,8 +215,8 @@ def median_settling(counts: Sequence[tuple[int | None, int]], depths: int) -> fl
     return float(middle) if middle < depths - 1 else None
 
 
-def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
-    """(what it answers, the command) for a reader who wants to go on."""
+def queries(run: RunSummary, warehouse: str) -> Sequence[tuple[str, str]]:
+    """(what it answers, the command) for a reader who wants to go on; `warehouse` is its folder or URL."""
     run_id, regression, image = run.run_id, run.head == "regression", run.modality == "image"
     shown = "image" if image else "text"
     errors = (
@@ -204,7 +239,7 @@ def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
         (
             f"Every {item} whose interval excludes zero",
             f"SELECT class, {item}, documents, effect, effect_low, effect_high FROM {item}_stats "
-            f"WHERE run_id = '{run_id}' AND (effect_low > 0 OR effect_high < 0) ORDER BY class, effect DESC",
+            "WHERE effect_low > 0 OR effect_high < 0 ORDER BY class, effect DESC",
         ),
         errors,
         (
@@ -214,23 +249,34 @@ def queries(run: RunSummary) -> Sequence[tuple[str, str]]:
             f"WHERE {wrong} GROUP BY d.source_id ORDER BY max(abs(w.logit_effect)) DESC",
         ),
     )
-    return [(title, f'calig query --run {run_id} "{sql}"') for title, sql in asked]
+    return [(title, command("query", sql, "--run", run_id, warehouse=warehouse)) for title, sql in asked]
 
 
-def _strongest(data: ReportData) -> str:
+def _strongest(data: ReportData) -> Markup:
+    """The strongest word for each class; of many classes, for those in which one word acts most."""
+    best: dict[str, WordEffect] = {}
+    for word in data.words:
+        if word.supports and word.clear:
+            best.setdefault(word.label, word)
+    found = sorted(best.values(), key=lambda word: -word.effect)[:WORDS_NAMED]
     shown, unit = [], terms(data.run.head).unit
-    for label in data.run.classes[:3]:
-        best = next(
-            (word for word in data.words if word.label == label and word.supports and word.clear), None
-        )
-        if best:
-            where = f"{signed(best.effect, 2)} {unit} in {plural(best.documents, 'document')}"
-            verb = "raises" if data.run.head == "regression" else "for"
-            shown.append(f"“{clip(best.word, 30)}” {verb} {clip(label, 30)} ({where})")
-    return f"Strongest evidence: {', '.join(shown)}." if shown else ""
+    for word in sorted(found, key=lambda word: data.run.classes.index(word.label)):
+        where = f"{signed(word.effect, 2)} {unit} in {plural(word.documents, 'document')}"
+        verb = "raises" if data.run.head == "regression" else "for"
+        shown.append(_named(word.word, verb, word.label, where))
+    return _evidence(shown)
 
 
-def _strongest_regions(data: ReportData) -> str:
+def _named(item: str, verb: str, label: str, where: str) -> Markup:
+    names = (isolated(name, NAME_CHARACTERS) for name in (item, label))
+    return Markup("“{}” {verb} {} ({where})").format(*names, verb=verb, where=where)
+
+
+def _evidence(shown: Sequence[Markup]) -> Markup:
+    return Markup("Strongest evidence: {}.").format(Markup(", ").join(shown)) if shown else Markup()
+
+
+def _strongest_regions(data: ReportData) -> Markup:
     """The strongest region for each of the classes that lean most on one."""
     called = terms(data.run.head, data.run.modality)
     best: dict[str, RegionEffect] = {}
@@ -242,11 +288,11 @@ def _strongest_regions(data: ReportData) -> str:
         where = f"{signed(region.effect, 2)} {called.unit} in {plural(region.documents, called.document)}"
         lift = "" if region.lift is None else f", {number(region.lift, 2)} × its area"
         verb = "raises" if data.run.head == "regression" else "for"
-        shown.append(f"“{region.region}” {verb} {clip(region.label, 30)} ({where}{lift})")
-    return f"Strongest evidence: {', '.join(shown)}." if shown else ""
+        shown.append(_named(region.region, verb, region.label, f"{where}{lift}"))
+    return _evidence(shown)
 
 
-def _single_patch(data: ReportData) -> str:
+def _single_patch(data: ReportData) -> str | Markup:
     """The class of which one patch, in the mean over its images, holds far more than its area."""
     found = [(float(one.shares.max(initial=0.0)), one) for one in data.maps if one.documents >= FEWEST_IMAGES]
     found = [(share, one) for share, one in found if share >= max(PATCH_SHARE, PATCH_LIFT / one.shares.size)]
@@ -255,13 +301,12 @@ def _single_patch(data: ReportData) -> str:
     share, strongest = max(found, key=lambda pair: pair[0])
     row, column = divmod(int(strongest.shares.argmax()), strongest.shares.shape[1])
     lift = number(share * strongest.shares.size, 2)
-    return (
-        f"The patch in row {row}, column {column} holds {percent(share)} of {clip(strongest.label, 30)}’s relevance, "
-        f"{lift} × its area: a mark that gives the class away?"
-    )
+    return Markup(
+        "The patch in row {}, column {} holds {} of {}’s relevance, {} × its area: a mark that gives the class away?"
+    ).format(row, column, percent(share), isolated(strongest.label, NAME_CHARACTERS), lift)
 
 
-def _border(data: ReportData) -> str:
+def _border(data: ReportData) -> str | Markup:
     """The class whose border patches hold most for their area, if that is much: a classic shortcut."""
     found = [
         region
@@ -271,9 +316,14 @@ def _border(data: ReportData) -> str:
     if not found:
         return ""
     worst = max(found, key=lambda region: region.lift or 0)
-    text = (
-        f"The outermost patches hold {percent(worst.share)} of {clip(worst.label, 30)}’s relevance on "
-        f"{percent(worst.area)} of the area, {number(worst.lift, 2)} ×: frames, marks and corners are classic shortcuts"
+    text = Markup(
+        "The outermost patches hold {} of {}’s relevance on {} of the area, {} ×: frames, marks and corners are "
+        "classic shortcuts"
+    ).format(
+        percent(worst.share),
+        isolated(worst.label, NAME_CHARACTERS),
+        percent(worst.area),
+        number(worst.lift, 2),
     )
     others = len(found) - 1
     return text + (

@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 import duckdb
 
+from calig.commands import complete
 from calig.report import changes_prose
 from calig.report.fetch import Row, fetch
 from calig.report.formats import integer, number, plain
 from calig.report.model import LayerRow
+from calig.warehouse.gates import SEE
 
 TOP_WORDS = 6
 """Changed words named per comparison."""
@@ -113,8 +115,16 @@ class Gate:
         return ", ".join(filter(None, (value, "" if self.limit is None else f"{bound} {plain(self.limit)}")))
 
 
+def told(detail: str, warehouse: str) -> tuple[str, str]:
+    """What a gate found, and the command that shows more, as it runs in this warehouse; "" where there is none."""
+    finding, see, command = complete(detail, warehouse).rpartition(SEE)
+    return (finding, command) if see else (command, "")
+
+
 def _odds(chance: float) -> str:
     """A chance in words: in 12 % of runs, in one of 1,460 runs."""
+    if chance > 0.99:
+        return "nearly every run" if chance < 1 else "every run"
     if chance >= 0.01:
         return f"{100 * chance:.2g} % of runs"
     return f"one of {integer(round(1 / chance))} runs" if chance > 1e-6 else "no run"

@@ -22,12 +22,13 @@ from calig.report.payload import encode
 from calig.report.shifts import LAYER_MEASURES
 from calig.report.since import Gate
 from calig.report.trend_data import Compared, Night, collect
+from calig.warehouse.gates import SEE
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
 from calig.warehouse.slow_drift import GATE, SlowDrift, stated
 
-CLASSES = 24
-"""Classes whose share is drawn."""
+CLASSES = 10
+"""Classes whose share is drawn, those predicted most often."""
 TERMS = 5
 """Watched terms drawn per list, besides the list as a whole."""
 EVENTS = 12
@@ -192,7 +193,8 @@ def _gate_events(night: Night, before: Night | None) -> list[Event]:
         )
         state, was = (one.state if one else "holds" for one in (gate, last))
         if gate and state in ("fails", "warns") and state != was:
-            text = ": ".join(filter(None, (name, gate.detail or gate.measured)))
+            finding = gate.detail.rpartition(SEE)[0] or gate.detail or gate.measured
+            text = ": ".join(filter(None, (name, finding)))
             found.append(Event(night, state, text, night.page))
         # slow_drift fails in one run for a change, and then begins again: that is no recovery
         elif state == "holds" and was in ("fails", "warns") and name != GATE:
@@ -306,8 +308,9 @@ def _outcomes(nights: Sequence[Night]) -> list[NightChart]:
         return [night.number(column) for night in nights]
 
     labels = list(dict.fromkeys(label for night in nights for label in night.shares))
-    most = sorted(labels, key=lambda label: -sum(night.shares.get(label, 0.0) for night in nights))[:CLASSES]
-    shown = [label for label in labels if label in most]
+    predicted = {label: sum(night.shares.get(label, 0.0) for night in nights) for label in labels}
+    most = sorted(labels, key=lambda label: -predicted[label])[:CLASSES]
+    shown = [label for label in labels if label in most and (predicted[label] or len(labels) <= CLASSES)]
     shares = [
         Series(label, _style(place, len(shown)), [night.shares.get(label) for night in nights])
         for place, label in enumerate(shown)

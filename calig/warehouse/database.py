@@ -33,7 +33,7 @@ FULL = os.strerror(errno.ENOSPC)
 ADDED = frozenset(
     (table, column)
     for table, columns in {
-        "runs": "notes label_order label_order_accuracy corpus_rows left_out left_out_files",
+        "runs": "notes label_order label_order_accuracy corpus_rows left_out left_out_files unconverged",
         "gates": "state level chance detectable cannot_see",
         "comparisons": "text_changed only_a only_b words_untested layers_untested outcomes_untested "
         "psi_level psi_draws class_psi_p class_psi_by_chance layer_psi_p layer_psi_by_chance tests_paired",

@@ -15,8 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from calig.errors import InputError
+from calig.errors import DamagedError, InputError
 from calig.listing import children, denied, exists
+from calig.warehouse.damage import pass_over
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import utc
 from calig.warehouse.shards import ShardManifest, completed, shard_name, write_tables
@@ -136,16 +137,36 @@ def read_evaluation(warehouse: Warehouse, evaluation_id: str) -> EvaluationManif
     except PermissionError as error:
         raise denied(path) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
+        raise DamagedError(
             f"evaluation {evaluation_id}: {path} is not an evaluation's manifest ({error}); delete the folder"
         ) from error
     return manifest
 
 
 def list_evaluations(warehouse: Warehouse) -> list[EvaluationManifest]:
-    """Return all evaluations that have a manifest, unfinished ones too, oldest first."""
-    found = [read_evaluation(warehouse, path.parent.name) for path in _manifests(warehouse)]
-    return sorted(found, key=lambda evaluation: (evaluation.started_at, evaluation.evaluation_id))
+    """Return all evaluations that have a manifest, unfinished ones too, oldest first; damaged ones are passed over."""
+    found, damaged = _read_evaluations(warehouse)
+    for error in damaged:
+        pass_over(error)
+    return found
+
+
+def list_all_evaluations(warehouse: Warehouse) -> list[EvaluationManifest]:
+    """Return what `list_evaluations` returns; an InputError if a manifest is damaged."""
+    found, damaged = _read_evaluations(warehouse)
+    for error in damaged:
+        raise error
+    return found
+
+
+def _read_evaluations(warehouse: Warehouse) -> tuple[list[EvaluationManifest], list[DamagedError]]:
+    found, damaged = [], []
+    for path in _manifests(warehouse):
+        try:
+            found.append(read_evaluation(warehouse, path.parent.name))
+        except DamagedError as error:
+            damaged.append(error)
+    return sorted(found, key=lambda one: (one.started_at, one.evaluation_id)), damaged
 
 
 def _manifests(warehouse: Warehouse) -> list[Path]:

@@ -20,8 +20,15 @@ TABLE_FUNCTIONS = {"range", "generate_series", "unnest", "json_each", "json_tree
 ONLY = "only one SELECT is answered, over the tables and views that `calig query` without SQL lists"
 
 
-def check_select(sql: str) -> None:
+def check_select(sql: str) -> bool:
     """Check that `sql` is one SELECT that can only read the connection's tables and views.
+
+    DESCRIBE, SHOW, SUMMARIZE, FROM, PIVOT and UNPIVOT are SELECTs to DuckDB.
+
+    Returns
+    -------
+    Whether it holds a PIVOT that does not name its values, which DuckDB runs as several statements: they have to be
+    found first.
 
     Raises
     ------
@@ -31,9 +38,15 @@ def check_select(sql: str) -> None:
     with duckdb.connect() as connection:
         try:
             statements = connection.extract_statements(sql)
+            if not statements:
+                raise InputError(f"SQL: 0 statements, only blanks and comments; {ONLY}")
             if len(statements) != 1:
                 raise InputError(f"SQL: {len(statements)} statements; {ONLY}")
             kind = statements[0].type.name
+            pivots = kind == "MULTI"
+            if pivots:
+                sql = _with_values(sql)
+                kind = connection.extract_statements(sql)[0].type.name
             if kind != "SELECT":
                 raise InputError(f"SQL: a {kind} statement; {ONLY}")
             row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
@@ -51,6 +64,45 @@ def check_select(sql: str) -> None:
             raise InputError(f"SQL: it holds a {kind.split('_')[0]}; {ONLY}")
         if kind == "TABLE_FUNCTION" and node["function"]["function_name"].lower() not in TABLE_FUNCTIONS:
             raise InputError(f"SQL: the table function {node['function']['function_name']} is off; {ONLY}")
+    return pivots
+
+
+def _with_values(sql: str) -> str:
+    """Return the SQL with a list of values after each column of its PIVOTs that has none, so that it is one SELECT.
+
+    It is for checking only: nothing else is changed, so that both read and call the same.
+    """
+    text = sql.encode()
+    starts = [start for start, kind in duckdb.tokenize(sql) if kind != duckdb.token_type.comment]
+    tokens = [
+        (start, text[start:end].split(b"--")[0].split(b"/*")[0].strip().upper())
+        for start, end in zip(starts, [*starts[1:], len(text)], strict=True)
+    ]
+    places: list[int] = []
+    depth = 0
+    pivots: dict[int, str] = {}  # depth of brackets → what the PIVOT there waits for
+    for start, token in tokens:
+        state = pivots.get(depth)
+        ends = token in (b",", b")", b";", b"USING", b"GROUP", b"ORDER", b"LIMIT")
+        if state == "values" and ends:
+            places.append(start)
+        if state in ("values", "listed") and ends:
+            pivots[depth] = "values" if token == b"," else "done"
+        if token == b"(":
+            depth += 1
+        elif token == b")":
+            pivots.pop(depth, None)
+            depth -= 1
+        elif token == b"PIVOT":
+            pivots[depth] = "columns"
+        elif token == b"ON" and state == "columns":
+            pivots[depth] = "values"
+        elif token == b"IN" and state == "values":
+            pivots[depth] = "listed"
+    places += [len(text)] * (pivots.get(0) == "values")
+    for place in reversed(places):
+        text = text[:place] + b"\n IN ('') " + text[place:]
+    return text.decode()
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

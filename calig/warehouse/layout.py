@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calig.commands import work_in
+from calig.environment import unwritable
 from calig.errors import InputError
 from calig.listing import exists, is_folder
 
@@ -54,10 +56,13 @@ class Warehouse:
         if "://" in str(path):
             return cls._of_store(str(path), create)
         root = Path(path).expanduser().resolve()
+        work_in(str(root))
         if exists(root) and not is_folder(root):
             raise InputError(f"warehouse {root}: this is a file, not a folder; name another with --warehouse")
         if not create and not exists(root):
-            raise InputError(f"no warehouse at {root}: run `calig audit` first or name one with --warehouse")
+            raise InputError(
+                f"no warehouse at {root}: run `calig audit CONFIG.yaml` first or name one with --warehouse"
+            )
         if create:
             try:
                 root.mkdir(parents=True, exist_ok=True)
@@ -66,8 +71,8 @@ class Warehouse:
                 raise InputError(
                     f"warehouse {root}: cannot create the folder ({reason}); name another"
                 ) from error
-            if not os.access(root, os.W_OK | os.X_OK):
-                raise InputError(f"warehouse {root}: no permission to write there; name another folder")
+            if (problem := unwritable(root)) is not None:
+                raise InputError(f"warehouse {root}: it cannot be written ({problem}); name another folder")
         return cls(root)
 
     @classmethod
@@ -75,9 +80,17 @@ class Warehouse:
         from calig.warehouse.mirror import Mirror
 
         mirror = Mirror.of(url)
+        work_in(mirror.url)
         if not create and not mirror.known:
-            raise InputError(f"no warehouse at {url}: run `calig audit` first or name one with --warehouse")
+            raise InputError(
+                f"no warehouse at {url}: run `calig audit CONFIG.yaml` first or name one with --warehouse"
+            )
         return cls(mirror.root, mirror)
+
+    @property
+    def place(self) -> str:
+        """What `--warehouse` takes for it: its folder or URL."""
+        return self.mirror.url if self.mirror else str(self.root)
 
     @property
     def corpora(self) -> Path:
@@ -134,6 +147,11 @@ class Warehouse:
         """Return the folder of the comparison of a run with a reference; it lies in the run's."""
         return self.run(run_id) / "comparisons" / reference_id
 
+    @property
+    def unwritable(self) -> str | None:
+        """Why nothing can be written in the warehouse's folder; None: it can."""
+        return unwritable(self.root)
+
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Say, within the `with` block, that something writes in this warehouse: what is unfinished is not swept."""
@@ -167,6 +185,10 @@ class Warehouse:
         InputError
             If another process, or another part of this one, still holds it; names the holder's pid, host and start.
         """
+        if (problem := self.unwritable) is not None:
+            raise InputError(
+                f"warehouse {self.root}: it cannot be written ({problem}); it can be read (calig query, runs, history)"
+            )
         place = folder or self.root
         place.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait

@@ -78,7 +78,9 @@ def series(
             metric, known, SUGGESTIONS, 0.4
         )
         hint = f"did you mean {', '.join(close[:SUGGESTIONS])}?" if close else "there is nothing of that name"
-        raise InputError(f"metric {metric}: not measured of audit {audit}; {hint} (calig history lists all)")
+        raise InputError(
+            f"metric {metric}: not measured of audit {audit}; {hint} (`calig history` lists all)"
+        )
     runs = list(dict.fromkeys(point.run_id for point in points))
     kept = set(runs if last is None else runs[-last:])
     return [point for point in points if point.run_id in kept]

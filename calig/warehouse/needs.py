@@ -19,9 +19,9 @@ import pyarrow as pa
 from calig.errors import InputError
 from calig.listing import children, exists, files_below, is_file, is_folder, matching
 from calig.warehouse.compact import delete_shard, rewrite
-from calig.warehouse.evaluations import list_evaluations
+from calig.warehouse.evaluations import list_all_evaluations
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.runs import RunManifest, list_runs
+from calig.warehouse.runs import RunManifest, list_all_runs
 from calig.warehouse.shards import ShardManifest, completed
 from calig.warehouse.views import scan
 
@@ -106,10 +106,10 @@ def unneeded(warehouse: Warehouse, going: Sequence[Path]) -> Data:
         except (InputError, KeyError):  # half deleted: the data that only it needed is gone
             continue
     names = {folder.name for folder in going}
-    runs = [run for run in list_runs(warehouse) if run.run_id not in names]
+    runs = [run for run in list_all_runs(warehouse) if run.run_id not in names]
     for run in runs:
         needed.add(warehouse.run(run.run_id), run.to_json())
-    corpora = {*needed.corpora, *(one.corpus["key"] for one in list_evaluations(warehouse))}
+    corpora = {*needed.corpora, *(one.corpus["key"] for one in list_all_evaluations(warehouse))}
     attributions = _folders(warehouse.attributions(""))
     return Data(
         [

@@ -76,11 +76,11 @@ class Pairing:
     def settle(self) -> None:
         """Lay out the words for what follows, when all replacements are made."""
         if self.paired:
-            either = "SELECT {} AS side, {}_id AS doc_id, class, pair FROM pairs WHERE comparable"
+            either = "SELECT {} AS side, {}_id AS doc_id, class, pair FROM pairs WHERE comparable AND exact"
         else:
             either = (
                 "SELECT {0} AS side, d.doc_id, d.target AS class, p.pair FROM {1}_documents AS d "
-                "LEFT JOIN pairs AS p ON p.{1}_id = d.doc_id AND p.comparable"
+                "LEFT JOIN pairs AS p ON p.{1}_id = d.doc_id AND p.comparable AND p.exact WHERE d.in_statistics"
             )
         placed = " UNION ALL ".join(either.format(number, side) for number, side in enumerate("ab"))
         self.connection.execute(Template(read_sql("comparison/effects.sql")).substitute(placed=placed))
@@ -88,6 +88,13 @@ class Pairing:
     def left_out(self) -> int:
         """Pairs of one content whose explanations cannot be compared, being of two classes."""
         return len(self.flips())
+
+    def inexact(self) -> int:
+        """Documents, or pairs, that are left out of words and layers, being outside the tolerance."""
+        if self.paired:
+            return self._number("SELECT count(*) FROM pairs WHERE NOT exact")
+        sides = " UNION ALL ".join(f"SELECT in_statistics FROM {side}_documents" for side in "ab")
+        return self._number(f"SELECT count(*) FROM ({sides}) WHERE NOT in_statistics")
 
     def count(self, side: str) -> int:
         """Explained documents of a side."""
@@ -139,12 +146,13 @@ class Pairing:
     def _by_depth(self, side: str, names: Sequence[str], depths: int) -> tuple[Doubles, Any]:
         """Return (n, L+1, k) columns of a side's documents at each depth, and (n,) their classes."""
         documents = f"""
-            SELECT doc_id, target AS class, row_number() OVER (ORDER BY doc_id) - 1 AS place FROM {side}_documents
+            SELECT doc_id, target AS class, row_number() OVER (ORDER BY doc_id) - 1 AS place
+            FROM {side}_documents WHERE in_statistics
         """
         if self.paired:
             documents = f"""
                 SELECT {side}_id AS doc_id, class, row_number() OVER (ORDER BY pair) - 1 AS place
-                FROM pairs WHERE comparable
+                FROM pairs WHERE comparable AND exact
             """
         classes = columns(
             self.connection.sql(f"SELECT class FROM ({documents}) ORDER BY place").to_arrow_table()

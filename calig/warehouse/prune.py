@@ -27,9 +27,9 @@ from calig.warehouse.compact import tidy
 from calig.warehouse.database import attach, new_database
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.needs import Data, size_of, unneeded
-from calig.warehouse.runs import RunManifest, list_runs
+from calig.warehouse.runs import RunManifest, list_all_runs
 from calig.warehouse.shards import completed, sweep
-from calig.warehouse.tags import list_tags
+from calig.warehouse.tags import read_tag, tag_files
 
 START_SECONDS = 60.0
 """How long to wait for a run that is just starting."""
@@ -148,11 +148,11 @@ def _expired(warehouse: Warehouse, keep: int, name: str | None) -> list[Path]:
     """Return the folders of the runs to remove."""
     if keep < 1:
         raise InputError(f"--keep {keep}: at least the newest run stays; give 1 or more")
-    runs = list_runs(warehouse)
+    runs = list_all_runs(warehouse)
     names = sorted({run.name for run in runs})
     if name is not None and name not in names:
         raise InputError(f"no audit is named {name}; there are: {', '.join(names) or 'none'}")
-    tagged = set(list_tags(warehouse).values())
+    tagged = {read_tag(path) for path in tag_files(warehouse.tags)}  # all of them: a tagged run stays
     expired: list[RunManifest] = []
     for audit in names if name is None else [name]:
         own = [run for run in runs if run.name == audit]

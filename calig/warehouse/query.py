@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
 from calig.errors import InputError
 from calig.rows import unique_names
@@ -23,6 +24,10 @@ from calig.warehouse.views import RunFiles, create_views, run_files, view_querie
 
 FETCH = 2048  # rows
 MAX_OUTPUT = 64 * 2**20  # characters of text in the answer
+_OF_DOCUMENTS = frozenset(("run_id", "doc_id", "source_id", "doc_key", "label"))
+"""Columns of a run's documents.parquet that are not the corpus's own."""
+_PIVOTED = "calig_pivoted"
+"""The temporary table that holds the answer of a PIVOT which does not name its values."""
 Config = dict[str, str | bool | int | float | list[str]]
 SAFE: Config = {
     "autoinstall_known_extensions": "false",
@@ -78,7 +83,7 @@ def query(
     warehouse, sql
         Where, and what.
     run
-        The run that views and tables show: an id, a unique prefix, "latest", "previous", or "all". `runs` shows all,
+        The run that views and tables show: what `resolve_run` takes, or "all". `runs` shows all,
         and so do the tables of evaluations. Where there are evaluations and no run, there are no views.
     seconds, memory, threads
         Limits; `memory` as DuckDB writes it; `threads` None is one per core. The clock is looked at between
@@ -92,7 +97,7 @@ def query(
         If there is no such run, the aggregates are missing or damaged, the SQL is wrong or is not one SELECT,
         or a limit is reached; says which, and what to do.
     """
-    check_select(sql)
+    pivots = check_select(sql)
     runs = _runs(warehouse, run)
     config: Config = {**SAFE, "memory_limit": memory}
     if threads is not None:
@@ -105,7 +110,7 @@ def query(
             connection.execute(f"SET allowed_paths = [{files}]")
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
-            return _answer(connection, sql, seconds, memory, max_rows)
+            return _answer(connection, sql, pivots, seconds, memory, max_rows)
 
 
 def open_run(warehouse: Warehouse, run_id: str) -> duckdb.DuckDBPyConnection:
@@ -169,15 +174,29 @@ def describe(warehouse: Warehouse, run: str = "latest") -> list[tuple[str, str, 
     return listing
 
 
+def corpus_columns(warehouse: Warehouse, run: str = "latest") -> tuple[list[str], list[str]]:
+    """Return the columns of `documents`, and those among them that are the corpus's own."""
+    with _connect({**SAFE}) as connection:
+        runs = _runs(warehouse, run)
+        _prepare(connection, warehouse, runs)
+        if not runs:
+            return [], []
+        there = [str(row[0]) for row in connection.execute("DESCRIBE documents").fetchall()]
+    corpus = {column for item in runs for column in pq.read_schema(item.documents).names} - _OF_DOCUMENTS
+    return there, [column for column in there if column in corpus]
+
+
 def _runs(warehouse: Warehouse, run: str) -> list[RunFiles]:
     """Find the files of the run that `run` names, or of all complete ones; none where there are but evaluations."""
+    if run not in ("latest", "all"):
+        return [run_files(warehouse, resolve_run(warehouse, run))]
     complete = [item.run_id for item in list_runs(warehouse) if item.status == "complete"]
-    if not complete and run in ("latest", "all") and list_evaluations(warehouse):
+    if not complete and list_evaluations(warehouse):
         return []
-    if run != "all":
+    if run == "latest":
         return [run_files(warehouse, resolve_run(warehouse, run))]
     if not complete:
-        raise InputError(f"no complete runs in {warehouse.root}: run `calig audit` first")
+        raise InputError(f"no complete runs in {warehouse.root}: run `calig audit CONFIG.yaml` first")
     return [run_files(warehouse, run_id) for run_id in complete]
 
 
@@ -206,11 +225,19 @@ def _prepare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: 
 
 
 def _answer(
-    connection: duckdb.DuckDBPyConnection, sql: str, seconds: float, memory: str, max_rows: int
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    pivots: bool,
+    seconds: float,
+    memory: str,
+    max_rows: int,
 ) -> QueryResult:
     timer = threading.Timer(seconds, connection.interrupt)
     timer.start()
     try:
+        if pivots:  # several statements, to DuckDB: a relation cannot be made of them
+            connection.execute(f"CREATE TEMP TABLE {_PIVOTED} AS\n{sql.lstrip().lstrip(';')}")
+            sql = f"FROM {_PIVOTED}"
         asked = connection.sql(sql)
         names, kinds = asked.columns, asked.types
         exact = [_exact(kind) for kind in kinds]

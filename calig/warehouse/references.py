@@ -42,8 +42,8 @@ def resolve_references(
     warehouse
         Where to look.
     names
-        `previous` (the last complete run of this audit before this one with enough documents), tags, ids or unique
-        prefixes of ids.
+        `previous` (the last complete run of this audit before this one with enough documents), tags, ids, names of
+        audits (their latest run) or unique prefixes of ids.
     audit
         The audit's name.
     run_id
@@ -76,7 +76,7 @@ def resolve_references(
                 found.setdefault(last, []).append(name)
             continue
         try:
-            reference = _resolve(warehouse, name)
+            reference = _resolve(warehouse, name, run_id)
         except InputError as error:
             if before:
                 raise InputError(f"compare_to: {error}") from error
@@ -122,12 +122,12 @@ def _comes_before(run: RunManifest, own: RunManifest | None) -> bool:
     return own is None or (run.started_at, run.run_id) < (own.started_at, own.run_id)
 
 
-def _resolve(warehouse: Warehouse, name: str) -> str:
+def _resolve(warehouse: Warehouse, name: str, before: str | None) -> str:
     if name == PREVIOUS:
         raise InputError("previous: there is none")
     if name == "latest":
         raise InputError("latest: that will be the run itself; write previous")
-    reference = resolve_run(warehouse, name)
+    reference = resolve_run(warehouse, name, before)
     if read_run(warehouse, reference).status != "complete":
         raise InputError(f"{name}: run {reference} is not complete; name another")
     run_files(warehouse, reference)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from calig.errors import InputError
+from calig.errors import DamagedError, InputError
 from calig.files import write_json
 from calig.listing import children, denied, exists
 from calig.records import HEADS, MODALITIES, Head, Modality, distinct_names
+from calig.warehouse.damage import pass_over
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.tags import check_name, read_tag, tag_files
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +128,58 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
     except PermissionError as error:
         raise denied(path) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
+        raise DamagedError(
             f"run {run_id}: {path} is not a run's manifest ({error}); delete the folder"
         ) from error
     return manifest
 
 
 def list_runs(warehouse: Warehouse) -> list[RunManifest]:
-    """Return all runs that have a manifest, unfinished ones too, oldest first.
+    """Return all runs that have a manifest, unfinished ones too, oldest first; damaged ones are named in the log.
 
     Raises
     ------
     InputError
-        The folder of runs, or a run's, may not be read, or holds a manifest that is none.
+        The folder of runs, or a run's, may not be read.
     """
-    ids = [folder.name for folder in children(warehouse.runs) if exists(folder / "manifest.json")]
-    return sorted(
-        (read_run(warehouse, run_id) for run_id in ids), key=lambda run: (run.started_at, run.run_id)
-    )
+    runs, damaged = _read_runs(warehouse)
+    for error in damaged.values():
+        pass_over(error)
+    return runs
 
 
-def resolve_run(warehouse: Warehouse, ref: str) -> str:
+def list_all_runs(warehouse: Warehouse) -> list[RunManifest]:
+    """Return what `list_runs` returns, for those who have to know of every run.
+
+    Raises
+    ------
+    InputError
+        Also if a manifest is damaged.
+    """
+    runs, damaged = _read_runs(warehouse)
+    for error in damaged.values():
+        raise error
+    return runs
+
+
+def damaged_runs(warehouse: Warehouse) -> dict[str, DamagedError]:
+    """Return the ids of runs whose manifest is damaged, with what is wrong."""
+    return _read_runs(warehouse)[1]
+
+
+def _read_runs(warehouse: Warehouse) -> tuple[list[RunManifest], dict[str, DamagedError]]:
+    runs = []
+    damaged = {}
+    for folder in children(warehouse.runs):
+        if exists(folder / "manifest.json"):
+            try:
+                runs.append(read_run(warehouse, folder.name))
+            except DamagedError as error:
+                damaged[folder.name] = error
+    return sorted(runs, key=lambda run: (run.started_at, run.run_id)), damaged
+
+
+def resolve_run(warehouse: Warehouse, ref: str, before: str | None = None) -> str:
     """Return the id of the run that `ref` names.
 
     Parameters
@@ -151,17 +187,37 @@ def resolve_run(warehouse: Warehouse, ref: str) -> str:
     warehouse
         Where to look.
     ref
-        "latest" (the newest complete run), "previous" (the one before it), a tag, an id, or a unique prefix of one.
+        "latest" (the newest complete run) or "previous" (the one before it); a tag; an id; an audit's name, which is
+        its newest complete run; or a unique prefix of an id. What comes first in this order counts, and the log says
+        so where more than one of them fits.
+    before
+        Id of a run: only runs that started before it are an audit's latest.
 
     Raises
     ------
     InputError
-        If no run or several fit, or a tag's run is gone; lists the candidates.
+        If no run or several fit, the run is damaged, or a tag's run is gone; lists the candidates.
     """
-    runs = list_runs(warehouse)
+    runs, damaged = _read_runs(warehouse)
+    run_id = _named(warehouse, ref, before, runs, damaged)
+    for error in damaged.values():
+        pass_over(error)
+    return run_id
+
+
+def _named(
+    warehouse: Warehouse,
+    ref: str,
+    before: str | None,
+    runs: Sequence[RunManifest],
+    damaged: Mapping[str, DamagedError],
+) -> str:
+    """Find the run; an error of a damaged run is raised if it is the one that is named."""
+    if not runs and damaged:
+        raise damaged.get(ref, next(iter(damaged.values())))
     if not runs:
         raise InputError(
-            f"no runs in {warehouse.root}: run `calig audit` first or name another with --warehouse"
+            f"no runs in {warehouse.root}: run `calig audit CONFIG.yaml` first or name another with --warehouse"
         )
     recent = ", ".join(run.run_id for run in reversed(runs[-8:]))
     if ref in ("latest", "previous"):
@@ -174,22 +230,53 @@ def resolve_run(warehouse: Warehouse, ref: str) -> str:
         return complete[-wanted]
     ids = [run.run_id for run in runs]
     tags = {path.name: path for path in tag_files(warehouse.tags)}
+    of_audit = [run for run in runs if run.name == ref]
     if ref in tags:
         run_id = read_tag(tags[ref])
+        if run_id in damaged:
+            raise damaged[run_id]
         if run_id not in ids:
             raise InputError(
                 f"tag {ref} names run {run_id}, which is gone: set it with --force, or delete it; there are: {recent}"
             )
+        if of_audit:
+            logger.warning("run %s: the tag, not the latest run of the audit of this name", ref)
         return run_id
-    fitting = [ref] if ref in ids else [run_id for run_id in ids if ref and run_id.startswith(ref)]
+    if ref in ids:
+        return ref
+    if ref in damaged:
+        raise damaged[ref]
+    fitting = [run_id for run_id in (*ids, *damaged) if ref and run_id.startswith(ref)]
+    if of_audit:
+        if fitting:
+            logger.warning(
+                "run %s: the latest of the audit of this name, not the run whose id starts so", ref
+            )
+        return _latest_of(ref, of_audit, before)
     if not fitting:
+        names = ", ".join(sorted({run.name for run in runs}))
         tagged = f"; tags: {', '.join(tags)}" if tags else ""
-        raise InputError(f"run {ref}: no such run in {warehouse.root}; there are: {recent}{tagged}")
+        raise InputError(
+            f"run {ref}: no such run in {warehouse.root}; there are: {recent}{tagged}; audits: {names}"
+        )
     if len(fitting) > 1:
         raise InputError(
             f"run {ref}: fits {len(fitting)} runs: {', '.join(fitting[-8:])}; write more of the id"
         )
+    if fitting[0] in damaged:
+        raise damaged[fitting[0]]
     return fitting[0]
+
+
+def _latest_of(name: str, runs: Sequence[RunManifest], before: str | None) -> str:
+    """The newest complete one of an audit's runs, of those that started before the run `before`."""
+    if before in (ids := [run.run_id for run in runs]):
+        runs = runs[: ids.index(before)]
+    complete = [run.run_id for run in runs if run.status == "complete"]
+    if not complete:
+        there = ", ".join(f"{run.run_id} is {run.status}" for run in runs[-8:]) or "none before this one"
+        raise InputError(f"run {name}: the audit of this name has no complete run: {there}")
+    return complete[-1]
 
 
 def set_tag(warehouse: Warehouse, ref: str, name: str, force: bool = False, wait: float = 0.0) -> str:

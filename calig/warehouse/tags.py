@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from calig.errors import InputError
+from calig.errors import DamagedError, InputError
 from calig.files import discard
 from calig.listing import children, denied
+from calig.warehouse.damage import pass_over
 from calig.warehouse.layout import Warehouse
 
 RESERVED = ("latest", "previous", "all")
@@ -51,7 +52,7 @@ def read_tag(path: Path) -> str:
     except PermissionError as error:
         raise denied(path) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
+        raise DamagedError(
             f"tag {path.name}: {path} is damaged ({error}); set it again with --force, or delete it"
         ) from error
     return run_id
@@ -63,8 +64,17 @@ def tag_files(folder: Path) -> list[Path]:
 
 
 def list_tags(warehouse: Warehouse) -> dict[str, str]:
-    """Return the id of the run that each tag names, by the tags' names; the run may be gone."""
-    return {path.name: read_tag(path) for path in tag_files(warehouse.tags)}
+    """Return the id of the run that each tag names, by the tags' names; the run may be gone.
+
+    Damaged tags are named in the log, and passed over.
+    """
+    tags = {}
+    for path in tag_files(warehouse.tags):
+        try:
+            tags[path.name] = read_tag(path)
+        except DamagedError as error:
+            pass_over(error)
+    return tags
 
 
 def delete_tag(warehouse: Warehouse, name: str) -> None:

@@ -311,6 +311,7 @@ def _documents(run: RunFiles, rows: Rows, extras: str = "") -> str:
             f"{'a.' if image else 'NULL::SMALLINT AS '}grid_{side}" for side in ("rows", "columns")
         ),
         head=quote(run.manifest.head),
+        fixed_steps="false" if run.manifest.method.get("steps") is None else "true",
         label_id=label_id,
         label_ids=label_ids,
         label_value=label_value,

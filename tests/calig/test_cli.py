@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 import yaml
 
 from calig import stages
-from calig.cli import _fail, main
+from calig.cli import _absent_terms, _fail, _print_run, main
 from calig.config import load_config
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
@@ -387,13 +388,41 @@ def test_an_audit_prints_numbers_report_and_the_next_question(
     summary, gates, report, ask = answer.out.splitlines()
     assert "-nightly: 10 documents (10 explained now, 0 reused), accuracy 0." in summary
     assert "0 failures, 100.00% of (document, depth) pairs within tolerance" in summary
-    assert gates == "gates:  the gate holds"
+    assert gates == "gates:  all 2 gates hold"
     page = Path(report.removeprefix("report: file://"))
     assert page.is_file()
     assert page.is_relative_to(tmp_path / "w")
     sql = ask.split('"')[1]
     assert calig("query", sql, "--warehouse", tmp_path / "w").code == 0
     assert "Finished in state Completed()" in (tmp_path / "w" / "calig.log").read_text()
+
+
+def test_terms_that_are_nowhere_are_said(
+    write_audit: Callable[..., Path], tmp_path: Path, tiny_rows: list[Row]
+) -> None:
+    there = tiny_rows[0]["text"].split()[0]
+    watch = {"ids": ["TT-4711"], "films": [there, "nowhere"], "all": [there]}
+    config = load_config(write_audit(watch=watch, corpus={"limit": 8}))
+    run = run_stages(config)
+    said = list(_absent_terms(Warehouse.open(tmp_path / "w"), run.run_id, config))
+    assert said == [
+        "watch: films: only 1 of the 2 terms stands in any document; not there: 'nowhere'",
+        "watch: ids: no term stands in any document; not there: 'TT-4711'",
+    ]
+
+
+@extended("an audit")
+def test_that_all_documents_failed_is_said_with_why(
+    write_audit: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = write_csv(tmp_path / "empty.csv", [{"id": "a", "text": "", "label": 0, "topic": "x"}])
+    config = load_config(write_audit(corpus={"path": str(corpus)}, gates={"max_failure_share": 1}))
+    run = run_stages(config)
+    _print_run(config, run.run_id, 1.0)
+    captured = capsys.readouterr()
+    assert "no accuracy, since no document could be explained" in captured.out
+    assert "no labels" not in captured.out
+    assert "no document could be explained: empty (1): the text is empty" in captured.err
 
 
 # Query.
@@ -460,6 +489,85 @@ def test_without_sql_the_catalogue_is_listed(calig: Calig, audited: Audited) -> 
     assert answer.code == 0
     for name in ("word_stats (table)", "documents (view)", "logit_effect DOUBLE", "topic VARCHAR"):
         assert name in answer.out
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Put bytes into standard input, which is then a pipe that has ended."""
+
+    def put(data: bytes) -> None:
+        reader, writer = os.pipe()
+        os.write(writer, data)
+        os.close(writer)
+        monkeypatch.setattr(sys, "stdin", os.fdopen(reader, encoding="utf-8"))
+
+    return put
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_sql_comes_from_standard_input(
+    calig: Calig, audited: Audited, feed: Callable[[bytes], None], arguments: list[str]
+) -> None:
+    feed(b"\xef\xbb\xbf-- all\nSELECT\n  count(*) AS n\nFROM documents;\n")
+    answer = calig("query", *arguments, "--format", "csv", "--warehouse", audited.warehouse)
+    assert answer.out == f"n\n{select(audited.warehouse, 'SELECT count(*) FROM documents')[0][0]}\n"
+
+
+def test_an_empty_pipe_asks_nothing(calig: Calig, audited: Audited, feed: Callable[[bytes], None]) -> None:
+    feed(b"")
+    assert "word_stats (table)" in calig("query", "--warehouse", audited.warehouse).out
+    feed(b"")
+    assert "0 statements" in calig("query", "-", "--warehouse", audited.warehouse).line
+    feed(b"SELECT '\xe9'")
+    assert "standard input is not UTF-8 at byte 9" in calig("query", "--warehouse", audited.warehouse).line
+
+
+@pytest.mark.parametrize("sql", ["-- one\nSELECT 1 AS a", "--one\nSELECT 1 AS a", "/* one */ SELECT 1 AS a;"])
+def test_sql_may_begin_with_a_comment(calig: Calig, audited: Audited, sql: str) -> None:
+    answer = calig("query", "--format", "csv", "--warehouse", audited.warehouse, sql)
+    assert (answer.code, answer.out) == (0, "a\n1\n")
+    assert "No such option: --one" in calig("query", "--one", "--warehouse", audited.warehouse).line
+
+
+def test_an_interrupted_query_promises_nothing(
+    calig: Calig, audited: Audited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only commands that keep what they finished go on from there."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("calig.warehouse.query.query", interrupted)
+    answer = calig("query", "SELECT 1", "--warehouse", audited.warehouse)
+    assert (answer.code, answer.line) == (130, "stopped")
+
+
+@extended("three processes")
+def test_text_that_the_terminal_cannot_show_is_escaped_and_kept_in_files(audited: Audited) -> None:
+    sql = "SELECT 'é日' AS x"
+    for output, expected in (("table", "\\xe9\\u65e5"), ("json", '"é日"'), ("csv", "é日")):
+        answer = _subprocess(
+            *("query", sql, "--format", output, "--warehouse", audited.warehouse), PYTHONIOENCODING="ascii"
+        )
+        assert expected in answer.stdout, answer.stderr
+
+
+def test_a_question_takes_a_column_and_says_what_it_needs(calig: Calig, audited: Audited) -> None:
+    answer = calig(
+        "query", "@by-category", "column=topic", "--format", "csv", "--warehouse", audited.warehouse
+    )
+    assert answer.out.startswith("run_id,topic,documents,")
+    line = calig("query", "@by-category", "--warehouse", audited.warehouse).line
+    assert "the documents have no column 'category'; of the corpus they have: topic" in line
+    assert "calig query @by-category column=topic" in line
+    answer = calig("query", "@methods", "--warehouse", audited.warehouse)
+    assert "what @methods needs: an evaluation, which `calig evaluate` makes" in answer.err
+    answer = calig("query", "@", "--warehouse", audited.warehouse)
+    assert "@by-category: How does it go by a column of the corpus?; column=category: " in answer.out
+    assert (
+        "put the SQL in quotation marks"
+        in calig("query", "SELECT", "1", "--warehouse", audited.warehouse).line
+    )
 
 
 def test_the_ddl_works_in_a_duckdb_of_its_own(calig: Calig, audited: Audited) -> None:
@@ -615,12 +723,17 @@ def test_a_plan_is_printed_and_then_the_run_beside_it(
     config = write_audit()
     planned = calig("plan", config, "--workers", "3", "--documents", "1000000")
     assert planned.code == 0, planned.err
+    assert planned.err.splitlines()[:2] == ["loading …", "loading the model …"], (
+        "at once, without a terminal too"
+    )
     assert planned.out.startswith("plan of tiny, made ")
     assert " 3 × cpu, 1 thread, " in planned.out
     lines = {line.split("  ")[0].strip(): line for line in planned.out.splitlines()}
     assert lines["documents"].split()[1] == "1,000,000"
     assert lines["shards"].split()[1] == "125,000"
-    made = json.loads(calig("plan", config, "--format", "json").out)
+    answer = calig("plan", config, "--format", "json")
+    assert "so just run it (this plan's work is kept): calig audit " in answer.err
+    made = json.loads(answer.out)
     figures = {figure["name"]: figure for figure in made["figures"]}
     assert made["workers"] == 1
 
@@ -644,9 +757,9 @@ def test_a_plan_wants_an_audit_or_a_run(
         assert answer.line == "calig plan takes an audit's YAML, or --run, one of them"
     answer = calig("plan", "--run", "latest", "--warehouse", audited.warehouse)
     assert answer.code == 2
-    assert answer.line.startswith(
-        f"run {audited.run_id}: no plan was made before it; `calig plan CONFIG.yaml`"
-    )
+    place = f"--warehouse {audited.warehouse}`"
+    said = rf"run {audited.run_id}: no plan was made before it; `\S*calig plan CONFIG.yaml {place}"
+    assert re.match(said, answer.line)
 
 
 def test_help_is_quick_and_light() -> None:

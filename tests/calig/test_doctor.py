@@ -119,3 +119,38 @@ def test_a_prefect_that_answers(
         main(["doctor", "--warehouse", str(warehouse)])
     assert stopped.value.code == 0
     assert f"ok prefect: {prefect_server} answers" in capsys.readouterr().out.splitlines()
+
+
+def test_homes_and_proxies_that_need_care_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://user:secret@proxy:3128")
+    monkeypatch.setenv("CALIG_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "file"))
+    found = {finding.subject: finding for finding in examine(tmp_path / "none")}
+    assert found["cache"].healthy is None
+    assert (
+        "file/cache cannot be written (a file is there): a temporary folder takes its place"
+        in found["cache"].text
+    )
+    assert found["prefect home"].healthy is False
+    assert found["prefect home"].text.endswith("set PREFECT_HOME to one that can, or unset it")
+    assert "NO_PROXY=localhost,127.0.0.1,::1" in found["proxy"].text
+    assert "secret" not in found["proxy"].text
+
+
+def test_a_warehouse_that_cannot_be_written(warehouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for a read-only mount, which only root could make, and root passes by the permissions of folders."""
+    monkeypatch.setattr("calig.warehouse.layout.unwritable", lambda _: "Read-only file system")
+    found = list(examine(warehouse))
+    [said] = [finding for finding in found if "cannot be written" in finding.text]
+    assert said == Finding(
+        "warehouse",
+        None,
+        f"{warehouse} cannot be written (Read-only file system): query, runs and history work, what writes does not",
+    )
+    assert [finding for finding in found if finding.healthy is False] == []
+    assert (
+        next(finding for finding in examine(warehouse, fix=True) if finding.subject == "warehouse").healthy
+        is False
+    )

@@ -215,7 +215,7 @@ def test_an_empty_warehouse_is_said(history: Calig, tmp_path: Path) -> None:
     write(Warehouse.open(tmp_path), {})
     code, _, err = history(root=tmp_path)
     assert code == 2
-    assert "run `calig audit` first" in err
+    assert f"calig audit CONFIG.yaml --warehouse {tmp_path}` first" in err
 
 
 def test_control_characters_do_not_reach_the_terminal(history: Calig, tmp_path: Path) -> None:

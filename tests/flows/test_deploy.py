@@ -122,8 +122,16 @@ def _refused(tmp_path: Path, cron: str = "0 2 * * *", **options: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"cron": "0 2 * *"}, "--cron: '0 2 * *' is no cron line: minute, hour, "),
+        ({"cron": "0 2 * *"}, "--cron: '0 2 * *' has 4 fields; write five: minute, hour, "),
+        (
+            {"cron": "0 0 2 * * *"},
+            "--cron: '0 0 2 * * *' has 6 fields: Prefect would take the sixth for seconds; write five",
+        ),
+        ({"cron": "0 0 2 * * * 2027"}, "--cron: '0 0 2 * * * 2027' has 7 fields; write five"),
         ({"cron": "61 2 * * *"}, "--cron: '61 2 * * *' is no cron line"),
+        ({"cron": "@reboot"}, "--cron: '@reboot' is no cron line"),
+        ({"cron": "0 0 31 2 *"}, "--cron: '0 0 31 2 *' is never due"),
+        ({"cron": "0 0 31 4,6,9,11 *"}, "--cron: '0 0 31 4,6,9,11 *' is never due"),
         ({"timezone": "Berlin"}, "--timezone: 'Berlin' is no time zone; write it as Europe/Berlin"),
     ],
 )
@@ -165,3 +173,36 @@ def test_a_block_that_is_not_there_or_cannot_notify(tmp_path: Path) -> None:
         assert str(caught.value).startswith(says)
     with get_client(sync_client=True) as client:
         assert "tiny" not in [one.name for one in client.read_deployments()], "nothing is deployed by halves"
+
+
+@pytest.mark.parametrize(
+    ("ui", "message", "ends"),
+    [
+        ("http://prefect.example", "a gate", "a gate\nhttp://prefect.example/runs/flow-run/{id}"),
+        (None, "a gate", "a gate\nprefect flow-run inspect {id}"),
+        (None, None, "Crashed\nprefect flow-run inspect {id}"),
+    ],
+)
+def test_a_notice_says_where_the_run_is_also_without_a_ui(
+    ui: str | None, message: str | None, ends: str
+) -> None:
+    from uuid import uuid4
+
+    from prefect.server.events import jinja_filters
+    from prefect.server.schemas.core import FlowRun
+    from prefect.server.schemas.states import State, StateType
+    from prefect.server.utilities.user_templates import (
+        register_user_template_filters,
+        render_user_template,
+    )
+    from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+    from prefect.utilities.asyncutils import run_coro_as_sync
+
+    from flows.deploy import BODY
+
+    register_user_template_filters(jinja_filters.all_filters)
+    state = State(type=StateType.CRASHED, message=message)
+    run = FlowRun(id=uuid4(), flow_id=uuid4(), state=state)
+    with temporary_settings({PREFECT_UI_URL: ui, PREFECT_API_URL: None}):
+        text = run_coro_as_sync(render_user_template(BODY, {"flow_run": run}))
+    assert text == ends.format(id=run.id)

@@ -32,7 +32,7 @@ from tests.material.tiny import (
 pytestmark = [*NEEDS_POSTGRES, extended("workers that start a process for each of an audit's parts")]
 SECRET = "k3Vw-never-to-be-stored"
 DOCUMENTS, SHARD = 60, 10
-SLOW = {"tolerance": 1e-7, "max_nodes": 150}
+SLOW = {"steps": 150}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from calig.warehouse.runs import list_runs
 from tests.crash import processes_of
 from tests.material.processes import start, wait_for_shards
 from tests.material.services import wait_for
-from tests.material.tiers import few
+from tests.material.tiers import extended, few
 from tests.material.tiny import (
     BROKEN,
     Audited,
@@ -124,6 +124,25 @@ def test_ctrl_c_stops_with_one_line(
     assert run_manifest(tmp_path / "w", manifest.parent.name)["status"] == "failed"
 
 
+@extended("an audit in a process of its own")
+def test_sigterm_stops_with_one_line(
+    prefect_server: str, tmp_path: Path, tiny_model: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    corpus = write_parquet(tmp_path / "corpus.parquet", make_rows(400, seed=3))
+    many_steps = {**SLOW, "method": {"steps": 150}}  # none are learnt first
+    config = _write_audit(tmp_path / "audit.yaml", tiny_model, corpus, tmp_path / "w", **many_steps)
+    process = start("audit", config, tmp_path, processes, prefect_server)
+    wait_for_shards(tmp_path / "w", 1, process)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert [line for line in errors.splitlines()[1:] if not line.startswith("attributing: ")] == [
+        "calig: stopped by SIGTERM; what was finished is kept, and the same command goes on from there"
+    ]
+    [manifest] = (tmp_path / "w" / "runs").glob("*/manifest.json")
+    assert run_manifest(tmp_path / "w", manifest.parent.name)["status"] == "failed"
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_a_shard_with_a_flipped_byte_or_without_manifest_is_done_again(
     audited: Audited, tmp_path: Path, tiny_model: Path, tiny_corpus: Path
@@ -202,12 +221,11 @@ def test_too_many_failures_fail_the_gate_after_the_report(
     *_, warning, first, second = captured.err.splitlines()
     assert warning.startswith("warning: gates.min_accuracy: ")
     assert first.startswith(
-        "calig: gates.max_failure_share: 1 of 9 documents failed (11.1%, limit 5.0%); see: calig"
+        "calig: gates.max_failure_share: 1 of 9 documents failed (11.1%, limit 5.0%); see: "
     )
-    assert second.startswith(
-        "gates.no-long-ones: 8 rows, the first: doc_id 0; doc_id 1; doc_id 2; see: calig query"
-    )
-    assert "gates:  1 of 4 hold" in captured.out
+    assert second.startswith("gates.no-long-ones: 8 rows, the first: doc_id 0; doc_id 1; doc_id 2; see: ")
+    assert all(line.endswith(f" --warehouse {tmp_path / 'w'}") for line in (first, second))
+    assert "gates:  2 of 5 hold" in captured.out
     assert "report: file://" in captured.out
     _assert_shown_in_prefect(tag, tmp_path / "w", first.removeprefix("calig: "), second)
     [report] = (tmp_path / "w" / "runs").glob("*/report/index.html")
@@ -244,7 +262,7 @@ def _assert_shown_in_prefect(tag: str, warehouse: Path, *lines: str) -> None:
     assert run.state is not None
     assert (run.state.name, run.state.message) == ("Failed", "\n".join(lines))
     rows = {row["gate"]: row for row in json.loads(artifact.data)}
-    assert [row["passed"] for row in rows.values()] == [False, False, True, False]
+    assert [row["passed"] for row in rows.values()] == [False, False, True, True, False]
     assert f"gates.no-long-ones: {rows['no-long-ones']['detail']}" == lines[1]
     assert rows["min_accuracy"]["severity"] == "warn"
     assert re.fullmatch(r"\[\d{8}-\d{6}-tiny\]\(file:///.*/report/index\.html\)", artifact.description)
@@ -266,5 +284,6 @@ def test_a_corpus_of_failures_alone_is_reported(
     assert stopped.value.code == 0, captured.err
     assert "1 documents" in captured.out
     assert "1 failures" in captured.out
-    assert "gates:  the gate holds" in captured.out
+    assert "gates:  1 of 2 hold" in captured.out
+    assert "not checked: gates.max_unconverged_share: no document is explained" in captured.err
     assert len(list((tmp_path / "w" / "runs").glob("*/report/index.html"))) == 1

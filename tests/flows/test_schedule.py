@@ -76,7 +76,7 @@ def _wait_for_state(server: Server, name: str, state: str, seconds: float, **fil
 
 
 def test_nights(server: Server, model: Path, tmp_path: Path) -> None:
-    slow = {"method": {"tolerance": 1e-7, "max_nodes": 150}, "runtime": {"shard_documents": 4, "workers": 1}}
+    slow = {"method": {"steps": 150}, "runtime": {"shard_documents": 4, "workers": 1}}
     killed_night = write_audit(tmp_path / "slow", "nightly", 60, **slow)
     failing_night = write_audit(tmp_path / "gate", "gated", 8, bad=1)
     warehouse = killed_night.parent / "nightly-warehouse"

@@ -160,6 +160,11 @@ class Expected:
                 found.append(Explained(doc_id, text, label, item))
         return found
 
+    @cached_property
+    def counted(self) -> list[Explained]:
+        """Those within the tolerance at every depth, of which statistics are made."""
+        return [d for d in self.explained if d.a.converged.all()]
+
     def document_depths(self) -> list[Row]:
         return [row for document in self.explained for row in document.depths]
 
@@ -169,7 +174,7 @@ class Expected:
     def layer_stats(self) -> list[Row]:
         found = []
         for label in ("*", *CLASSES):
-            of_class = [d for d in self.explained if label in ("*", d.target)]
+            of_class = [d for d in self.counted if label in ("*", d.target)]
             for depth in range(self.depths if of_class else 0):
                 rows = [d.depths[depth] for d in of_class]
                 means = {name: mean(row[name] for row in rows) for name in list(rows[0])[5:]}  # type: ignore[misc]
@@ -180,7 +185,7 @@ class Expected:
 
     def token_stats(self) -> list[Row]:
         groups: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
-        for d in self.explained:
+        for d in self.counted:
             for token, effect, score in zip(d.a.tokens, d.effects, d.scores, strict=True):
                 groups[d.target, token].append((d.doc_id, effect, score))
         return [
@@ -198,7 +203,7 @@ class Expected:
     def word_effects(self) -> dict[tuple[str, str], list[tuple[int, float, float, int]]]:
         """(class, word) → per document: occurrences, summed effect, summed score, doc_id."""
         groups: dict[tuple[str, str], list[tuple[int, float, float, int]]] = defaultdict(list)
-        for d in self.explained:
+        for d in self.counted:
             sums: dict[str, tuple[int, float, float]] = {}
             for word, effect, score in d.words.values():
                 count, effects, scores = sums.get(word, (0, 0.0, 0.0))
@@ -245,7 +250,7 @@ class Expected:
                     "precision": ratio(correct, sum(d.label is not None for d in predicted)),
                     "recall": ratio(correct, len(labelled)),
                     "mean_probability": mean(power[number] / sum(power) for power in powers),
-                    "mean_settling_depth": mean(d.settling_depth for d in of_target),
+                    "mean_settling_depth": mean(d.settling_depth for d in of_target if d in self.counted),
                 }
             )
         return found
@@ -290,6 +295,7 @@ class Expected:
                 "documents": self.documents,
                 "failures": self.documents - len(self.explained),
                 "truncated": sum(d.a.truncated for d in self.explained),
+                "unconverged": len(self.explained) - len(self.counted),
                 "accuracy": statistics.fmean(d.a.predicted == d.label for d in known),
                 "converged_share": pairs[True] / pairs.total(),
                 "worst_completeness_error": max(float(d.a.completeness_error.max()) for d in self.explained),

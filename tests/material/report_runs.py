@@ -144,6 +144,7 @@ def _document(
         "correct": None if label is None else label == target, "probability": float(rng.uniform(0.55, 0.999)),
         "logits": [0.0] * len(scene.classes), "logit": float(rng.uniform(1, 4)), "baseline_logit": 0.2,
         "error_estimate": error, "completeness_error": error / 3, "converged": error <= 0.01,
+        "in_statistics": error <= 0.01,
         "nodes": 90, "block_passes": 164, "tokens": len(rows), "truncated": doc_id == 1, "seconds": 0.11,
         "settling_depth": None if doc_id % 13 == 5 else int(rng.integers(scene.blocks)),
     }  # fmt: skip
@@ -273,7 +274,8 @@ def _aggregates(con: duckdb.DuckDBPyConnection, scene: Scene, rng: np.random.Gen
             sum(seconds) AS attribution_seconds, $config AS config,
             '{{"torch": "2.13.0", "transformers": "5.23.0", "calig": "0.1.0"}}' AS versions,
             '{{"ingest": 1.9, "attribute": 204.2, "aggregate": 6.1}}' AS timings,
-            NULL::VARCHAR[] AS notes, NULL::VARCHAR[] AS label_order, NULL::DOUBLE AS label_order_accuracy
+            NULL::VARCHAR[] AS notes, NULL::VARCHAR[] AS label_order, NULL::DOUBLE AS label_order_accuracy,
+            count(*) FILTER (NOT in_statistics) AS unconverged
         FROM documents
         """,
         {"status": scene.status, "classes": list(scene.classes), "config": json.dumps(config)},

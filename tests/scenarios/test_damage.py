@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from calig.doctor import examine
 from calig.errors import InputError
 from calig.warehouse.aggregate import aggregate, rebuild
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.overview import overview
+from calig.warehouse.prune import prune
 from calig.warehouse.query import query
+from calig.warehouse.runs import resolve_run
 from tests.material.nights import audit_night
 from tests.material.tiers import few
 from tests.material.tiny import assert_same_tables, audit_config, run_manifest, shard_times
@@ -80,21 +84,33 @@ def test_a_damaged_file_is_named_and_made_again(
     assert_same_tables(warehouse, run_id, *audited, 5e-4)
 
 
-def test_a_damaged_manifest_of_a_run_is_named_with_what_to_do(
-    audited: tuple[Path, str], tiny_model: Path, tiny_corpus: Path, tmp_path: Path
+def test_a_damaged_manifest_of_a_run_is_named_and_passed_over(
+    audited: tuple[Path, str],
+    tiny_model: Path,
+    tiny_corpus: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing can make it again; without its folder the audit goes on, and pays for nothing twice."""
+    """Nothing can make it again; the audit goes on without it, and pays for nothing twice."""
     warehouse = shutil.copytree(audited[0], tmp_path / "w")
     manifest = warehouse / "runs" / audited[1] / "manifest.json"
-    manifest.write_text("{")
-    config = audit_config(tiny_model, tiny_corpus, warehouse)
-    with pytest.raises(InputError, match=r"is not a run's manifest .*; delete the folder") as caught:
-        audit_night(config, report=False)
-    assert str(manifest) in str(caught.value)
-    shutil.rmtree(manifest.parent)
-    run_id, _ = audit_night(config, report=False)
+    manifest.write_text("")
+    run_id, _ = audit_night(audit_config(tiny_model, tiny_corpus, warehouse), report=False)
+    assert f"passed over: run {audited[1]}: {manifest} is not a run's manifest" in caplog.text
     assert run_manifest(warehouse, run_id)["attributed"] == 0
     assert_same_tables(warehouse, run_id, *audited, 5e-4)
+    opened = Warehouse.open(warehouse)
+    assert rebuild(opened).runs == [run_id]
+    assert [line.run.run_id for line in overview(opened)] == [run_id]
+    assert resolve_run(opened, "latest") == run_id
+    for asked in (audited[1], audited[1][:-1]):
+        with pytest.raises(InputError, match=r"is not a run's manifest .*; delete the folder"):
+            resolve_run(opened, asked)
+    with pytest.raises(InputError, match="is not a run's manifest"):  # what it needs is not known
+        prune(opened, keep=1)
+    findings = {finding.subject: finding for finding in examine(warehouse, fix=True)}
+    assert findings[f"run {audited[1]}"].healthy is False
+    assert manifest.read_text() == ""
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ def test_a_disk_that_cannot_be_written_is_named(
     config = audit_config(tiny_model, tiny_corpus, small_disk / "w")
     (small_disk / "w").mkdir()
     _remount(small_disk, "ro")
-    with pytest.raises(InputError, match="no permission to write there; name another folder"):
+    with pytest.raises(
+        InputError, match=r"it cannot be written \(Read-only file system\); name another folder"
+    ):
         stages.precheck(config)
     _remount(small_disk, "rw")
 

@@ -31,7 +31,7 @@ def test_labels_in_another_order_are_called_out(
     sql = f"SELECT {columns} FROM runs WHERE run_id = '{other.run_id}'"
     note = "columns whose names are taken, or not possible in SQL: 'logit' is called corpus_logit"
     assert select(warehouse, sql) == [(0.0, ["positive", "negative"], 1.0, [note], 0)]
-    page = build(warehouse, other.run_id).read_text()
+    page = build(warehouse, other.run_id).read_text().replace("<bdi>", "").replace("</bdi>", "")
     assert (
         "read so, accuracy would be 1.00, not 0 (the label negative fits positive, positive fits negative)"
         in page

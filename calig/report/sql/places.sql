@@ -7,6 +7,6 @@ SELECT
     avg(m.centre_column) AS centre_column
 FROM document_maps AS m
 JOIN documents AS d ON d.doc_id = m.doc_id AND d.run_id = m.run_id
-WHERE m.run_id = $run
+WHERE m.run_id = $run AND d.in_statistics
 GROUP BY GROUPING SETS ((d.target, m.depth), (m.depth))
 ORDER BY class, m.depth NULLS LAST;

@@ -3,7 +3,7 @@
 -- rank, since their last digits depend on the order of summation.
 WITH explained AS (
     SELECT
-        doc_id, target, correct, probability, error_estimate, tokens, logit,
+        doc_id, target, correct, probability, error_estimate, tokens, logit, in_statistics,
         round(abs(logit - label_value), 6) AS missed_by
     FROM documents
     WHERE run_id = $run AND failure IS NULL
@@ -24,6 +24,7 @@ mass AS (
         round(max(abs(effect)) / sum(abs(effect)), 6) AS largest,
         round(sum(greatest(-effect, 0)) / sum(abs(effect)), 6) AS against
     FROM effects
+    WHERE doc_id IN (SELECT doc_id FROM explained WHERE in_statistics)
     GROUP BY doc_id
     HAVING sum(abs(effect)) > 0
 ),

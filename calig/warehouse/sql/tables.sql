@@ -11,7 +11,8 @@ CREATE TABLE runs (
     block_passes BIGINT, attribution_seconds DOUBLE, own_block_passes BIGINT, own_seconds DOUBLE,
     config VARCHAR, versions VARCHAR, timings VARCHAR,
     -- since 0.1.0, and therefore last
-    notes VARCHAR[], label_order VARCHAR[], label_order_accuracy DOUBLE, corpus_rows BIGINT, left_out BIGINT, left_out_files VARCHAR
+    notes VARCHAR[], label_order VARCHAR[], label_order_accuracy DOUBLE, corpus_rows BIGINT, left_out BIGINT, left_out_files VARCHAR,
+    unconverged BIGINT
 );
 
 CREATE TABLE document_depths (

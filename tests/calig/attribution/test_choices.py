@@ -17,6 +17,8 @@ from tests.material import zoo
 from tests.material.tiers import few
 
 TEXTS = ["a good film", "not bad", "dull"]
+NORMED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3")
+"""Families that normalise their word embeddings, without positions, first of all."""
 
 
 def refusal(attempt: Callable[[], Any]) -> str:
@@ -88,6 +90,50 @@ class TestTargets:
             )
             assert message.endswith("an index below 3 or one of no, maybe, yes")
 
+    @pytest.mark.parametrize(
+        "one",
+        [
+            np.int64(2),
+            np.uint8(2),
+            np.array(2),
+            torch.tensor(2),
+            torch.tensor(2, dtype=torch.uint8),
+            np.str_("yes"),
+        ],
+        ids=lambda one: type(one).__name__,
+    )
+    def test_an_index_may_be_numpy_s_or_torch_s(self, one: Any) -> None:
+        assert [a.target for a in explain(TEXTS, one)] == [2, 2, 2]
+        assert [a.target for a in explain(TEXTS, [one, 0, one])] == [2, 0, 2]
+
+    @pytest.mark.parametrize("wrap", [np.array, torch.tensor, tuple, list])
+    def test_targets_may_come_in_an_array(self, wrap: Callable[[list[int]], Any]) -> None:
+        wanted = [2, 0, 1]
+        assert [a.target for a in explain(TEXTS, wrap(wanted))] == wanted
+        documents = zoo.documents(TEXTS)
+        found = zoo.explainer("bert", steps=4).attribute(documents, wrap(wanted))
+        assert [a.target for a in found] == wanted  # type: ignore[union-attr]
+        assert explain([], wrap([])) == []
+
+    @pytest.mark.parametrize(
+        ("target", "said"),
+        [
+            (torch.tensor(1.0), "method.target: 1.0 is not a class of the model"),
+            (np.float32(1), "method.target: 1.0 is not a class of the model"),
+            (True, "method.target: True is not a class of the model"),
+            (np.bool_(True), "method.target: True is not a class of the model"),
+            (np.array([0, 1, 3]), "method.target: 3 is not a class of the model"),
+            (torch.tensor([0.5, 1, 1]), "method.target: 0.5 is not a class of the model"),
+            (np.array([[0, 1, 2]]), "target is a ndarray of shape (1, 3): give a class index or name"),
+            ([[0], [1], [2]], "target 0 is a list: give a class index or name"),
+            (iter([0, 1, 2]), "target is a list_iterator: give a class index or name"),
+            ({0, 1, 2}, "target is a set: give a class index or name"),
+            (torch.tensor([1, 0]), "2 targets for 3 texts: give one, or one per text"),
+        ],
+    )
+    def test_other_targets_are_refused_in_one_line(self, target: Any, said: str) -> None:
+        assert refusal(lambda: explain(TEXTS, target)).startswith(said)
+
     def test_fewer_targets_than_texts_are_refused(self) -> None:
         message = refusal(lambda: explain(TEXTS, ["no", "yes"]))
         assert message == "2 targets for 3 texts: give one, or one per text"
@@ -128,6 +174,9 @@ class TestBaselines:
     def test_the_baseline_logit_is_the_model_s_on_those_embeddings(self, name: str, baseline: str) -> None:
         """Second derivation: the same embeddings handed to the model as `inputs_embeds`, for one unpadded text."""
         pretrained = zoo.shared(name)
+        if baseline == "zero" and name in NORMED:
+            assert "use 'mask'" in refusal(lambda: zoo.explainer(name, steps=6, baseline=baseline))
+            return
         explainer = zoo.explainer(name, steps=6, baseline=baseline)
         (a,) = explainer.explain(["good film"])
         model, tokenizer = pretrained.model, pretrained.tokenizer
@@ -158,6 +207,53 @@ class TestBaselines:
         message = refusal(lambda: zoo.explainer("bert", baseline="token:good film"))
         assert message == "method.baseline: 'token:good film' is 2 tokens for this tokenizer; name one token"
         assert "is 0 tokens" in refusal(lambda: zoo.explainer("bert", baseline="token: "))
+
+    def test_a_baseline_of_zeros_before_a_norm_is_refused(self) -> None:
+        """Llama's states are its word embeddings; GPT-2 adds positions, and ModernBERT's zeros are mixed at once."""
+        assert refusal(lambda: zoo.explainer("llama", baseline="zero")) == (
+            "method.baseline: zero leaves hidden states of (nearly) zero, which this model's norms scale up without "
+            "bound; use 'mask', whose row is ordinary"
+        )
+        for name in ("gpt2", "modernbert"):
+            explained = zoo.explainer(name, baseline="zero").explain(list(zoo.TEXTS))
+            assert all(a.converged.all() for a in explained)
+
+    @pytest.mark.parametrize(
+        ("name", "others", "taken"),
+        few(
+            [
+                ("llama", (), "mask"),
+                ("qwen3", ("mask",), "token:<unk>"),
+                ("gemma", ("mask", "<unk>"), "token:,"),
+                ("gemma3", ("mask", "<unk>", ",", ".", "the", " "), "token:!"),
+            ],
+            [("llama", (), "mask"), ("qwen3", ("mask",), "token:<unk>")],
+            zoo.MATRIX,
+        ),
+    )
+    def test_another_row_stands_in_for_a_padding_row_of_zeros(
+        self, name: str, others: tuple[str, ...], taken: str
+    ) -> None:
+        """Whichever rows are no ordinary ones; the choice is said, is the method's, and converges."""
+        pretrained = zoo.load(name)
+        tokenizer: Any = pretrained.tokenizer
+        rows: Any = pretrained.model.get_input_embeddings().weight.data
+        rows[tokenizer.pad_token_id] = 0
+        for other in others:
+            index = tokenizer.mask_token_id
+            if other != "mask":
+                [index] = tokenizer(other, add_special_tokens=False)["input_ids"][-1:]
+            rows[index] *= 1e-6
+        explainer = zoo.explainer(name, pretrained=pretrained)
+        assert explainer.method.baseline == taken
+        [note] = explainer.notes
+        assert note.startswith("method.baseline: pad leaves hidden states of (nearly) zero")
+        assert note.endswith(f"{taken!r}, whose row is ordinary, is taken in its place")
+        asked = zoo.explainer(name, pretrained=pretrained, baseline=taken)
+        assert asked.notes == ()
+        for a, b in zip(*(e.explain(["good film", "a dull cast"]) for e in (explainer, asked)), strict=True):
+            assert a.converged.all()
+            assert np.array_equal(a.layer_ig, b.layer_ig)
 
     def test_a_baseline_that_the_tokenizer_lacks_is_refused(self) -> None:
         pretrained = zoo.load("bert")

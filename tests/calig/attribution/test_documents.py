@@ -195,12 +195,21 @@ class TestMemory:
             explainer.explain(texts)
 
     @pytest.mark.parametrize("where", ["input", "baseline", "path"])
-    def test_other_errors_are_not_swallowed(
+    def test_other_errors_are_those_of_documents(
         self, where: str, texts: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Those of a batch are looked for in each document alone, and are no lack of memory."""
         explainer = zoo.explainer("bert", steps=6)
-        self.limit(monkeypatch, 1, RuntimeError("a shape does not fit"), where)
-        with pytest.raises(RuntimeError, match="a shape does not fit"):
+        expected = explainer.explain(texts)
+        with monkeypatch.context() as patched:
+            alone = 4 if where == "path" else 1  # of six nodes, the ends cost no row
+            self.limit(patched, alone, RuntimeError("a shape does not fit"), where)
+            for a, b in zip(explainer.explain(texts), expected, strict=True):
+                np.testing.assert_allclose(a.layer_ig, b.layer_ig, atol=1e-9)
+        self.limit(monkeypatch, 0, RuntimeError("a shape does not fit"), where)
+        with pytest.raises(
+            DocumentError, match=r"^text 0: explaining it raised RuntimeError: a shape does not"
+        ):
             explainer.explain(texts)
 
     def test_no_pass_exceeds_the_budget(self, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,19 +147,6 @@ def test_block_passes_are_those_of_the_blocks_above_and_of_both_ends() -> None:
     assert a.block_passes == 3 * own[0] + 2 * own[1] + own[2] + 2 * 3
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_a_baseline_that_the_model_normalises_away_is_warned_of(
-    name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Llama's states are its word embeddings: zeros are scaled up by the first norm. GPT-2 adds positions first."""
-    zoo.explainer(name, baseline="zero", steps=6).explain(list(zoo.TEXTS))
-    said = [r.message for r in caplog.records if "method.baseline" in r.message]
-    assert len(said) == (name == "llama")
-    caplog.clear()
-    zoo.explainer(name, steps=6).explain(["a good film"])
-    assert not caplog.records
-
-
 @pytest.fixture(scope="module")
 def minilm() -> tuple[Pretrained, list[str]]:
     """The real classifier, and ten short sentences of the development set."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calig.attribution.explainer import Explainer
 from calig.errors import DocumentError, InputError
 from calig.records import Document
 from tests.material import zoo
@@ -130,9 +133,38 @@ def test_more_images_than_a_window_come_in_order(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
+    ("size", "grid"), [((3, 30, 30), (3, 3)), ((3, 29, 17), (3, 2)), ((3, 8, 15), (1, 1))]
+)
+def test_sides_need_be_no_multiple_of_a_patch(size: tuple[int, ...], grid: tuple[int, int]) -> None:
+    """What is left to the right and below is read by no model: other values there change nothing."""
+    image = torch.rand(size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    height, width = grid[0] * zoo.PATCH, grid[1] * zoo.PATCH
+    other = torch.zeros_like(image)
+    other[:, :height, :width] = image[:, :height, :width]
+    explainer = zoo.explainer("vit", tolerance=1e-3)
+    found, same = explainer.explain([image, other])
+    assert found.grid == grid
+    assert len(found.tokens) == 1 + grid[0] * grid[1]
+    assert np.array_equal(found.logits, same.logits)
+    assert found.converged.all()
+    total = found.layer_ig.sum(axis=1, dtype=np.float64)
+    assert np.allclose(total, found.logit - found.baseline_logit, rtol=2e-3, atol=1e-5)
+    assert found.thumbnail is not None
+    assert Image.open(io.BytesIO(found.thumbnail)).size == (width, height)
+
+
+def test_a_model_s_own_size_need_be_no_multiple_of_a_patch(tmp_path: Path) -> None:
+    """As that of SigLIP's shape-optimised model of 384 pixels and patches of 14."""
+    zoo.save("siglip", tmp_path, image_size=30)
+    zoo.processor(size={"height": 30, "width": 30}).save_pretrained(tmp_path)
+    (found,) = Explainer.from_pretrained(tmp_path, steps=8).explain(zoo.pictures(1))
+    assert found.grid == (3, 3)
+
+
+@pytest.mark.parametrize(
     ("image", "says"),
     [
-        (torch.zeros((3, 24, 20)), "do not divide into patches of 8 × 8"),
+        (torch.zeros((3, 24, 7)), "24 × 7 pixels are less than a patch of 8 × 8"),
         (torch.zeros((1, 24, 24)), r"the model takes \(3, height, width\)"),
         (torch.full((3, 24, 24), torch.nan), "NaN or infinite"),
     ],
@@ -171,7 +203,7 @@ def test_one_image_for_a_list_is_refused() -> None:
         ({"baseline": "blur:x"}, "'blur:x' is not one of"),
         ({"baseline": "mask"}, "ViTForImageClassification has no mask token"),
         ({"max_length": 10}, "method.max_length: the model reads images"),
-        ({"image_size": 20}, "20 does not divide into patches of 8 × 8"),
+        ({"image_size": 7}, "7 is less than a patch of 8 × 8"),
     ],
 )
 def test_choices_that_images_do_not_have_are_refused(method: dict[str, Any], says: str) -> None:

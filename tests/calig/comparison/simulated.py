@@ -121,6 +121,7 @@ def _take(connection: duckdb.DuckDBPyConnection, side: str, one: Night, paired: 
             "predicted_classes": [[CLASSES[i]] for i in one.predicted],
             "labels": one.labels or [[CLASSES[i]] for i in one.label],
             "completeness_error": one.probability / 1e3,
+            "in_statistics": np.ones(count, dtype=bool),
             "settling_depth": np.where(one.probability > 0.8, 1.0, 2.0),
             "confidence": one.probability,
         }

@@ -102,6 +102,10 @@ def test_a_column_of_the_same_kind_gives_way_as_in_pyarrow(tmp_path: Path) -> No
     _parquet(place / "part", [{"text": "one", "dt": "inside"}])
     assert ds.dataset(tmp_path / "data", partitioning="hive").to_table()["dt"].to_pylist() == ["2026-11-24"]
     assert [row["dt"] for row in _ingested(tmp_path)] == ["2026-11-24"]
+    manifest = ingest(CorpusConfig(path=str(tmp_path / "data")), ["no", "yes"], tmp_path / "w")
+    assert manifest.notes == [
+        "columns of the files whose values are those of the folders of the same names: 'dt'"
+    ]
 
 
 def test_a_column_of_another_kind_keeps_its_type(tmp_path: Path) -> None:
@@ -126,3 +130,19 @@ def test_a_folder_may_be_the_label(write: Callable[[str, Rows], None], tmp_path:
 def test_names_of_the_warehouse_are_kept_apart(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
     write("logit=3", [{"text": "good"}])
     assert [row["corpus_logit"] for row in _ingested(tmp_path)] == ["3"]
+
+
+def test_a_folder_called_as_the_texts_column_is_refused(
+    write: Callable[[str, Rows], None], tmp_path: Path
+) -> None:
+    """All texts would be the folder's value."""
+    write("text=abc", [{"text": "one"}, {"text": "two"}])
+    with pytest.raises(InputError, match=r"the folder text=… gives a column 'text', which the file has too"):
+        _ingested(tmp_path)
+
+
+def test_rows_are_counted_where_all_columns_are_in_the_folders(
+    write: Callable[[str, Rows], None], tmp_path: Path
+) -> None:
+    write("text=abc", [{"stars": 1}, {"stars": 2}])
+    assert [row["text"] for row in _ingested(tmp_path, columns=[])] == ["abc", "abc"]

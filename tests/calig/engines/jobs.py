@@ -8,14 +8,24 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from calig.attribution.explainer import Explainer
+from calig.attribution.passes import Passes
 from calig.config.schema import RuntimeConfig
 from calig.engines import Progress
 from calig.errors import InputError
+from calig.models import text as text_module
+from calig.models.classifier import Classifier
 from calig.models.families import declared_families
-from calig.workers import threads_of
+from calig.models.inputs import Batch
+from calig.models.text import TextEncoder
+from calig.stages import Run, attribute_shard, schedule_of
+from calig.workers import threads_of, workers_explainer
 
 
 def square(number: int, progress: Progress) -> int:
@@ -92,3 +102,60 @@ class Unreadable:
 
     def __reduce__(self) -> Any:
         return refuse, (print,)
+
+
+STEPS = {
+    "panics": "not-tokenized",
+    "odd": "not-tokenized",
+    "dark": "not-explained",
+    "scene": "not-explained",
+    "clever": "not-explained",
+}
+"""Words at which `attribute_with_faults` raises, and the reason of the failure."""
+
+
+class PanicException(BaseException):
+    """What a panic of a tokenizer in Rust becomes."""
+
+
+def attribute_with_faults(run: Run, doc_ids: Sequence[int], progress: Progress) -> None:
+    """Attribute a shard with a model that raises at each step where a document holds one of `STEPS`."""
+    explainer = workers_explainer(run.config, run.model, schedule_of(run))
+    vocabulary: dict[str, int] = explainer.pretrained.tokenizer.get_vocab()  # type: ignore[union-attr]
+
+    def at(word: str, error: BaseException, place: int) -> Callable[[Any], Any]:
+        """Raise where the argument at this place, texts or a batch, holds the word."""
+
+        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any, **options: Any) -> Any:
+                given = arguments[place]
+                if isinstance(given, Batch):
+                    held = bool((given.inputs["input_ids"] == vocabulary[word]).any())
+                else:
+                    held = word in str(getattr(given, "text", given)).split()
+                if held:
+                    raise error
+                return function(*arguments, **options)
+
+            return wrapped
+
+        return wrap
+
+    def texts(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(encoder: Any, *columns: Any) -> Any:
+            if any("panics" in text.split() for column in columns for text in column):
+                raise PanicException("called `Option::unwrap()` on a `None` value")
+            return function(encoder, *columns)
+
+        return wrapped
+
+    with ExitStack() as stack:
+        for owner, name, wrap in (
+            (TextEncoder, "_tokenize", texts),
+            (text_module, "_one", at("odd", ValueError("spans are not in order"), 0)),
+            (Classifier, "answer", at("dark", IndexError("index out of range in self"), 1)),
+            (Passes, "along", at("scene", RuntimeError("sizes of tensors do not match"), 2)),
+            (Explainer, "_finish", at("clever", ZeroDivisionError("division by zero"), 1)),
+        ):
+            stack.enter_context(patch.object(owner, name, wrap(getattr(owner, name))))
+        attribute_shard(run, doc_ids, progress)

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from calig.config import AuditConfig, parse_config
+from calig.config import AuditConfig, Limit, parse_config
 from calig.errors import GateError, InputError
 from calig.gates import check_configured, check_run, enforce
 from calig.warehouse.aggregate import aggregate, rebuild
@@ -88,7 +88,7 @@ def config(gates: dict[str, Any], **others: Any) -> AuditConfig:
             "model": {"id": "m"},
             "corpus": {"path": "a.csv"},
             "watch": WATCH,
-            "gates": {"max_failure_share": None} | gates,
+            "gates": {"max_failure_share": None, "max_unconverged_share": None} | gates,
         }
         | others
     )
@@ -111,6 +111,17 @@ def test_no_gate_no_outcome(aggregated: Warehouse) -> None:
     assert check(aggregated) == []
 
 
+def test_pairs_outside_the_tolerance_are_looked_at_unless_none_was_asked_for(aggregated: Warehouse) -> None:
+    """By default; not with fixed steps, nor where the least converged share says what may be."""
+    asked: dict[str, Any] = {"max_unconverged_share": 0.05}
+    assert [one.gate for one in check_run(aggregated, "run-0", config(asked))] == ["max_unconverged_share"]
+    assert check_run(aggregated, "run-0", config(asked, method={"steps": 6})) == []
+    least = check_run(aggregated, "run-0", config(asked | {"min_converged_share": 0.5}))
+    assert [one.gate for one in least] == ["min_converged_share"]
+    default = parse_config({"model": {"id": "m"}, "corpus": {"path": "a.csv"}})
+    assert default.gates.max_unconverged_share == Limit(limit=0.05)
+
+
 def own_numbers(warehouse: Warehouse) -> dict[str, float]:
     """The numbers of the gates about the run, derived a second way."""
     explained = EXPECTED.explained
@@ -119,6 +130,7 @@ def own_numbers(warehouse: Warehouse) -> dict[str, float]:
     return {
         "max_failure_share": 1 - len(explained) / 120,
         "min_accuracy": sum(correct) / len(correct),
+        "max_unconverged_share": converged.count(False) / len(converged),
         "min_converged_share": sum(converged) / len(converged),
         "max_completeness_error": float(max(d.a.completeness_error.max() for d in explained)),
         "max_watched_share": value(
@@ -132,6 +144,11 @@ def own_numbers(warehouse: Warehouse) -> dict[str, float]:
     [
         ("max_failure_share", r"6 of 120 documents failed \(5\.0%, limit 4\.9%\)"),
         ("min_accuracy", r"\d+ of \d+ labelled documents are predicted right \([\d.]+%, limit [\d.]+%\)"),
+        (
+            "max_unconverged_share",
+            r"\d+ of \d+ \(document, depth\) pairs are outside the tolerance \([\d.]+%, limit [\d.]+%\), "
+            r"at depth \d+ \d+ of 114",
+        ),
         (
             "min_converged_share",
             r"[\d.]+% of \(document, depth\) pairs are within the tolerance \(limit [\d.]+%\)",

@@ -300,7 +300,7 @@ def config(warehouse: Warehouse | None, slow_drift: Any, **others: Any) -> Audit
             "name": "nightly",
             "model": {"id": "m"},
             "corpus": {"path": "a.csv", "label": "label"},
-            "gates": {"max_failure_share": None, "slow_drift": slow_drift},
+            "gates": {"max_failure_share": None, "max_unconverged_share": None, "slow_drift": slow_drift},
         }
         | ({"warehouse": str(warehouse.root)} if warehouse else {})
         | others

@@ -193,6 +193,8 @@ class TestRead:
             ),
             ("GPTNeoX", {}),
             ("Bloom", {}),
+            ("ConvBert", {"embedding_size": 16, "head_ratio": 1, "conv_kernel_size": 3}),
+            ("OpenAIGPT", {"n_embd": 24, "n_layer": 3, "n_head": 3, "n_positions": 64}),
         ],
     )
     def test_families_beyond_the_zoo_answer_alike_when_entered_anywhere(

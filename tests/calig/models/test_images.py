@@ -105,6 +105,42 @@ def test_16_bit_colour_is_scaled() -> None:
     assert seen(data).tolist() == [[[255, 0, 128]], [[0, 1, 100]]]
 
 
+def png(bits: int, colour: int, row: bytes, width: int, transparent: bytes) -> bytes:
+    """One row of pixels, of which those of one value are transparent; Pillow does not write such."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">2I5B", width, 1, bits, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"tRNS", transparent) + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "transparent", "expected"),
+    [
+        (16, 0, struct.pack(">3H", 0, 0x1234, 0x8080), struct.pack(">H", 0x1234), [0, 255, 128]),
+        (16, 0, struct.pack(">3H", 0, 0x1235, 0x8080), struct.pack(">H", 0), [255, 18, 128]),
+        (16, 2, struct.pack(">9H", *[0] * 3, *[0x1234] * 3, *[0x8080] * 3), b"\x12\x34" * 3, [0, 255, 128]),
+        (8, 0, bytes([0, 18, 128]), struct.pack(">H", 18), [0, 255, 128]),
+        (4, 0, bytes([0x03, 0x50]), struct.pack(">H", 3), [0, 255, 85]),
+        (2, 0, bytes([0b00011000]), struct.pack(">H", 1), [0, 255, 170]),
+        (1, 0, bytes([0b01000000]), struct.pack(">H", 0), [255, 255, 255]),
+    ],
+    ids=["16-bit grey", "16-bit black", "16-bit colour", "8-bit grey", "4-bit grey", "2-bit grey", "1-bit"],
+)
+def test_a_transparent_value_is_white_in_any_depth(
+    bits: int, colour: int, row: bytes, transparent: bytes, expected: list[int]
+) -> None:
+    assert seen(png(bits, colour, row, 3, transparent))[0, :, 0].tolist() == expected
+
+
+def test_grey_of_premultiplied_alpha_is_put_on_white() -> None:
+    grey = Image.new("La", (2, 1))
+    grey.putpixel((1, 0), (9, 255))
+    assert np.asarray(picture_of(Document("k", image=grey)))[0, :, 0].tolist() == [255, 9]
+
+
 def test_floating_point_tiff_is_scaled() -> None:
     values = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
     assert seen(encoded(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
@@ -258,6 +294,18 @@ def test_another_image_size_gives_another_grid(options: dict[str, Any], grid: tu
     assert not isinstance(found, Failure)
     assert found.grid == grid
     assert found.shape == (3, 40, 40)
+
+
+def test_a_patch_marked_is_its_own_pixels_and_nothing_beside() -> None:
+    """The sides are no multiple of a patch: what is in no patch is not marked."""
+    (found,) = encoder().read([Document("", image=torch.zeros(3, 29, 17))])
+    assert not isinstance(found, Failure)
+    assert found.grid == (3, 2)
+    marked = found.in_pixels(torch.tensor([[False, False], [False, True], [True, False]]))
+    expected = torch.zeros(29, 17, dtype=torch.bool)
+    expected[8:16, 8:16] = True
+    expected[16:24, 0:8] = True
+    assert torch.equal(marked, expected)
 
 
 def test_a_strip_that_would_be_enlarged_without_end_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,10 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from calig.attribution.explainer import Explainer
 from calig.errors import InputError
+from calig.models import loading
 from calig.models.configuration import read_config
 from calig.models.loading import fingerprint, load_pretrained, resolve_device
 from tests.material import zoo
@@ -190,16 +195,42 @@ def test_a_folder_without_a_tokenizer_is_refused(saved: Path) -> None:
     assert "has no tokenizer, or an empty one" in refusal(saved)
 
 
+def test_a_tokenizer_that_transformers_makes_up_is_refused(saved: Path) -> None:
+    """DeBERTa's has two pieces beside its special tokens."""
+    (saved / "tokenizer.json").unlink()
+    (saved / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    assert "has no tokenizer, or an empty one" in refusal(saved)
+
+
 @pytest.mark.parametrize("content", ["{", "{}", '{"added_tokens": [], "model": {"type": "?"}}'])
 def test_a_damaged_tokenizer_is_refused(saved: Path, content: str) -> None:
     (saved / "tokenizer.json").write_text(content)
     assert "its tokenizer cannot be read" in refusal(saved)
 
 
-def test_a_tokenizer_without_offsets_is_refused(saved: Path) -> None:
+def test_a_tokenizer_without_offsets_that_reads_no_plain_text_is_refused(saved: Path) -> None:
     (saved / "tokenizer.json").unlink()
-    (saved / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
-    assert "its tokenizer (CanineTokenizer) has no character offsets" in refusal(saved)
+    (saved / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]))
+    (saved / "tokenizer_config.json").write_text('{"tokenizer_class": "TapasTokenizer"}')
+    message = refusal(saved)
+    assert (
+        "its tokenizer (TapasTokenizer) gives no character offsets, and its tokens cannot be found" in message
+    )
+
+
+@pytest.mark.parametrize("name", ["spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"])
+def test_a_tokenizer_of_sentencepiece_alone_names_the_extra(
+    saved: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "sentencepiece" else find(n))
+    (saved / "tokenizer.json").unlink()
+    (saved / name).write_bytes(b"damaged")
+    (saved / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    message = refusal(saved)
+    assert message.endswith(
+        f"is saved as {name} alone, which needs sentencepiece to be read: pip install 'calig[sentencepiece]'"
+    )
 
 
 def test_a_tokenizer_of_another_model_is_refused(saved: Path) -> None:
@@ -209,9 +240,105 @@ def test_a_tokenizer_of_another_model_is_refused(saved: Path) -> None:
     assert f"its tokenizer has {len(other)} tokens and the model embeds {len(other) - 1}" in refusal(saved)
 
 
+@pytest.mark.parametrize(
+    ("stem", "name"), [("DebertaV2", "spm.model"), ("XLMRoberta", "sentencepiece.bpe.model")]
+)
+def test_a_tokenizer_of_sentencepiece_alone_is_read_with_the_extra(
+    tmp_path: Path, stem: str, name: str
+) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    written = io.BytesIO()
+    ids = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(zoo.TEXTS * 9), model_writer=written, vocab_size=40, minloglevel=2, **ids
+    )
+    sizes = zoo.texts.sizes(vocab_size=50, pad_token_id=0, num_labels=3, max_position_embeddings=40)()
+    config = getattr(transformers, f"{stem}Config")(**sizes)
+    getattr(transformers, f"{stem}ForSequenceClassification")(config).save_pretrained(tmp_path)
+    (tmp_path / name).write_bytes(written.getvalue())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": f"{stem}Tokenizer"}))
+    (found,) = Explainer.from_pretrained(tmp_path, steps=4).explain(["a good film"])
+    assert "".join(found.tokens[1:-1]) == "▁a▁good▁film"
+
+
+def test_a_token_that_was_added_to_the_tokenizer_alone_is_named(saved: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(saved)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[NEW]"]})
+    tokenizer.save_pretrained(saved)
+    message = refusal(saved)
+    assert "[NEW] was added to it and not to the model" in message
+    assert f"model.resize_token_embeddings({len(tokenizer)})" in message
+
+
+def test_a_configuration_without_architectures_is_that_of_its_type(saved: Path) -> None:
+    configure(saved, architectures=None)
+    assert type(load_pretrained(str(saved)).model).__name__ == "BertForSequenceClassification"
+
+
+@pytest.mark.parametrize(
+    ("stem", "sizes"),
+    [
+        (
+            "Bart",
+            {"d_model": 24, "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 3}
+            | {"decoder_attention_heads": 3, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48},
+        ),
+        ("T5", {"d_model": 24, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 3}),
+    ],
+)
+def test_encoder_decoders_are_refused_before_they_are_loaded(
+    saved: Path, stem: str, sizes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = getattr(transformers, f"{stem}ForSequenceClassification")
+    config = getattr(transformers, f"{stem}Config")(vocab_size=60, num_labels=3, **sizes)
+    kind(config).save_pretrained(saved)
+    monkeypatch.setattr(kind, "from_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
+    assert "models are an encoder and a decoder and cannot be explained" in refusal(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"hidden_act": "nonsense"},
+            "its config.json sets hidden_act to 'nonsense', which transformers does not know",
+        ),
+        ({"num_attention_heads": 5}, "multiple"),
+        ({"id2label": {}}, ""),
+        (
+            {"layer_norm_eps": "small"},
+            "field 'layer_norm_eps': TypeError: Field 'layer_norm_eps' expected float",
+        ),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"vocab_size": -1}, ""),
+        ({"vocab_size": 10**13}, "the weights that its config.json asks for do not fit into memory"),
+        ({"num_hidden_layers": 0}, ""),
+        ({"model_type": "nonsense"}, "nonsense"),
+    ],
+)
+def test_whatever_is_wrong_in_a_configuration_is_one_line(
+    saved: Path, changes: dict[str, Any], said: str
+) -> None:
+    configure(saved, **changes)
+    assert said in refusal(saved)
+
+
+def test_what_the_machine_lacks_stays_what_it_is(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError()):
+        monkeypatch.setattr(loading, "find_head", lambda *_, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error)):
+            load_pretrained(str(saved))
+
+
+def test_an_answer_that_is_a_tuple_by_configuration_is_read(saved: Path) -> None:
+    configure(saved, return_dict=False)
+    assert Explainer.from_pretrained(saved, steps=4).explain(["a film"])[0].converged.shape == (4,)
+
+
 def test_an_unknown_dtype_or_device_is_refused() -> None:
     assert refusal(zoo.folder("bert"), dtype="float16").startswith("runtime.dtype: 'float16' is not one of")
     assert refusal(zoo.folder("bert"), device="gpu").startswith("runtime.device: 'gpu' cannot be used here")
+    assert "'meta' cannot be used here" in refusal(zoo.folder("bert"), device="meta")
     assert resolve_device("cpu") == torch.device("cpu")
 
 

@@ -159,6 +159,6 @@ def test_a_saved_model_without_any_padding_loads_and_explains(name: str, tmp_pat
     zoo.save(name, tmp_path, pad_token_id=None)
     pretrained = load_pretrained(str(tmp_path), dtype="float64")
     pretrained.tokenizer.pad_token = None
-    found = zoo.explainer(name, pretrained=pretrained, steps=6, baseline="zero").explain(list(zoo.TEXTS))
+    found = zoo.explainer(name, pretrained=pretrained, steps=6, baseline="token:a").explain(list(zoo.TEXTS))
     for text, a in zip(zoo.TEXTS, found, strict=True):
         np.testing.assert_allclose(a.logits, alone(pretrained, text).numpy(), rtol=1e-5, atol=1e-6)

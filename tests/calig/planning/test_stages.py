@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from calig import stages
+from calig.attribution.explainer import Explainer
 from calig.config import AuditConfig
 from calig.errors import InputError
-from calig.planning.stages import make_plan
+from calig.planning.stages import SMALL, make_plan
+from calig.records import Document
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.plans import Figure, Plan, plan_path, read_plan
 from calig.warehouse.shards import completed, held
@@ -104,6 +108,34 @@ def test_a_plan_for_more_documents_is_in_proportion_and_waits_for_no_run(
     assert millions["tokens"].low < millions["tokens"].value < millions["tokens"].high, "of a sample, then"
     mean = _figures(one)["tokens"].value / _figures(one)["documents"].value
     assert millions["tokens"].value == pytest.approx(10_000_000 * mean, rel=0.2)
+
+
+def test_what_an_interrupted_pilot_explained_is_kept(
+    tiny_model: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(tiny_model, corpus, tmp_path)
+    whole = Explainer.attribute
+    calls: list[int] = []
+
+    def interrupted(self: Explainer, documents: Sequence[Document], **options: Any) -> Any:
+        calls.append(len(documents))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(self, documents, **options)
+
+    said: list[str] = []
+    seconds: list[float] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Explainer, "attribute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_plan(config, None, said.append, seconds.append)
+    (folder,) = Warehouse.open(config.warehouse).attributions("").iterdir()
+    assert calls[:2] == [8, 8]
+    assert len(held(folder)) == 16
+    assert said[:2] == ["loading the model …", "bringing in the corpus …"]
+    assert said[2] == "learning steps from documents: 0 of 64 …"
+    assert said[-1] == "explaining documents of the pilot: 16 of 32 …"
+    assert 0 < seconds[0] < SMALL, "an audit of 120 short texts is small"
 
 
 def test_workers_share_the_hours_but_not_the_core_hours(

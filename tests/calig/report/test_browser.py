@@ -93,6 +93,9 @@ def test_a_word_in_the_chart_filters_the_documents_and_back(page: sync_api.Page)
     page.keyboard.press("Enter")
     assert button.get_attribute("aria-pressed") == "true"
     assert page.locator("#shown").inner_text() != everything
+    command = page.locator("#word-sql").inner_text()
+    assert f"WHERE word = '{word}'" in command
+    assert command.endswith(f"--run {RUN} --warehouse warehouse")
     cards = page.locator(".card")
     assert cards.count() > 0
     for card in cards.all():
@@ -185,6 +188,21 @@ def test_both_themes_and_narrow_screens(
     page.locator("#theme").click() if scheme == "light" else None
     assert (page.evaluate(brightness) > 128) == (scheme == "dark")
     assert seen.complaints == []
+    page.context.close()
+
+
+def test_what_scrolls_sideways_fades_where_more_is(browser: sync_api.Browser, report: Path) -> None:
+    page, _ = opened(browser, report, width=390)
+    nav = page.locator(".bar-top nav")
+    mask = "node => [node.dataset.more, getComputedStyle(node).maskImage !== 'none']"
+    page.wait_for_function("document.querySelector('.bar-top nav').dataset.more === 'right'")
+    assert nav.evaluate(mask) == ["right", True]
+    nav.evaluate("node => { node.scrollLeft = node.scrollWidth; }")
+    page.wait_for_function("document.querySelector('.bar-top nav').dataset.more === 'left'")
+    assert page.locator("#convergence .scroll").evaluate(mask) == ["right", True]
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.wait_for_function("document.querySelector('.bar-top nav').dataset.more === ''")
+    assert nav.evaluate(mask) == ["", False]
     page.context.close()
 
 

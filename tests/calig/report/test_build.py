@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ def test_the_planted_words_are_found(warehouse: Path) -> None:
 def test_the_commands_on_the_page_run(warehouse: Path) -> None:
     with open_run(Warehouse.open(warehouse), "run-0") as connection:
         run = collect(connection, "run-0").run
-    for _title, command in queries(run):
-        sql = command.split('"')[1]
+    for _title, command in queries(run, str(warehouse)):
+        _calig, _query, sql, *options = shlex.split(command)[-7:]
+        assert options == ["--run", "run-0", "--warehouse", str(warehouse)]
         assert query(Warehouse.open(warehouse), sql, run="run-0").rows
 
 

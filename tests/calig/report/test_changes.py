@@ -17,6 +17,7 @@ from calig.errors import InputError
 from calig.report import arrows, changes, changes_data, changes_prose
 from calig.report.changes_data import Changes, WordChange, collect
 from calig.report.formats import percent, signed
+from calig.report.heat import visible
 from calig.report.shifts import shifts
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_run, open_tables
@@ -33,7 +34,7 @@ from tests.material.report_nights import (
     run_id,
 )
 
-HOSTILE = "</script><b>x</b>&"
+HOSTILE = "</script><b>x</b>&\u202e"
 
 
 @pytest.fixture(scope="module")
@@ -338,8 +339,20 @@ def test_a_removed_reference_leaves_the_page(tmp_path: Path) -> None:
 
 
 def test_what_was_never_compared_is_said(warehouse: Warehouse) -> None:
-    with pytest.raises(InputError, match=r"no comparison of run .* run `calig compare` first"):
+    with pytest.raises(InputError, match=r"no comparison of run .* run `calig compare nothing .*` first"):
         changes.build(warehouse.root, run_id(2), "nothing")
+
+
+def test_many_outcomes_are_folded_but_for_what_changed(warehouse: Warehouse) -> None:
+    with closing(open_tables(warehouse)) as connection:
+        data = collect(connection, warehouse, run_id(2), run_id(1))
+    one = data.outcomes[0]
+    many = [replace(one, label=f"class {number}", changed=number == 7) for number in range(60)]
+    page = changes.render(replace(data, outcomes=(*data.outcomes, *many)))
+    shown, folded = page.split(" of single classes that are not called changed</summary>")
+    assert "<bdi>class 7</bdi>" in shown
+    assert {f"<bdi>class {number}</bdi>" in folded for number in range(60) if number != 7} == {True}
+    assert "single classes" not in changes.render(data)
 
 
 def test_hostile_words_stay_words(tmp_path: Path) -> None:
@@ -353,7 +366,8 @@ def test_hostile_words_stay_words(tmp_path: Path) -> None:
     seen = Page(page)
     assert len(seen.inside["script"]) == 2
     assert not [tag for tag, _ in seen.tags if tag == "b" and "x" in str(_)]
-    assert html.escape(HOSTILE) in page
+    assert "\u202e" not in page
+    assert html.escape(visible(HOSTILE)) in page
 
 
 def test_five_thousand_changed_words_fit(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from calig.errors import InputError
 from calig.report import prose
 from calig.report.data import CONFIDENT, collect
 from calig.report.heat import visible
+from calig.report.model import FEW_DOCUMENTS
 from tests.material.report_runs import RUN, Scene, connect
 
 
@@ -105,7 +106,36 @@ def test_an_unknown_run_is_named() -> None:
 def test_the_verdict_says_what_happened(scene: Scene, text: str) -> None:
     verdict = prose.verdict(collect(connect(scene), RUN).run)
     assert text in verdict
-    assert ("accuracy" in verdict) == (scene.labelled and scene.documents > scene.failures)
+    explained = scene.documents - scene.failures
+    assert ("accuracy" in verdict) == (scene.labelled and explained >= FEW_DOCUMENTS)
+    assert ("labelled predicted right" in verdict) == (scene.labelled and 0 < explained < FEW_DOCUMENTS)
+
+
+def test_the_page_counts_what_is_left_out_for_want_of_convergence() -> None:
+    """Where a run's statistics leave them out: of runs of before, and with fixed steps, they do not."""
+    data = collect(connect(Scene(failures=0, documents=20)), RUN)
+
+    def said(unconverged: int | None) -> str:
+        run = replace(data.run, unconverged=unconverged)
+        [own] = [one.text for one in prose.pointers(replace(data, run=run)) if one.topic == "Convergence"]
+        return own
+
+    assert data.run.unconverged == 1
+    assert said(1).startswith(
+        "1 document outside tolerance at some depth, and left out of words and layers; worst"
+    )
+    assert said(0).startswith("1 document outside tolerance at some depth; worst")
+    assert said(None) == said(0)
+
+
+def test_the_verdict_of_several_labels_counts_documents_right_in_all() -> None:
+    run = replace(collect(connect(Scene()), RUN).run, head="multi_label", accuracy=0.25)
+    assert "; every class right in 25.0 %; " in prose.verdict(run)
+    run = replace(run, documents=20, failures=0)
+    assert (
+        f"; {run.labelled - run.errors} of {run.labelled} labelled right in every class; "
+        in prose.verdict(run)
+    )
 
 
 def test_the_verdict_of_a_regression_says_its_error() -> None:

@@ -21,6 +21,7 @@ from calig.report.comparison import scatter, styles
 from calig.report.evaluation_data import EvaluationData, Method, Stat, collect
 from calig.report.evaluation_payload import payload, spearman
 from calig.report.formats import alike, interval
+from calig.report.heat import visible
 from calig.report.measures import KNOWN, SUBJECT, measure
 from calig.report.standings import columns, finding, verdict
 from calig.warehouse import database
@@ -34,8 +35,9 @@ HOSTILE = (
     "nul\x00",
     "{{7*7}}",
     "&amp;\"'",
+    "re\u202every",
 )
-NASTY = '<b onclick="x()">&\'"</b>'
+NASTY = '<b onclick="x()">&\u202e\'"</b>'
 
 
 def gathered(root: Path, scene: EvaluationScene) -> EvaluationData:
@@ -284,9 +286,10 @@ def test_hostile_text_arrives_as_text(tmp_path: Path) -> None:
     seen = Page(page)
     assert NASTY not in page
     assert "\x00" not in page
+    assert "\u202e" not in page
     assert page.count("<script") == page.count("</script>") == 2
     assert not [name for _, attributes in seen.tags for name in attributes if name.startswith("on")]
-    assert seen.data["documents"][0]["units"] == [word.replace("\x00", "�") for word in HOSTILE]
+    assert seen.data["documents"][0]["units"] == [visible(word) for word in HOSTILE]
 
 
 def test_the_page_fetches_nothing_and_its_references_resolve(html: str) -> None:

@@ -4,21 +4,23 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from calig.report.charts import bar, scale_of
 from calig.report.data import collect
 from calig.report.model import WordEffect
-from calig.report.page import DETAIL_CHARACTERS, environment
-from calig.report.payload import encode, quantise
+from calig.report.payload import encode, literal, quantise
 from calig.report.render import render
+from calig.report.since import Gate, Opening, told
 from calig.warehouse.gates import SEE
 from tests.material.html import Page
 from tests.material.report_runs import RUN, Scene, connect
@@ -29,6 +31,7 @@ HOSTILE = (
     "زبان فارسی خیلی زیبا است \u202e override",
     "nul \x00 and \x1b escape \u2028 separator",
 )
+CONTROLS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 TWELVE = (
     "devel",
     "doc",
@@ -111,7 +114,7 @@ def test_hostile_text_arrives_as_text() -> None:
         special = set(document["special"])
         units = ["" if place in special else unit for place, unit in enumerate(document["units"])]
         joined = "".join(gap + unit for gap, unit in zip(document["gaps"], [*units, ""], strict=True))
-        assert joined == re.sub(r"[\x00\x1b]", "�", text)
+        assert joined == re.sub(r"[\x00\x1b]", "�", text).replace("\u202e", "⟨RLO⟩")
 
 
 def test_a_long_document_is_cut_to_a_window_that_says_so() -> None:
@@ -187,18 +190,101 @@ def test_the_head_says_which_rows_and_what_is_left_out(
         data = collect(con, RUN)
     page = render(replace(data, run=replace(data.run, config={"corpus": corpus}, **numbers)))
     head = page[page.index("<header") : page.index("</header>")]
-    assert says in head
+    assert says in head.replace("<bdi>", "").replace("</bdi>", "")
     assert ("<dt>Rows</dt>" in head, "<dt>Left out</dt>" in head) == (
         bool(says and corpus),
         bool(numbers.get("left_out")),
     )
 
 
-def test_a_long_finding_is_cut_and_its_command_is_not() -> None:
-    cut = environment().filters["detail"]
-    command = f"calig query \"SELECT * FROM comparison_words WHERE word = '{'x' * 400}'\" --run latest"
-    finding, _, kept = cut("found " * 200 + SEE + command).partition(SEE)
-    assert kept == command
-    assert (len(finding), finding[-1]) == (DETAIL_CHARACTERS, "…")
-    assert cut("short" + SEE + command) == "short" + SEE + command
-    assert len(cut("x" * 1000)) == DETAIL_CHARACTERS
+def test_a_finding_and_its_command_stand_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: "/usr/bin/calig")
+    sql = f"SELECT * FROM comparison_words WHERE word = '{'x' * 400}'"
+    detail = f'found{SEE}calig query "{sql}" --run latest'
+    assert told(detail, "/my w") == ("found", f'calig query "{sql}" --run latest --warehouse "/my w"')
+    assert told("found; and more", "/w") == ("found; and more", "")
+
+
+def test_few_documents_are_said_and_no_word_of_them_is_headlined() -> None:
+    data = collect(connect(Scene(documents=40, failures=0)), RUN)
+    few, many = (
+        render(data),
+        render(replace(data, run=replace(data.run, explained=400, converged_documents=400))),
+    )
+    assert ("Few documents" in few, "Strongest evidence" in few, 'class="teaser"' in few) == (
+        True,
+        False,
+        False,
+    )
+    assert 'class="panel" open' not in few
+    right = data.run.labelled - data.run.errors
+    assert f"{right} of {data.run.labelled} labelled predicted right" in few
+    assert ("Few documents" in many, "Strongest evidence" in many, 'class="panel" open' in many) == (
+        False,
+        True,
+        True,
+    )
+
+
+def test_a_hundred_classes_are_a_table_and_ten_panels() -> None:
+    names = tuple(f"class {number}" for number in range(100))
+    data = collect(connect(Scene(documents=900, failures=0, classes=names, blocks=2)), RUN)
+    page = render(data)
+    explained = {row.label for row in data.classes if row.explained}
+    table = page[page.index('aria-label="All explained classes"') :]
+    table = table[: table.index("</table>")]
+    assert set(re.findall(r"<bdi>(class \d+)</bdi>", table)) == explained
+    assert len(explained) > 90
+    places = [f"class-{place}" for place in range(1, 11)]
+    assert re.findall(r'<a href="#(class-\d+)">', table) == places
+    assert re.findall(r' id="(class-\d+)"', page) == places
+    assert page.count('<details class="panel"') == 10
+    largest = max((word for word in data.words if word.clear), key=lambda word: abs(word.effect))
+    assert f'<a href="#class-1"><bdi>{largest.label}</bdi></a>' in table
+
+
+def test_a_run_of_fixed_steps_shows_no_tolerance_as_asked_for() -> None:
+    data = collect(connect(Scene()), RUN)
+    with connect(Scene(failures=0)) as con:
+        con.execute("UPDATE runs SET config = ?", ['{"method": {"steps": 8, "tolerance": 0.01}}'])
+        fixed = collect(con, RUN)
+    page = render(fixed)
+    text = re.sub(r"<style>.*?</style>|<pre.*?</pre>|<script.*?</script>", "", page, flags=re.DOTALL)
+    assert re.findall(r"[^<>]*olerance[^<>]*", text) == [
+        "), whatever the error: no tolerance was asked for. The errors are estimated all the same."
+    ]
+    assert "64 documents explained, with 8 steps each" in page
+    assert {document["converged"] for document in Page(page).data["documents"]} == {None}
+    assert "tolerance 0.01" in render(data)
+
+
+@pytest.mark.parametrize("gates", [(), (Gate("max_failure_share", "error", True, 0.0, 0.05, None, ""),)])
+def test_passed_does_not_stand_alone_over_what_did_not_converge(gates: tuple[Gate, ...]) -> None:
+    data = collect(connect(Scene(failures=0)), RUN)
+    none = replace(data, run=replace(data.run, converged_documents=0))
+    page = render(none, Opening(gates=gates))
+    assert '<span class="state warn">Gates passed, but 100 % not within tolerance</span>' in page
+    assert "64 documents explained, none within tolerance at every depth" in page
+    assert "No gate is about it; gates.max_unconverged_share would be." in page
+    held = Gate("min_converged_share", "warn", False, 0.0, 0.9, None, "")
+    assert "No gate is about it" not in render(none, Opening(gates=(*gates, held)))
+
+
+def test_no_control_of_direction_is_on_the_page() -> None:
+    names = ("a\u202egood\u202c", "\u2067b\u2069")
+    scene = Scene(classes=names, texts=tuple(f"{mark}film{mark} word" for mark in CONTROLS))
+    with connect(scene) as con:
+        con.execute("UPDATE documents SET source_id = concat('id', chr(8238), doc_id)")
+        page = render(collect(con, RUN))
+    assert not set(CONTROLS) & set(page)
+    assert "<bdi>a⟨RLO⟩good⟨PDF⟩</bdi>" in page
+
+
+@given(st.text(min_size=1))
+def test_the_literal_of_a_word_survives_the_shell_and_the_database(word: str) -> None:
+    word = word.replace("\x00", "")
+    assume(word and word.encode("utf-8", "ignore").decode() == word)
+    text = literal(word)
+    assert not set('"$`\\!\n') & set(text)
+    assert text.isprintable()
+    assert duckdb.sql(f"SELECT {text}").fetchall() == [(word,)]

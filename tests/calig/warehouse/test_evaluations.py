@@ -247,4 +247,5 @@ def test_a_manifest_that_is_none_is_named(evaluated: Warehouse, tmp_path: Path) 
     warehouse = Warehouse.open(tmp_path)
     write_json(warehouse.evaluation("x") / "manifest.json", {"a": 1})
     with pytest.raises(InputError, match=r"is not an evaluation's manifest .*delete the folder"):
-        list_evaluations(warehouse)
+        read_evaluation(warehouse, "x")
+    assert list_evaluations(warehouse) == [], "the others can be listed without it"

@@ -183,7 +183,9 @@ def test_a_store_that_cannot_be_used_is_named_in_one_line(
     monkeypatch.setenv("CALIG_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="s3://nowhere: the store cannot be used"):
         Warehouse.open("s3://nowhere")
-    with pytest.raises(InputError, match="no warehouse at s3://audits/none: run `calig audit` first"):
+    with pytest.raises(
+        InputError, match=r"no warehouse at s3://audits/none: run `calig audit CONFIG\.yaml` first"
+    ):
         Warehouse.open("s3://audits/none", create=False)
     with pytest.raises(InputError, match="s4://x"):
         Warehouse.open("s4://x")

@@ -23,6 +23,7 @@ class Doc:
     content: str
     id: str | None
     predicted: str
+    exact: bool = True
 
 
 def pairing_of(connection: duckdb.DuckDBPyConnection, a: list[Doc], b: list[Doc]) -> Pairing:
@@ -44,6 +45,7 @@ def pairing_of(connection: duckdb.DuckDBPyConnection, a: list[Doc], b: list[Doc]
                 ("correct", "probability", "logit", "label_value", "completeness_error", "settling_depth"),
                 numbers,
             ),
+            "in_statistics": np.array([doc.exact for doc in own], dtype=np.bool_),
             "labels": pa.array([["x"]] * count, pa.list_(pa.string())),
             "confidence": numbers,
         }
@@ -89,6 +91,21 @@ def mixture(rng: np.random.Generator) -> tuple[list[Doc], list[Doc]]:
     if kind > 2:
         b = [doc for doc in b if rng.random() < 0.7] + docs(3)
     return a, [b[place] for place in rng.permutation(len(b))]
+
+
+def test_documents_outside_the_tolerance_are_in_no_words_and_layers() -> None:
+    """Of pairs both must be within; of two samples each counts for itself. Predictions are those of all."""
+    a = [Doc(f"text {n}", None, "negative", exact=n > 0) for n in range(5)]
+    b = [Doc(f"text {n}", None, "negative", exact=n > 1) for n in range(5)]
+    for other, inexact, counted in ((b, 2, (3, 3)), ([*b, Doc("text 9", None, "negative")], 3, (4, 4))):
+        with duckdb.connect(config={"threads": 1}) as connection:
+            pair = pairing_of(connection, a, other)
+            assert pair.inexact() == inexact
+            assert tuple(len(pair.depths(side, 1)[0]) for side in "ab") == counted
+            words = pair.words(1)
+            assert (words["of_a"][0], words["of_b"][0]) == counted
+            assert (pair.count("a"), pair.count("b"), pair.shared()) == (5, len(other), 5)
+            assert len(pair.documents("a")["predicted"]) == 5
 
 
 @pytest.mark.parametrize("seed", range(60))

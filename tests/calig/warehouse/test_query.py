@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from calig.errors import InputError
 from calig.warehouse.aggregate import aggregate
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.query import query
-from calig.warehouse.questions import questions
+from calig.warehouse.query import corpus_columns, query
+from calig.warehouse.questions import asked, questions
 from tests.material.tiers import few
 from tests.material.warehouses import make_warehouse
 
@@ -75,6 +76,13 @@ ESCAPES = [
     "CALL range(3)",
     "PREPARE p AS SELECT 1",
     "EXPLAIN ANALYZE SELECT 1",
+    "PIVOT (FROM read_csv('{secret}')) ON a USING count(*)",
+    "PIVOT '{secret}' ON a",
+    "PIVOT (FROM read_parquet('{other}')) ON doc_key",
+    "WITH x AS (COPY (SELECT 1 AS a) TO '{out}') PIVOT x ON a",
+    "WITH x AS (COPY (SELECT 1 AS a) TO '{tokens}') PIVOT runs ON name USING count(*) GROUP BY run_id",
+    "PIVOT (FROM read_csv('{secret}') /* IN ( */) ON a -- IN ('x')",
+    "PIVOT runs ON name USING count(*); COPY (SELECT 1) TO '{out}'",
     "VACUUM",
     "CHECKPOINT",
     "BEGIN",
@@ -195,6 +203,74 @@ def test_what_may_be_asked_is_answered(warehouse: Warehouse) -> None:
     assert len(query(warehouse, "DESCRIBE words").rows) == 10
     assert query(warehouse, "SELECT DISTINCT run_id FROM documents", run="previous").rows == [("run-0",)]
     assert query(warehouse, "SELECT count(COLUMNS('ig_.*')) FROM tokens").rows
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns"),
+    [
+        ("PIVOT layers ON depth USING sum(documents)", {"0", "1", "2", "3"}),
+        ("-- é\nPIVOT layers ON depth /* , */ USING sum(documents) ORDER BY 1;\n", {"0", "1", "2", "3"}),
+        ("PIVOT layers ON depth IN (0, 2) USING sum(documents)", {"0", "2"}),
+        ("PIVOT layers ON depth IN (0), run_id USING sum(documents)", {"0_run-0"}),
+        ("PIVOT layers ON run_id, depth IN (1)", {"run-0_1"}),
+        ("SELECT * FROM (PIVOT layers ON depth) LIMIT 1", {"0", "1", "2", "3"}),
+        ("WITH p AS (PIVOT layers ON depth USING max(documents)) FROM p", {"0", "1", "2", "3"}),
+        ("UNPIVOT layers ON documents INTO NAME n VALUE v", {"n", "v"}),
+        ("SUMMARIZE layers", {"column_name", "min", "max"}),
+        ("\n\n/* all */ -- of them\nFROM layers", {"depth", "documents"}),
+    ],
+)
+def test_sql_is_taken_as_people_write_it(warehouse: Warehouse, sql: str, columns: set[str]) -> None:
+    layers = "(SELECT run_id, depth, documents FROM layer_stats WHERE class = '*')"
+    result = query(warehouse, sql.replace("layers", layers), run="run-0")
+    assert columns <= set(result.columns)
+    assert result.rows
+
+
+def test_a_pivots_times_are_kept(warehouse: Warehouse) -> None:
+    """They are text where Python would round them, as in any answer."""
+    sql = "PIVOT (SELECT name, INTERVAL 1 MONTH AS a FROM runs) ON name USING first(a)"
+    assert query(warehouse, sql).rows == [("1 month",)]
+
+
+def test_a_pivot_without_end_is_stopped(warehouse: Warehouse) -> None:
+    sql = "PIVOT (SELECT a.range % 2 AS x FROM range(1000000000) a, range(1000000) b) ON x USING count(*)"
+    with pytest.raises(InputError, match="stopped after"):
+        query(warehouse, sql, seconds=0.5)
+
+
+def test_questions_take_parameters(warehouse: Warehouse) -> None:
+    question, given = asked("@by-category column=target")
+    rows = query(warehouse, question.sql_with(given), run="run-0").rows
+    expected = "SELECT target, count(*) FROM documents GROUP BY target"
+    assert {row[1:3] for row in rows} == set(query(warehouse, expected, run="run-0").rows)
+    question, given = asked("  @least-converged   rows=3 ")
+    assert len(query(warehouse, question.sql_with(given)).rows) == 3
+    assert asked('@by-category column=two words "quoted"')[1] == {"column": 'two words "quoted"'}
+    assert '"two words ""quoted"""' in asked('@by-category column=two words "quoted"')[0].sql_with(
+        {"column": 'two words "quoted"'}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("@nothing", "no question @nothing; there are: @top-words"),
+        ("@by-category rows=3", "no parameter 'rows'; it has column=category"),
+        ("@least-converged rows=1; DROP TABLE runs", "write a whole number, such as rows=50"),
+        ("@least-converged 3", "'3' is no parameter, written name=value; it has rows=20"),
+        ("@runs rows=3", "it has no parameters"),
+    ],
+)
+def test_wrong_parameters_are_named(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        (lambda found: found[0].sql_with(found[1]))(asked(text))
+
+
+def test_the_columns_of_the_corpus_are_told_apart(warehouse: Warehouse) -> None:
+    there, own = corpus_columns(warehouse)
+    assert own == ["category"]
+    assert {"run_id", "predicted", "category"} <= set(there)
 
 
 def test_without_aggregates_the_cure_is_named(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_whatever_size_the_outputs_have(
             float(item.layer_ig[:-1].astype(np.float64).mean(axis=0)[place])
             for text in texts
             for item in items
-            if isinstance(item, Attribution) and item.key == document_key(text)
+            if isinstance(item, Attribution) and item.key == document_key(text) and item.converged.all()
             for place, own in enumerate(item.tokens)
             if own == token
         ]

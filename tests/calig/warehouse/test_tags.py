@@ -99,10 +99,15 @@ def test_a_tag_whose_run_is_gone_says_so(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"run_id": 1}'])
-def test_a_damaged_tag_is_named_and_can_be_set_again(content: str, warehouse: Warehouse) -> None:
+def test_a_damaged_tag_is_named_and_can_be_set_again(
+    content: str, warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
     warehouse.tags.mkdir()
     (warehouse.tags / "baseline").write_text(content)
-    for use in (list_tags, lambda w: resolve_run(w, "baseline"), lambda w: set_tag(w, "late", "baseline")):
+    set_tag(warehouse, "late", "other")
+    assert list_tags(warehouse) == {"other": "late"}
+    assert "passed over: tag baseline: " in caplog.text
+    for use in (lambda w: resolve_run(w, "baseline"), lambda w: set_tag(w, "late", "baseline")):
         with pytest.raises(InputError, match=r"tag baseline: .*baseline is damaged"):
             use(warehouse)
     set_tag(warehouse, "late", "baseline", force=True)

@@ -202,7 +202,7 @@ def derived(expected: Expected) -> dict[tuple[str, str, str], dict[str, Any]]:
         for term in (*terms, "*"):
             own = terms if term == "*" else [term]
             for label in ("*", *CLASSES):
-                chosen = [d for d in expected.explained if label in ("*", d.target)]
+                chosen = [d for d in expected.counted if label in ("*", d.target)]
                 effects, gross, total, occurrences = [], 0.0, 0.0, 0
                 for d in chosen:
                     total += sum(abs(e) for e, w in zip(d.effects, d.a.word_ids, strict=True) if w >= 0)

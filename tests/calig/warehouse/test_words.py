@@ -111,7 +111,7 @@ def test_the_tables_of_words_are_means_of_the_view(across: Warehouse) -> None:
         SELECT target, word, count(*), avg(effect)
         FROM (
             SELECT d.target, w.word, w.doc_id, sum(w.logit_effect) AS effect
-            FROM words AS w JOIN documents AS d USING (doc_id) GROUP BY ALL
+            FROM words AS w JOIN documents AS d USING (doc_id) WHERE d.in_statistics GROUP BY ALL
         )
         GROUP BY target, word HAVING count(*) >= 5 ORDER BY ALL
         """,

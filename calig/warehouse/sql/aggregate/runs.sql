@@ -1,6 +1,6 @@
 INSERT INTO runs BY NAME
 SELECT
-    m.*, s.documents, s.failures, s.truncated,
+    m.*, s.documents, s.failures, s.truncated, s.unconverged,
     s.correct / nullif(s.correct_known, 0) AS accuracy,
     s.missed_by::DOUBLE / $value_units / nullif(s.pairs, 0) AS mean_absolute_error,
     $correlation::DOUBLE AS correlation,

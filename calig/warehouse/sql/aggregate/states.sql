@@ -41,7 +41,7 @@ CREATE OR REPLACE TEMP TABLE depth_state (
 );
 CREATE OR REPLACE TEMP TABLE error_state (depth INTEGER, measure VARCHAR, bin INTEGER, documents BIGINT);
 CREATE OR REPLACE TEMP TABLE run_state (
-    run_id VARCHAR, documents BIGINT, failures BIGINT, truncated BIGINT, correct BIGINT, correct_known BIGINT,
+    run_id VARCHAR, documents BIGINT, failures BIGINT, truncated BIGINT, unconverged BIGINT, correct BIGINT, correct_known BIGINT,
     missed_by HUGEINT, pairs BIGINT, logit HUGEINT, label HUGEINT, logit_squared HUGEINT, label_squared HUGEINT,
     product HUGEINT, lowest_logit DOUBLE, greatest_logit DOUBLE, lowest_label DOUBLE, greatest_label DOUBLE,
     block_passes BIGINT, seconds HUGEINT

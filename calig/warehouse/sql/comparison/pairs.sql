@@ -1,5 +1,6 @@
 -- Documents that both runs explain, by content; of one content those of one id first, then in the order of their rows.
--- Those of which b explains another class than a are not comparable.
+-- Those of which b explains another class than a are not comparable; those that are outside the tolerance in either run are
+-- not exact, and left out of words and layers.
 CREATE OR REPLACE TEMP TABLE pairs AS
 WITH of_one_id AS (
     SELECT a.doc_id AS a_id, b.doc_id AS b_id
@@ -23,7 +24,7 @@ found AS (
 )
 SELECT
     row_number() OVER (ORDER BY a.doc_id) - 1 AS pair, a.doc_id AS a_id, b.doc_id AS b_id, b.doc_key,
-    a.target AS class, a.target = b.target AS comparable
+    a.target AS class, a.target = b.target AS comparable, a.in_statistics AND b.in_statistics AS exact
 FROM found AS f
 JOIN a_documents AS a ON a.doc_id = f.a_id
 JOIN b_documents AS b ON b.doc_id = f.b_id;

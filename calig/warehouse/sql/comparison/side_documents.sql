@@ -7,7 +7,8 @@ SELECT
     coalesce(predicted_labels, CASE WHEN predicted IS NOT NULL THEN [predicted] END) AS predicted_classes,
     correct::DOUBLE AS correct, probability::DOUBLE AS probability, logit::DOUBLE AS logit, label_value,
     coalesce(labels, CASE WHEN label_id IS NOT NULL THEN [label] END) AS labels,
-    completeness_error::DOUBLE AS completeness_error, settling_depth::DOUBLE AS settling_depth,
+    completeness_error::DOUBLE AS completeness_error, in_statistics,
+    CASE WHEN in_statistics THEN settling_depth::DOUBLE END AS settling_depth,
     CASE $head
         WHEN 'regression' THEN NULL
         WHEN 'multi_label' THEN 1 / (1 + exp(-list_max(logits)::DOUBLE))

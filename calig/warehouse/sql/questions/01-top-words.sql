@@ -1,4 +1,5 @@
 -- Which words speak most for and against each class?
+-- needs: a run on texts
 SELECT run_id, class, word, documents, effect, effect_low, effect_high
 FROM word_stats
 WHERE run_id IN (SELECT run_id FROM documents)

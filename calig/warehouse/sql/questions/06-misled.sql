@@ -1,10 +1,12 @@
 -- Which documents are misclassified, and which words misled?
+-- needs: a run on texts whose documents have labels
+-- rows = 20: how many rows
 WITH wrong AS (
     SELECT run_id, doc_id, label, predicted, probability, text, text_pair
     FROM documents
-    WHERE NOT correct AND target = predicted
+    WHERE NOT correct AND target = predicted AND in_statistics
     ORDER BY probability DESC, run_id, doc_id
-    LIMIT 20
+    LIMIT {rows}
 ),
 words AS (  -- of these documents alone: the view would make those of all
     SELECT

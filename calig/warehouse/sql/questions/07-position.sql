@@ -6,6 +6,6 @@ SELECT
     sum(abs(t.logit_effect)) / sum(sum(abs(t.logit_effect))) OVER (PARTITION BY t.run_id) AS share
 FROM tokens AS t
 JOIN documents AS d ON d.run_id = t.run_id AND d.doc_id = t.doc_id
-WHERE NOT t.is_special
+WHERE NOT t.is_special AND d.in_statistics
 GROUP BY t.run_id, floor(10 * t.position / d.tokens)
 ORDER BY t.run_id, tenth

@@ -1,7 +1,7 @@
 -- How far do the maps of two depths agree? Mean correlation over documents (1,000 at random), special tokens apart
 WITH drawn AS (
     SELECT run_id, doc_id FROM documents
-    WHERE failure IS NULL
+    WHERE in_statistics
     QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY hash(doc_id), doc_id) <= 1000
 ),
 content AS (

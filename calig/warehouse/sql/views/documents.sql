@@ -14,6 +14,7 @@ SELECT
     list_max(a.error_estimate) AS error_estimate,
     list_max(a.completeness_error) AS completeness_error,
     list_bool_and(a.converged) AS converged,
+    CASE WHEN a.failure IS NULL THEN $fixed_steps OR coalesce(list_bool_and(a.converged), true) END AS in_statistics,
     list_sum(a.nodes)::BIGINT AS nodes,
     a.block_passes, a.tokens, $grid, a.truncated, a.seconds, s.settling_depth,
     CASE WHEN a.doc_key IS NULL THEN 'missing' ELSE a.failure END AS failure

@@ -6,7 +6,7 @@ WITH classes AS (
 ),
 roles AS (
     SELECT
-        c.class, c.class_id, d.label, d.probability, s.settling_depth,
+        c.class, c.class_id, d.label, d.probability, CASE WHEN d.in_statistics THEN s.settling_depth END AS settling_depth,
         d.target_id = c.class_id AS explained,
         coalesce(
             d.label_id = c.class_id,

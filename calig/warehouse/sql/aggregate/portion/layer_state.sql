@@ -8,5 +8,5 @@ SELECT
     sum(share_units(s.sign_agreement)) AS sign_agreement, count(s.sign_agreement) AS sign_agreement_known,
     sum(share_units(s.context_ratio)) AS context_ratio, count(s.context_ratio) AS context_ratio_known
 FROM portion_depths AS s
-JOIN explained AS d ON d.doc_id = s.doc_id
+JOIN counted AS d ON d.doc_id = s.doc_id
 GROUP BY d.target, s.depth

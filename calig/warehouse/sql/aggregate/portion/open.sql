@@ -2,6 +2,8 @@
 CREATE OR REPLACE TEMP TABLE portion_documents AS SELECT * FROM documents;
 CREATE OR REPLACE TEMP VIEW documents AS SELECT * FROM portion_documents;
 CREATE OR REPLACE TEMP VIEW explained AS SELECT * FROM portion_documents WHERE failure IS NULL;
+-- Those whose explanations are as exact as was asked for: what is made of explanations is made of these.
+CREATE OR REPLACE TEMP VIEW counted AS SELECT * FROM explained WHERE in_statistics;
 
 CREATE OR REPLACE TEMP TABLE portion_attributed AS
 SELECT * FROM ($attributed) WHERE doc_key IN (SELECT doc_key FROM portion_documents);

@@ -8,5 +8,5 @@ FROM (
         abs(logit_effect)::DOUBLE / nullif(sum(abs(logit_effect)) OVER (PARTITION BY doc_id)::DOUBLE, 0) AS share
     FROM patches
 ) AS p
-JOIN explained AS d ON d.doc_id = p.doc_id
+JOIN counted AS d ON d.doc_id = p.doc_id
 GROUP BY d.target, d.grid_rows, d.grid_columns, p.patch_row, p.patch_column

@@ -18,5 +18,5 @@ SELECT
     sum(abs(r.logit_effect))::DOUBLE / nullif(any_value(r.gross)::DOUBLE, 0) AS share,
     count(*) / any_value(r.patches) AS area
 FROM regions AS r
-JOIN explained AS d ON d.doc_id = r.doc_id
+JOIN counted AS d ON d.doc_id = r.doc_id
 GROUP BY d.target, r.region, r.doc_id

@@ -1,7 +1,7 @@
 INSERT INTO run_state BY NAME
 SELECT
     $run_id AS run_id, count(*) AS documents, count(failure) AS failures,
-    count(*) FILTER (failure IS NULL AND truncated) AS truncated,
+    count(*) FILTER (failure IS NULL AND truncated) AS truncated, count(*) FILTER (NOT in_statistics) AS unconverged,
     count(*) FILTER (failure IS NULL AND correct) AS correct,
     count(correct) FILTER (failure IS NULL) AS correct_known,
     sum(value_units(abs(logit - label_value))) FILTER (failure IS NULL) AS missed_by,
@@ -17,7 +17,7 @@ SELECT
     any_value(a.block_passes) AS block_passes, any_value(a.seconds) AS seconds
 FROM (
     SELECT
-        failure, truncated, correct, logit, label_value, failure IS NULL AND label_value IS NOT NULL AS paired
+        failure, truncated, in_statistics, correct, logit, label_value, failure IS NULL AND label_value IS NOT NULL AS paired
     FROM portion_documents
 ),
     (

@@ -4,7 +4,7 @@ FROM (
     SELECT
         d.target AS class, t.token, t.doc_id, count(*) AS occurrences, sum(t.logit_effect) AS effect, sum(t.score) AS score
     FROM tokens AS t
-    JOIN explained AS d ON d.doc_id = t.doc_id
+    JOIN counted AS d ON d.doc_id = t.doc_id
     GROUP BY d.target, t.token, t.doc_id
 )
 GROUP BY class, token

@@ -27,14 +27,14 @@ SELECT
     unnest([d.target, '*']) AS class, list || chr(31) || term AS item, doc_id, occurrences, effect, gross
 FROM places
 JOIN sums USING (list, term, doc_id)
-JOIN explained AS d USING (doc_id);
+JOIN counted AS d USING (doc_id);
 
--- Of each class, and of all (*): explained documents, and all the relevance of their content.
+-- Of each class, and of all (*): counted documents, and all the relevance of their content.
 INSERT INTO total_state BY NAME
 SELECT class, count(*) AS documents, sum(gross) AS gross
 FROM (
     SELECT unnest([d.target, '*']) AS class, d.doc_id, t.gross
-    FROM explained AS d
+    FROM counted AS d
     LEFT JOIN (
         SELECT doc_id, sum(abs(logit_effect)) AS gross FROM tokens WHERE NOT is_special GROUP BY doc_id
     ) AS t ON t.doc_id = d.doc_id
