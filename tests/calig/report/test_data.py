@@ -131,7 +131,7 @@ def test_the_page_counts_what_is_left_out_for_want_of_convergence() -> None:
 def test_the_verdict_of_several_labels_counts_documents_right_in_all() -> None:
     run = replace(collect(connect(Scene()), RUN).run, head="multi_label", accuracy=0.25)
     assert "; every class right in 25.0 %; " in prose.verdict(run)
-    run = replace(run, documents=20, failures=0)
+    run = replace(run, explained=20)
     assert (
         f"; {run.labelled - run.errors} of {run.labelled} labelled right in every class; "
         in prose.verdict(run)
