@@ -512,7 +512,8 @@ def _answer_question(warehouse: Warehouse, place: str, text: str, run: str, outp
     _print_rows(answer, output)
     if not answer.rows and question.needs:
         err.print(
-            f"no rows: there is nothing of the kind, or the run lacks what @{question.name} needs: {question.needs}",
+            f"no rows: there is nothing of the kind, or the run lacks what @{question.name} needs: "
+            f"{complete(question.needs)}",
             style="yellow",
             soft_wrap=True,
         )
@@ -1114,7 +1115,7 @@ def _print_questions() -> None:
 
     out.print("[bold]bundled questions[/] (calig query @name, parameters as name=value after it)")
     for one in questions():
-        out.print(f"  @{one.name}: {one.described()}", markup=False, soft_wrap=True)
+        out.print(f"  @{one.name}: {complete(one.described())}", markup=False, soft_wrap=True)
 
 
 def _print_rows(result: QueryResult, output: Format) -> None:

@@ -21,6 +21,9 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
 from calig.workers import ModelCard
 
+DRAWN = 10_000
+"""Most documents of a run that are drawn to learn how far chance takes the largest index."""
+
 
 def unseen(config: AuditConfig, model: ModelCard, documents: int) -> tuple[str, ...]:
     """Say of each gate that allows for chance what it could not see in two runs of so many different documents.
@@ -59,16 +62,16 @@ def _said(config: AuditConfig, model: ModelCard, documents: int) -> Iterator[str
     ):
         if limit is None or not bins:
             continue
+        drawn = min(documents, DRAWN)
         values = (
-            rng.integers(0, bins, (2, documents, count))
-            if bins < BINS
-            else rng.normal(size=(2, documents, count))
+            rng.integers(0, bins, (2, drawn, count)) if bins < BINS else rng.normal(size=(2, drawn, count))
         )
         sizes = np.full(count, bins)
         binned = (
             Binned(values[0], values[1], sizes) if bins < BINS else Binned.of_values(values[0], values[1])
         )
-        by_chance = largest_by_chance(binned, False, levels.psi).by_chance
+        # of many documents it is inversely proportional to their number, as the squares of the shares' errors are
+        by_chance = largest_by_chance(binned, False, levels.psi).by_chance * drawn / documents
         beyond = max(limit.limit, by_chance)
         smallest = psi_detectable(bins, documents, documents, beyond)
         if not math.isfinite(smallest):

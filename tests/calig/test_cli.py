@@ -561,7 +561,9 @@ def test_a_question_takes_a_column_and_says_what_it_needs(calig: Calig, audited:
     assert "the documents have no column 'category'; of the corpus they have: topic" in line
     assert "calig query @by-category column=topic" in line
     answer = calig("query", "@methods", "--warehouse", audited.warehouse)
-    assert "what @methods needs: an evaluation, which `calig evaluate` makes" in answer.err
+    assert re.search(
+        r"what @methods needs: an evaluation, which `\S*calig evaluate CONFIG.yaml --warehouse ", answer.err
+    )
     answer = calig("query", "@", "--warehouse", audited.warehouse)
     assert "@by-category: How does it go by a column of the corpus?; column=category: " in answer.out
     assert (
@@ -732,7 +734,7 @@ def test_a_plan_is_printed_and_then_the_run_beside_it(
     assert lines["documents"].split()[1] == "1,000,000"
     assert lines["shards"].split()[1] == "125,000"
     answer = calig("plan", config, "--format", "json")
-    assert "so just run it (this plan's work is kept): calig audit " in answer.err
+    assert re.search(r"so just run it \(this plan's work is kept\): \S*calig audit ", answer.err)
     made = json.loads(answer.out)
     figures = {figure["name"]: figure for figure in made["figures"]}
     assert made["workers"] == 1

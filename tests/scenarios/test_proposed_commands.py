@@ -6,7 +6,7 @@ import html
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,14 +34,25 @@ NAMED = re.compile(rf"\bcalig (?:{'|'.join(COMMANDS)})\b")
 PROPOSED = re.compile(
     rf"`(calig (?:{'|'.join(COMMANDS)})\b[^`\n]*)`|(?:; see: |^ask:    |more rows: )(calig .+)$", re.MULTILINE
 )
-PROSE = ("(calig query @name)",)
+PROSE = ("(calig query @name, parameters as name=value after it)",)
 """What names a command and proposes none."""
 PARSED_ALONE = ("audit", "evaluate", "plan")
 """Commands that are expensive, or need a file of the user's: only their options are tried."""
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> AuditConfig:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A `calig` on the shell's path that prints its words."""
+    made: Path = tmp_path_factory.mktemp("bin") / "calig"
+    made.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    made.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(made.parent), prepend=":")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def audited(program: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> AuditConfig:
     """Two nights, the model replaced between them, whose gates fail, and an evaluation; a path that needs quotes."""
     folder = tmp_path_factory.mktemp("it's") / "a place"
     corpus = write_parquet(
@@ -49,6 +60,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Audit
     )
     gates = {"min_accuracy": 0.99, "max_failure_share": 0.0, "max_watched_share": {"films": 0.0}}
     gates |= {"min_converged_share": 1.0, "max_flip_share": 0.0, "drift": {}}
+    gates |= {"false_alarms_per_year": 350}  # so that words of few documents are tested
     gates |= {
         "sql": [{"name": "long", "sql": "SELECT doc_id FROM documents WHERE tokens > 3 AND topic <> '!'"}]
     }
@@ -69,15 +81,9 @@ def audited(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Audit
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `calig` on the shell's path that prints its words; the working directory has no warehouse."""
-    program = tmp_path / "bin" / "calig"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+def shell(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The `calig` on the shell's path; the working directory has no warehouse."""
+    monkeypatch.chdir(tmp_path)
     return program
 
 
@@ -164,7 +170,7 @@ def test_commands_in_the_terminal_run(
         assert call([*words, "--warehouse", audited.warehouse]) == 0
     seen = capsys.readouterr()
     commands = proposed(seen.out + seen.err + str(failed.value))
-    assert {words_of(command)[0] for command in commands} == {"query"}
+    assert {words_of(command)[0] for command in commands} == {"query", "evaluate"}
     for part in ("comparison_words", "@misled", "@watched", "word_stats", "tokens > 3", "failures"):
         assert any(part in command for command in commands), part
     for command in commands:
