@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from calig.config import parse_config
+from calig.planning import sensitivity
 from calig.planning.sensitivity import unseen
 from calig.workers import ModelCard
 
@@ -56,6 +57,20 @@ def test_chance_alone_is_named_where_it_reaches_beyond_the_limit(tmp_path: Path)
     smallest = [float(re.search(r"below ([\d.]+)", lines[1])[1]) for lines in (few, many)]  # type: ignore[index]
     assert smallest[0] > 2 * smallest[1] > 0.5
     assert plan(3, {"max_layer_psi": 0.25}, tmp_path) == ("max_layer_psi: anything, with so few documents",)
+
+
+def test_chance_among_many_documents_is_scaled_from_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(documents: int) -> float:
+        [line] = plan(documents, {"max_class_psi": 0}, tmp_path)
+        return float(re.search(r"chance alone reaches ([\d.e-]+)", line)[1])  # type: ignore[index]
+
+    scaled = reached(30_000)
+    assert reached(10_000) == pytest.approx(3 * scaled, rel=0.1)
+    assert reached(30_000_000) == pytest.approx(scaled / 1000, rel=0.1)
+    monkeypatch.setattr(sensitivity, "DRAWN", 30_000)
+    assert reached(30_000) == pytest.approx(scaled, rel=0.3)
 
 
 @pytest.mark.parametrize(
