@@ -115,7 +115,11 @@ class Binned:
 
     def counts(self) -> tuple[Doubles, Doubles]:
         """(bins,) documents of each run in each bin."""
-        a, b = (self.held(side).sum(axis=0, dtype=np.float64) for side in (self.a, self.b))
+        bins = int(self.sizes.sum())
+        a, b = (
+            np.bincount((side + self.starts)[side >= 0], minlength=bins).astype(np.float64)
+            for side in (self.a, self.b)
+        )
         return a, b
 
     def held(self, side: Codes) -> npt.NDArray[np.float32]:

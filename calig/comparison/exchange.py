@@ -8,7 +8,7 @@ however many there are and however they hang together, chance alone is beyond `b
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ LARGE = 10_000
 """Documents from which on the counts of exchanges are drawn from the normal distribution with their covariance."""
 
 _HELD = 8_000_000  # numbers held at once
+_BLOCK = 50_000  # documents laid out by bins at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +100,11 @@ def _largest(a: Doubles, b: Doubles, starts: Codes, paired: bool) -> Doubles:
 def _exchanged(binned: Binned, groups: tuple[Codes, Codes], paired: bool, draws: int) -> Iterator[Doubles]:
     """Counts (r, bins) of the first run after exchanges at random, `draws` of them in pieces."""
     rng = np.random.default_rng(0)
-    held_a, held_b = binned.held(binned.a), binned.held(binned.b)
-    documents = len(held_a) + (0 if paired else len(held_b))
+    documents = len(binned.a) + (0 if paired else len(binned.b))
     if documents > LARGE:
-        yield _normal(rng, held_a, held_b, groups, paired, draws)
+        yield _normal(rng, binned, groups, paired, draws)
         return
+    held_a, held_b = binned.held(binned.a), binned.held(binned.b)
     bins = held_a.shape[1]
     piece = max(1, _HELD // max(documents, bins))
     base = held_a.sum(axis=0, dtype=np.float64)
@@ -134,35 +135,43 @@ def _chosen(rng: np.random.Generator, groups: tuple[Codes, Codes], count: int) -
 
 
 def _normal(
-    rng: np.random.Generator,
-    held_a: npt.NDArray[np.float32],
-    held_b: npt.NDArray[np.float32],
-    groups: tuple[Codes, Codes],
-    paired: bool,
-    draws: int,
+    rng: np.random.Generator, binned: Binned, groups: tuple[Codes, Codes], paired: bool, draws: int
 ) -> Doubles:
-    """Counts of the first run, normal with the mean and covariance that they have under exchanges."""
-    first = held_a.sum(axis=0, dtype=np.float64)
+    """Counts of the first run, normal with the mean and covariance that they have under exchanges.
+
+    Documents are laid out some at a time, so that memory does not grow with their bins.
+    """
+    first, second = binned.counts()
+    total = first + second
     if paired:
-        change = held_b - held_a
-        mean = first + change.sum(axis=0, dtype=np.float64) / 2
-        covariance = (change.T @ change).astype(np.float64) / 4
-        total = first + held_b.sum(axis=0, dtype=np.float64)
+        places = range(0, len(binned.a), _BLOCK)
+        sides = ((binned.a[i : i + _BLOCK], binned.b[i : i + _BLOCK]) for i in places)
+        change, products = _sums((binned.held(b) - binned.held(a) for a, b in sides), len(total))
+        mean, covariance = first + change / 2, products / 4
     else:
-        held, group = np.concatenate([held_a, held_b]), np.concatenate(groups)
-        total = held.sum(axis=0, dtype=np.float64)
         mean, covariance = np.zeros(len(total)), np.zeros((len(total), len(total)))
-        for name in np.unique(group):
-            own, size = held[group == name], int((groups[0] == name).sum())
-            count, sums = len(own), own.sum(axis=0, dtype=np.float64)
+        for name in np.unique(np.concatenate(groups)):
+            own = np.concatenate([binned.a[groups[0] == name], binned.b[groups[1] == name]])
+            count, size = len(own), int((groups[0] == name).sum())
+            blocks = (binned.held(own[i : i + _BLOCK]) for i in range(0, count, _BLOCK))
+            sums, products = _sums(blocks, len(total))
             mean += sums * size / count
             if count > 1:
-                around = (own.T @ own).astype(np.float64) - np.outer(sums, sums) / count
+                around = products - np.outer(sums, sums) / count
                 covariance += around * size * (count - size) / (count * (count - 1))
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     found: Doubles = np.clip(mean + rng.normal(size=(draws, len(values))) @ root.T, 0, total)
     return found
+
+
+def _sums(blocks: Iterable[npt.NDArray[np.float32]], bins: int) -> tuple[Doubles, Doubles]:
+    """(bins,) sums over the rows of all blocks, and (bins, bins) sums of their products."""
+    sums, products = np.zeros(bins), np.zeros((bins, bins))
+    for block in blocks:
+        sums += block.sum(axis=0, dtype=np.float64)
+        products += block.T @ block  # whole numbers of up to a block's rows: exact in float32
+    return sums, products
 
 
 def _log_arrangements(binned: Binned, groups: tuple[Codes, Codes], paired: bool) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from itertools import combinations
 
 import numpy as np
@@ -91,3 +92,17 @@ def test_few_documents_are_never_beyond_chance() -> None:
     assert (one.by_chance, one.largest > 1) == (math.inf, True)
     assert math.isnan(chance(a[:0], b).largest)
     assert math.isnan(largest_by_chance(Binned.of_values(np.empty((3, 0)), np.empty((3, 0))), False, 0.1).p)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_many_documents_are_laid_out_some_at_a_time(paired: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    binned = Binned.of_values(rng.normal(size=(11_000, 2)), rng.normal(size=(11_000, 2)))
+    whole = largest_by_chance(binned, paired, 0.05)
+    monkeypatch.setattr(exchange, "_BLOCK", 999)
+    laid: list[int] = []
+    held = Binned.held
+    monkeypatch.setattr(Binned, "held", lambda self, side: laid.append(len(side)) or held(self, side))
+    found = largest_by_chance(binned, paired, 0.05)
+    assert astuple(found) == pytest.approx(astuple(whole), rel=1e-9)
+    assert max(laid) == 999
