@@ -13,19 +13,17 @@ _PROPOSED = re.compile(
     r"(?<=`)calig (?P<quoted>[a-z][^`]*)(?=`)|(?<=; see: )calig (?P<last>.+)$", re.MULTILINE
 )
 _PLACES = {
-    *(
-        "audit",
-        "compare",
-        "doctor",
-        "evaluate",
-        "history",
-        "plan",
-        "prune",
-        "query",
-        "rebuild",
-        "report",
-        "runs",
-    ),
+    "audit",
+    "compare",
+    "doctor",
+    "evaluate",
+    "history",
+    "plan",
+    "prune",
+    "query",
+    "rebuild",
+    "report",
+    "runs",
     "tag",
 }
 """Commands with the option `--warehouse`."""
