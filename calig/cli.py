@@ -880,9 +880,11 @@ def _with_sql(arguments: Sequence[str] | None) -> list[str]:
 
 
 def _is_commented(word: str) -> bool:
-    name = word.partition("=")[0]
-    is_option = name in ("--run", "--format", "--ddl", "--warehouse", "--help")
-    return word.startswith("--") and not is_option and any(map(str.isspace, word))
+    if not word.startswith("--") or not any(map(str.isspace, word)):
+        return False
+    command: Any = typer.main.get_command(app)
+    options = {name for option in command.commands["query"].params for name in option.opts}
+    return word.partition("=")[0] not in {*options, "--help"}
 
 
 def _command(arguments: Sequence[str] | None) -> str | None:

@@ -12,12 +12,13 @@ from pathlib import Path
 _PROPOSED = re.compile(
     r"(?<=`)calig (?P<quoted>[a-z][^`]*)(?=`)|(?<=; see: )calig (?P<last>.+)$", re.MULTILINE
 )
-_PLACES = {
+PLACES = {
     "audit",
     "compare",
     "doctor",
     "evaluate",
     "history",
+    "init",
     "plan",
     "prune",
     "query",
@@ -86,7 +87,7 @@ def complete(text: str, place: str | None = None) -> str:
 
     def completed(found: re.Match[str]) -> str:
         words = found["quoted"] or found["last"]
-        own = words.split()[0] not in _PLACES or "--warehouse" in words or place is None
+        own = words.split()[0] not in PLACES or "--warehouse" in words or place is None
         return f"{program()} {words}" + ("" if own else f" --warehouse {quoted(str(place))}")
 
     return _PROPOSED.sub(completed, text)

@@ -99,7 +99,7 @@ def _home() -> None:
 
 def is_homeless() -> bool:
     """Whether a temporary folder stands for this user's home."""
-    return not has_home() or Path.home() == Path(tempfile.gettempdir()) / f"calig-{os.getuid()}"
+    return not has_home() or Path.home() == _usual_temporary_folder()
 
 
 def temporary_folder() -> Path:
@@ -107,12 +107,16 @@ def temporary_folder() -> Path:
 
     Where the name is taken by somebody else's folder, it is a fresh one.
     """
-    folder = Path(tempfile.gettempdir()) / f"calig-{os.getuid()}"
+    folder = _usual_temporary_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
         return folder
-    return Path(tempfile.mkdtemp(prefix=f"calig-{os.getuid()}-"))
+    return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+
+
+def _usual_temporary_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"calig-{os.getuid()}"
 
 
 def _past_proxies() -> None:

@@ -22,10 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.utils.hub import cached_file, extract_commit_hash
+from transformers.utils.hub import extract_commit_hash
 
 from calig.errors import InputError, first_line
-from calig.listing import is_file, is_folder, matching
+from calig.listing import is_file, matching
+from calig.models.hub import model_file
 from calig.models.trial import tiny_inputs
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -100,7 +101,7 @@ class Adapter:
 
     def has(self, *names: str) -> bool:
         """Whether one of these files lies beside it."""
-        return any(_file(self.model_id, name, self.commit) is not None for name in names)
+        return any(model_file(self.model_id, name, self.commit) is not None for name in names)
 
 
 def find_adapter(model_id: str, revision: str | None = None) -> Adapter | None:
@@ -112,7 +113,7 @@ def find_adapter(model_id: str, revision: str | None = None) -> Adapter | None:
         It cannot be applied: peft is not installed, it is pickled, or it does not say to which model it belongs.
     """
     name = f"model.id: {model_id}"
-    found = _file(model_id, CONFIG, revision)
+    found = model_file(model_id, CONFIG, revision)
     if found is None:
         if is_file(stray := Path(model_id) / WEIGHTS):
             raise InputError(
@@ -138,16 +139,16 @@ def find_adapter(model_id: str, revision: str | None = None) -> Adapter | None:
             f"{name} is an adapter ({kind}) to {of}, which needs peft to be applied: pip install 'calig[peft]'"
             + (f"; or, to explain the model without it, remove {CONFIG}" if beside else "")
         )
-    weights = _file(model_id, WEIGHTS, revision)
+    weights = model_file(model_id, WEIGHTS, revision)
     if weights is None:
-        pickled = _file(model_id, _PICKLE, revision) is not None
+        pickled = model_file(model_id, _PICKLE, revision) is not None
         raise InputError(
             f"{name}: its adapter has {'pickled weights (' + _PICKLE + ')' if pickled else 'no weights'}; calig reads "
             f"safetensors only: save it again with save_pretrained(), which writes {WEIGHTS}"
         )
     commit = extract_commit_hash(str(found), None)
     own = None if beside else settings.get("revision")
-    configured = _file(model_id, "config.json", revision) is not None
+    configured = model_file(model_id, "config.json", revision) is not None
     return Adapter(model_id, settings, weights, base, own, configured, commit)
 
 
@@ -247,18 +248,3 @@ def _configuration(adapter: Adapter, state: Mapping[str, Tensor]) -> Any:
             "cannot be merged into the model's weights; use one that can, such as LORA"
         )
     return config
-
-
-def _file(model_id: str, name: str, revision: str | None) -> Path | None:
-    folder = Path(model_id)
-    if is_folder(folder):
-        return folder / name if is_file(folder / name) else None
-    found = cached_file(
-        model_id,
-        name,
-        revision=revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return None if found is None else Path(found)

@@ -13,13 +13,13 @@ from transformers import (
     AutoConfig,
 )
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
-from transformers.utils.hub import cached_file
 
 from calig.errors import InputError
 from calig.listing import exists, is_file, is_folder, matching
 from calig.models.adapters import Adapter, find_adapter
 from calig.models.experts import refuse_configured_experts
 from calig.models.families import family_of
+from calig.models.hub import model_file
 from calig.models.mae import classifier_of
 from calig.models.refusing import named
 from calig.records import Modality
@@ -150,18 +150,11 @@ def modality_of(config: Any) -> Modality:
 
 def check_index(model_id: str, revision: str | None) -> None:
     """Raise an InputError if the index of weights in several files names any that is not safetensors, or elsewhere."""
-    path = cached_file(
-        model_id,
-        SAFE_WEIGHTS_INDEX_NAME,
-        revision=revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    path = model_file(model_id, SAFE_WEIGHTS_INDEX_NAME, revision)
     if path is None:
         return
     try:
-        named = {str(name) for name in json.loads(Path(path).read_text())["weight_map"].values()}
+        named = {str(name) for name in json.loads(path.read_text())["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"model.id: {model_id}: its {SAFE_WEIGHTS_INDEX_NAME} is damaged; fetch or save the model again"

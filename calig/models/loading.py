@@ -25,7 +25,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.hub import cached_file
 
 from calig.errors import InputError, first_line
 from calig.faults import of_machine
@@ -34,6 +33,7 @@ from calig.models.alignment import encode
 from calig.models.configuration import check_index, modality_of, read_config
 from calig.models.families import family_of
 from calig.models.heads import class_names, find_head, notes_on_names
+from calig.models.hub import model_file
 from calig.models.independence import depends_on_length
 from calig.models.mae import silently
 from calig.models.quantised import dequantised, quantisation
@@ -284,7 +284,7 @@ def _made_up(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 def _refuse_pieces(model_id: str, revision: str | None) -> None:
     """Raise an InputError if the tokenizer is saved as sentencepiece alone, and that is not installed."""
-    pieces = [name for name in _PIECES if _has(model_id, revision, name)]
+    pieces = [name for name in _PIECES if model_file(model_id, name, revision)]
     if pieces and importlib.util.find_spec("sentencepiece") is None:
         raise InputError(
             f"model.id: {model_id}: its tokenizer is saved as {pieces[0]} alone, which needs sentencepiece to be "
@@ -315,19 +315,6 @@ def _try_alignment(model_id: str, tokenizer: PreTrainedTokenizerBase) -> None:
             f"tokens cannot be found in a text by themselves ({first_line(error)}); save a fast tokenizer "
             "(tokenizer.json) beside the model, if there is one"
         ) from error
-
-
-def _has(model_id: str, revision: str | None, name: str) -> bool:
-    """Whether a folder or hub id has a file of this name."""
-    found = cached_file(
-        model_id,
-        name,
-        revision=revision,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return found is not None
 
 
 def fingerprint(pretrained: Pretrained) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from calig.errors import DamagedError, InputError
 from calig.listing import children, denied, exists
-from calig.warehouse.damage import pass_over
+from calig.warehouse.damage import pass_over, read_each
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import utc
 from calig.warehouse.shards import ShardManifest, completed, shard_name, write_tables
@@ -146,8 +146,7 @@ def read_evaluation(warehouse: Warehouse, evaluation_id: str) -> EvaluationManif
 def list_evaluations(warehouse: Warehouse) -> list[EvaluationManifest]:
     """Return all evaluations that have a manifest, unfinished ones too, oldest first; damaged ones are passed over."""
     found, damaged = _read_evaluations(warehouse)
-    for error in damaged:
-        pass_over(error)
+    pass_over(damaged)
     return found
 
 
@@ -160,13 +159,9 @@ def list_all_evaluations(warehouse: Warehouse) -> list[EvaluationManifest]:
 
 
 def _read_evaluations(warehouse: Warehouse) -> tuple[list[EvaluationManifest], list[DamagedError]]:
-    found, damaged = [], []
-    for path in _manifests(warehouse):
-        try:
-            found.append(read_evaluation(warehouse, path.parent.name))
-        except DamagedError as error:
-            damaged.append(error)
-    return sorted(found, key=lambda one: (one.started_at, one.evaluation_id)), damaged
+    ids = [path.parent.name for path in _manifests(warehouse)]
+    found, damaged = read_each(ids, lambda evaluation_id: read_evaluation(warehouse, evaluation_id))
+    return sorted(found.values(), key=lambda one: (one.started_at, one.evaluation_id)), [*damaged.values()]
 
 
 def _manifests(warehouse: Warehouse) -> list[Path]:

@@ -61,6 +61,11 @@ class Question:
         """The parameters' defaults, by their names."""
         return {one.name: one.default for one in self.parameters}
 
+    @property
+    def offered(self) -> str:
+        """Its parameters with their defaults, as they are given."""
+        return ", ".join(f"{one.name}={one.default}" for one in self.parameters) or "no parameters"
+
     def sql_with(self, given: Mapping[str, str]) -> str:
         """Return the SQL that answers it with these parameters.
 
@@ -71,8 +76,7 @@ class Question:
         """
         for key, value in given.items():
             if key not in self.defaults:
-                known = ", ".join(f"{one.name}={one.default}" for one in self.parameters) or "no parameters"
-                raise InputError(f"@{self.name}: there is no parameter {key!r}; it has {known}")
+                raise InputError(f"@{self.name}: there is no parameter {key!r}; it has {self.offered}")
             if key != COLUMN and not (value.isdecimal() and value.isascii() and int(value) < 10**9):
                 raise InputError(f"@{self.name}: {key}={value}: write a whole number, such as {key}=50")
         sql = self.template
@@ -139,6 +143,7 @@ def asked(text: str) -> tuple[Question, dict[str, str]]:
     found = question(name)
     given = dict(re.findall(r"(\w+)=(.*?)(?=\s+\w+=|$)", rest.strip(), re.DOTALL))
     if rest.strip() and not re.match(r"\w+=", rest.strip()):
-        known = ", ".join(f"{one.name}={one.default}" for one in found.parameters) or "no parameters"
-        raise InputError(f"@{name}: {rest.strip()!r} is no parameter, written name=value; it has {known}")
+        raise InputError(
+            f"@{name}: {rest.strip()!r} is no parameter, written name=value; it has {found.offered}"
+        )
     return found, {key: value.strip() for key, value in given.items()}

@@ -13,7 +13,7 @@ from calig.errors import DamagedError, InputError
 from calig.files import write_json
 from calig.listing import children, denied, exists
 from calig.records import HEADS, MODALITIES, Head, Modality, distinct_names
-from calig.warehouse.damage import pass_over
+from calig.warehouse.damage import pass_over, read_each
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.tags import check_name, read_tag, tag_files
 
@@ -143,8 +143,7 @@ def list_runs(warehouse: Warehouse) -> list[RunManifest]:
         The folder of runs, or a run's, may not be read.
     """
     runs, damaged = _read_runs(warehouse)
-    for error in damaged.values():
-        pass_over(error)
+    pass_over(damaged.values())
     return runs
 
 
@@ -168,15 +167,9 @@ def damaged_runs(warehouse: Warehouse) -> dict[str, DamagedError]:
 
 
 def _read_runs(warehouse: Warehouse) -> tuple[list[RunManifest], dict[str, DamagedError]]:
-    runs = []
-    damaged = {}
-    for folder in children(warehouse.runs):
-        if exists(folder / "manifest.json"):
-            try:
-                runs.append(read_run(warehouse, folder.name))
-            except DamagedError as error:
-                damaged[folder.name] = error
-    return sorted(runs, key=lambda run: (run.started_at, run.run_id)), damaged
+    ids = [folder.name for folder in children(warehouse.runs) if exists(folder / "manifest.json")]
+    runs, damaged = read_each(ids, lambda run_id: read_run(warehouse, run_id))
+    return sorted(runs.values(), key=lambda run: (run.started_at, run.run_id)), damaged
 
 
 def resolve_run(warehouse: Warehouse, ref: str, before: str | None = None) -> str:
@@ -200,8 +193,7 @@ def resolve_run(warehouse: Warehouse, ref: str, before: str | None = None) -> st
     """
     runs, damaged = _read_runs(warehouse)
     run_id = _named(warehouse, ref, before, runs, damaged)
-    for error in damaged.values():
-        pass_over(error)
+    pass_over(damaged.values())
     return run_id
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from calig.errors import DamagedError, InputError
 from calig.files import discard
 from calig.listing import children, denied
-from calig.warehouse.damage import pass_over
+from calig.warehouse.damage import pass_over, read_each
 from calig.warehouse.layout import Warehouse
 
 RESERVED = ("latest", "previous", "all")
@@ -68,12 +68,9 @@ def list_tags(warehouse: Warehouse) -> dict[str, str]:
 
     Damaged tags are named in the log, and passed over.
     """
-    tags = {}
-    for path in tag_files(warehouse.tags):
-        try:
-            tags[path.name] = read_tag(path)
-        except DamagedError as error:
-            pass_over(error)
+    names = [path.name for path in tag_files(warehouse.tags)]
+    tags, damaged = read_each(names, lambda name: read_tag(warehouse.tags / name))
+    pass_over(damaged.values())
     return tags
 
 

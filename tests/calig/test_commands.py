@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
-from calig import commands
+from calig import cli, commands
 
 WORDS = (
     *("plain", "@misled", "", "a b", "it's", 'say "x"', "SELECT 'a' FROM t WHERE b != 1", "$HOME `id` \\ !x"),
@@ -63,3 +65,11 @@ def test_commands_in_a_message_are_completed_once(
     commands.work_in("/w")
     assert commands.complete(text) == completed
     assert commands.complete(completed, "/other") == completed
+
+
+def test_each_command_with_a_warehouse_is_known() -> None:
+    made: Any = typer.main.get_command(cli.app)
+    options = {
+        name: {one for option in of.params for one in option.opts} for name, of in made.commands.items()
+    }
+    assert {name for name, known in options.items() if "--warehouse" in known} == commands.PLACES

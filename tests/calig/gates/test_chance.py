@@ -26,6 +26,9 @@ COMPARED: dict[str, Any] = {
     "paired": 0, "tests_paired": False, "alpha": 0.003, "words_tested": 40, "layers_tested": 84, "outcomes_tested": 9,
     "layer_psi": 0.4, "layer_psi_by_chance": 0.3, "layer_psi_p": 0.0004, "psi_level": 0.001,
 }  # fmt: skip
+ACCURACY: dict[str, Any] = {
+    "run_id": "run-0", "reference_id": "run-9", "measure": "accuracy", "documents_a": 50, "documents_b": 60,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -121,14 +124,7 @@ def test_counts_cross_their_limit_as_the_binomial_distribution_says(checked: Che
     accuracy = chance_of_crossing(checked, plain("min_accuracy", 0.8, 0.9))
     assert accuracy == pytest.approx(stats.binom.cdf(47, 60, share))
     insert(checked.connection, "comparisons", COMPARED)
-    tested = {
-        "run_id": "run-0",
-        "reference_id": "run-9",
-        "measure": "accuracy",
-        "documents_a": 50,
-        "documents_b": 60,
-    }
-    insert(checked.connection, "comparison_outcomes", tested)
+    insert(checked.connection, "comparison_outcomes", ACCURACY)
     drop = chance_of_crossing(checked, plain("max_accuracy_drop", 0.1, 0.02, "run-9"))
     rng = np.random.default_rng(0)
     drawn = rng.binomial(50, share, 400_000) / 50 - rng.binomial(60, share, 400_000) / 60
@@ -137,14 +133,7 @@ def test_counts_cross_their_limit_as_the_binomial_distribution_says(checked: Che
 
 def test_on_the_same_documents_nothing_flips_by_chance(checked: Checked) -> None:
     insert(checked.connection, "comparisons", COMPARED | {"paired": 60, "tests_paired": True})
-    tested = {
-        "run_id": "run-0",
-        "reference_id": "run-9",
-        "measure": "accuracy",
-        "documents_a": 60,
-        "documents_b": 60,
-    }
-    insert(checked.connection, "comparison_outcomes", tested)
+    insert(checked.connection, "comparison_outcomes", ACCURACY | {"documents_a": 60})
     for gate in ("max_flip_share", "max_accuracy_drop"):
         assert chance_of_crossing(checked, plain(gate, 0.1, 0.02, "run-9")) == 0
 
@@ -215,14 +204,7 @@ def test_all_gates_about_comparisons_say_their_level_or_their_chance(checked: Ch
     checked.connection.execute(
         "UPDATE comparisons SET flip_share = 0, flips = 0, accuracy_a = 0.9, accuracy_b = 0.9"
     )
-    tested = {
-        "run_id": "run-0",
-        "reference_id": "run-9",
-        "measure": "accuracy",
-        "documents_a": 50,
-        "documents_b": 60,
-    }
-    insert(checked.connection, "comparison_outcomes", tested | {"a": 0.9, "b": 0.9, "class": "*"})
+    insert(checked.connection, "comparison_outcomes", ACCURACY | {"a": 0.9, "b": 0.9, "class": "*"})
     limits: dict[str, Any] = dict.fromkeys(
         ("max_class_psi", "max_layer_psi", "max_flip_share", "max_accuracy_drop"), Limit(limit=0.5)
     )
