@@ -192,16 +192,19 @@ def test_both_themes_and_narrow_screens(
 
 
 def test_what_scrolls_sideways_fades_where_more_is(browser: sync_api.Browser, report: Path) -> None:
+    # `wait_for_function` would evaluate a string in the page again and again, which the page's own policy forbids.
+    from playwright.sync_api import expect
+
     page, _ = opened(browser, report, width=390)
     nav = page.locator(".bar-top nav")
     mask = "node => [node.dataset.more, getComputedStyle(node).maskImage !== 'none']"
-    page.wait_for_function("document.querySelector('.bar-top nav').dataset.more === 'right'")
+    expect(nav).to_have_attribute("data-more", "right")
     assert nav.evaluate(mask) == ["right", True]
     nav.evaluate("node => { node.scrollLeft = node.scrollWidth; }")
-    page.wait_for_function("document.querySelector('.bar-top nav').dataset.more === 'left'")
+    expect(nav).to_have_attribute("data-more", "left")
     assert page.locator("#convergence .scroll").evaluate(mask) == ["right", True]
     page.set_viewport_size({"width": 1280, "height": 800})
-    page.wait_for_function("document.querySelector('.bar-top nav').dataset.more === ''")
+    expect(nav).to_have_attribute("data-more", "")
     assert nav.evaluate(mask) == ["", False]
     page.context.close()
 

@@ -48,7 +48,10 @@ def page(browser: sync_api.Browser, report: Path) -> Iterator[sync_api.Page]:
 
 
 def test_pictures_are_shown_beside_their_overlays(page: sync_api.Page) -> None:
-    page.wait_for_function("[...document.querySelectorAll('.frame img')].every(image => image.complete)")
+    from playwright.sync_api import expect
+
+    for image in page.locator(".frame img").all():
+        expect(image).to_have_js_property("complete", True)
     sizes = page.locator(".frame img").evaluate_all("images => images.map(image => image.naturalWidth)")
     assert sizes == [32] * 20
     assert page.locator(".frame img.tiny").count() == 20
