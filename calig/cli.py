@@ -112,7 +112,8 @@ def demo(
 
     chosen = DIGITS if images else REVIEWS
     folder = folder or chosen.folder
-    Warehouse.open(folder)
+    config = parse_config(chosen.config(folder))
+    warehouse = Warehouse.open(config.warehouse)
     _begin_prefect()
     planted = " with a planted shortcut" if leak else ""
     err.print(
@@ -120,9 +121,8 @@ def demo(
     )
     trained = chosen.train(folder, seed, leak)
     err.print(f"  accuracy on held-out {chosen.material} {trained.accuracy:.3f}, {trained.seconds:.1f} s")
-    config = parse_config(chosen.config(folder))
-    run_id = _audit(config)
-    answer = run_query(Warehouse.open(config.warehouse), chosen.sql, run_id)
+    run_id = _audit(warehouse, config)
+    answer = run_query(warehouse, chosen.sql, run_id)
     out.print(f"\n{chosen.question} The SQL:\n", style="bold", soft_wrap=True)
     out.print(chosen.sql.strip(), markup=False, soft_wrap=True)
     out.print("\nand its answer:\n", style="bold")
@@ -183,9 +183,11 @@ def audit(
 ) -> None:
     """Explain every document of a corpus at every depth, build the tables, write the report."""
     from calig.config import load_config
+    from calig.warehouse.layout import Warehouse
 
     dated = [] if date is None else [f"date={date}"]
-    _audit(load_config(config, [*(overrides or ()), *dated], warehouse))
+    loaded = load_config(config, [*(overrides or ()), *dated], warehouse)
+    _audit(Warehouse.open(loaded.warehouse), loaded)
 
 
 @app.command()
@@ -251,8 +253,9 @@ def _plan(config: Path, overrides: list[str], warehouse: str | None, documents: 
 
     with _progress("loading …") as progress:
         from calig.planning.stages import make_plan
+        from calig.warehouse.layout import Warehouse
 
-        return make_plan(loaded, documents, progress, small)
+        return make_plan(Warehouse.open(loaded.warehouse), loaded, documents, progress, small)
 
 
 @contextmanager
@@ -345,8 +348,8 @@ def evaluate(
     from calig.standings import print_standings
     from calig.warehouse.layout import Warehouse
 
-    stages.precheck(loaded)
     opened = Warehouse.open(loaded.warehouse)
+    stages.precheck(opened, loaded)
     err.print("starting Prefect …")
     _begin_prefect()
     from flows.evaluate import evaluate_from_terminal as run
@@ -606,14 +609,14 @@ def compare(
         from flows.compare import compare_from_terminal
 
         _log_to(opened.root / "calig.log")
-        compare_from_terminal(opened.root, wanted)
+        compare_from_terminal(opened, wanted)
     print_changes(opened, run_id, reference_id, out)
     from calig.report import changes
 
     if (problem := opened.unwritable) is not None:
         err.print(f"no page: {opened.root} cannot be written ({problem})", soft_wrap=True, markup=False)
         return
-    out.print(f"page:   {changes.build(opened.root, run_id, reference_id).as_uri()}", soft_wrap=True)
+    out.print(f"page:   {changes.build(opened, run_id, reference_id).as_uri()}", soft_wrap=True)
 
 
 @app.command()
@@ -682,7 +685,7 @@ def report(
     from calig.warehouse.runs import resolve_run
 
     opened = Warehouse.open(warehouse, create=False)
-    print(build(opened.root, resolve_run(opened, run)))
+    print(build(opened, resolve_run(opened, run)))
 
 
 @app.command()
@@ -735,7 +738,7 @@ def history(
     if (problem := opened.unwritable) is not None:
         err.print(f"no trend page: {opened.root} cannot be written ({problem})", soft_wrap=True, markup=False)
         return
-    page = trend.build(opened.root, audit_name).as_uri()
+    page = trend.build(opened, audit_name).as_uri()
     (out if output is Format.table else err).print(f"trend page: {page}", soft_wrap=True, markup=False)
 
 
@@ -893,16 +896,14 @@ def _command(arguments: Sequence[str] | None) -> str | None:
     return next((word for word in given if not word.startswith("-")), None)
 
 
-def _audit(config: AuditConfig) -> str:
+def _audit(warehouse: Warehouse, config: AuditConfig) -> str:
     """Run an audit through Prefect, Prefect's log in the warehouse's calig.log; return the run's id."""
     from calig import stages
-    from calig.warehouse.layout import Warehouse
 
     start = time.perf_counter()
     _quiet()
     config = config.started(datetime.now(UTC))
-    stages.precheck(config)
-    warehouse = Warehouse.open(config.warehouse)
+    stages.precheck(warehouse, config)
     err.print("starting Prefect …")
     _begin_prefect()
     from flows.audit import audit_from_terminal as run
@@ -912,9 +913,9 @@ def _audit(config: AuditConfig) -> str:
         run_id = run(config).run_id
     except GateError as error:
         if error.run_id is not None:
-            _print_run(config, error.run_id, time.perf_counter() - start)
+            _print_run(warehouse, config, error.run_id, time.perf_counter() - start)
         raise
-    _print_run(config, run_id, time.perf_counter() - start)
+    _print_run(warehouse, config, run_id, time.perf_counter() - start)
     return run_id
 
 
@@ -933,17 +934,15 @@ def _begin_prefect() -> None:
     begin()
 
 
-def _print_run(config: AuditConfig, run_id: str, seconds: float) -> None:
+def _print_run(warehouse: Warehouse, config: AuditConfig, run_id: str, seconds: float) -> None:
     """Say what came of an audit, and where to look."""
     from calig import stages
     from calig.comparing.stages import verdicts
     from calig.rows import plural
     from calig.terminal import printable
     from calig.warehouse.gates import read_gates
-    from calig.warehouse.layout import Warehouse
     from calig.warehouse.runs import read_run
 
-    warehouse = Warehouse.open(config.warehouse)
     row = stages.summary(warehouse, run_id)
     accuracy = _accuracy_in_words(row, config)
     converged = "none" if row["converged_share"] is None else f"{row['converged_share']:.2%}"

@@ -18,7 +18,6 @@ from packaging.requirements import Requirement
 
 from calig.environment import LOOPBACK, is_homeless, temporary_folder, unwritable
 from calig.errors import InputError
-from calig.files import discard
 from calig.listing import children, exists, is_file, is_folder
 from calig.stores import cache_folder, cache_home
 
@@ -187,11 +186,11 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
             f"{', '.join(lost)}: no process is at work on it; `calig doctor --fix` marks it failed",
         )
     for folder in children(warehouse.attributions("")):
-        yield Finding(f"attributions {folder.name[:8]}", True, _shards(folder, fix))
+        yield Finding(f"attributions {folder.name[:8]}", True, _shards(warehouse, folder, fix))
     evaluations = list_evaluations(warehouse)
     for evaluation in evaluations:
         status = "" if evaluation.status == "complete" else f"{evaluation.status}, evaluate again to go on; "
-        text = status + _shards(warehouse.evaluation(evaluation.evaluation_id), fix)
+        text = status + _shards(warehouse, warehouse.evaluation(evaluation.evaluation_id), fix)
         yield Finding(f"evaluation {evaluation.evaluation_id}", None if status else True, text)
     complete = [run.run_id for run in runs if run.status == "complete"]
     evaluated = [one.evaluation_id for one in evaluations if one.status == "complete"]
@@ -223,7 +222,7 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
             if not resting:
                 yield Finding(subject, None, "not finished: somebody is at work")
             elif fix:
-                discard(folder)
+                warehouse.files.discard(folder)
                 yield Finding(subject, True, "was not finished: deleted")
             else:
                 yield Finding(subject, False, "not finished: run `calig doctor --fix`, and compare again")
@@ -243,16 +242,16 @@ def _tags(warehouse: Warehouse, runs: Sequence[str], fix: bool) -> Iterator[Find
                 continue
             problem = f"names run {run_id}, which is gone"
         if fix:
-            discard(path)
+            warehouse.files.discard(path)
         cure = "deleted" if fix else "set it again with --force, or run `calig doctor --fix` to delete it"
         yield Finding(f"tag {path.name}", fix, f"{problem}: {cure}")
 
 
-def _shards(folder: Path, fix: bool) -> str:
+def _shards(warehouse: Warehouse, folder: Path, fix: bool) -> str:
     """Count a folder's shards; with `fix`, check their hashes, so that damaged ones are set aside."""
     from calig.warehouse.shards import completed
 
-    return f"{len(completed(folder, check=fix))} shards"
+    return f"{len(completed(warehouse.files, folder, check=fix))} shards"
 
 
 def _tables(warehouse: Warehouse, runs: Sequence[str], evaluations: Sequence[str], fix: bool) -> Finding:

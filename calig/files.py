@@ -7,62 +7,13 @@ import json
 import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from calig.rows import finite
 
 PART_SUFFIX = ".part"
-
-
-class Store(Protocol):
-    """Where a folder's finished files go as well, and come from."""
-
-    def publish(self, path: Path) -> None:
-        """Take a finished file."""
-
-    def delete(self, path: Path) -> None:
-        """Let go of a file, or of a folder with all that is in it."""
-
-    def fetch(self, *prefixes: str) -> None:
-        """Bring what is under these paths (relative to the folder)."""
-
-
-_stores: dict[Path, Store] = {}
-
-
-def keep_in(root: Path, store: Store) -> None:
-    """From here on, have the files of the folder `root` kept in `store` too."""
-    _stores[root] = store
-
-
-def publish(*paths: Path) -> None:
-    """Have finished files kept where those of their folder are, in this order."""
-    for path in paths:
-        if found := _store_of(path):
-            found[1].publish(path)
-
-
-def fetch(folder: Path) -> None:
-    """Bring a folder's files from where they are kept, if that is elsewhere too."""
-    if found := _store_of(folder):
-        found[1].fetch(folder.relative_to(found[0]).as_posix())
-
-
-def discard(path: Path) -> None:
-    """Delete a file, or a folder with all that is in it, here and where it is kept; it may be missing."""
-    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    withdraw(path)
-
-
-def withdraw(path: Path) -> None:
-    """Have a file or folder that was deleted or moved away here no longer kept elsewhere."""
-    if found := _store_of(path):
-        found[1].delete(path)
-
-
-def _store_of(path: Path) -> tuple[Path, Store] | None:
-    return next(((root, store) for root, store in _stores.items() if path.is_relative_to(root)), None)
 
 
 def part_path(path: Path) -> Path:
@@ -79,16 +30,10 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def swap_in(part: Path, path: Path) -> None:
-    """Rename the finished temporary file `part` to `path`, durably: file and folder are synced; and publish it."""
-    sync(part)
-    part.replace(path)
-    sync(path.parent)
-    publish(path)
-
-
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to `path`: after a crash the file holds either its old content or all of the new.
+
+    For files that are in no warehouse; of one, use its `Files`.
 
     Parameters
     ----------
@@ -101,19 +46,91 @@ def write_atomic(path: Path, content: bytes) -> None:
     part = part_path(path)
     try:
         part.write_bytes(content)
-        swap_in(part, path)
+        _rename(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON to `path`, atomically (see `write_atomic`); NaN becomes null."""
-    write_atomic(
-        path, (json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    )
+    write_atomic(path, _json(value))
 
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Remote(Protocol):
+    """Where a folder's finished files are kept as well, and come from."""
+
+    def publish(self, path: Path) -> None:
+        """Take a finished file."""
+
+    def delete(self, path: Path) -> None:
+        """Let go of a file, or of a folder with all that is in it."""
+
+    def fetch(self, *prefixes: str) -> None:
+        """Bring what is under these paths (relative to the folder)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of one folder that is worked on, such as a warehouse's.
+
+    Attributes
+    ----------
+    root
+        The folder.
+    remote
+        Where its finished files are kept as well; None: here alone, and there is nothing to publish or to fetch.
+    """
+
+    root: Path
+    remote: Remote | None = None
+
+    def publish(self, *paths: Path) -> None:
+        """Have finished files kept where those of the folder are, in this order."""
+        if self.remote is not None:
+            for path in paths:
+                self.remote.publish(path)
+
+    def fetch(self, folder: Path) -> None:
+        """Bring the files below `folder`, a folder within the root, from where they are kept, if that is elsewhere."""
+        if self.remote is not None:
+            self.remote.fetch(folder.relative_to(self.root).as_posix())
+
+    def discard(self, path: Path) -> None:
+        """Delete a file, or a folder with all that is in it, here and where it is kept; it may be missing."""
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        self.withdraw(path)
+
+    def withdraw(self, path: Path) -> None:
+        """Have a file or folder that was deleted or moved away here no longer kept elsewhere."""
+        if self.remote is not None:
+            self.remote.delete(path)
+
+    def swap_in(self, part: Path, path: Path) -> None:
+        """Rename the finished temporary file `part` to `path`, durably: file and folder are synced; and publish it."""
+        _rename(part, path)
+        self.publish(path)
+
+    def write_atomic(self, path: Path, content: bytes) -> None:
+        """Write `content` to `path` as the function of this name does, and publish it."""
+        write_atomic(path, content)
+        self.publish(path)
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write `value` to `path` as the function of this name does, and publish it."""
+        self.write_atomic(path, _json(value))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _rename(part: Path, path: Path) -> None:
+    sync(part)
+    part.replace(path)
+    sync(path.parent)

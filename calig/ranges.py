@@ -18,7 +18,7 @@ from calig.config import AuditConfig
 from calig.corpus.manifest import load_corpus
 from calig.corpus.reading import read_rows
 from calig.errors import InputError
-from calig.files import part_path, swap_in
+from calig.files import part_path
 from calig.stages import Run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards
@@ -49,7 +49,7 @@ def write_shards(run: Run, shards: Shards) -> None:
     part = part_path(path)
     numbers = (np.arange(len(shards.doc_ids)) // shards.size).astype(np.int32)
     pq.write_table(pa.table({"shard": numbers, "doc_id": shards.doc_ids}), part, compression="zstd")
-    swap_in(part, path)
+    run.warehouse.files.swap_in(part, path)
 
 
 def read_shards(run: Run, numbers: Sequence[int]) -> dict[int, list[int]]:
@@ -77,9 +77,9 @@ def read_shards(run: Run, numbers: Sequence[int]) -> dict[int, list[int]]:
 
 def unfinished(run: Run, shards: Mapping[int, Sequence[int]]) -> list[int]:
     """Return the numbers of those shards, among these, that are not in the warehouse."""
-    done = {manifest.shard for manifest in completed(run.folder, check=False)}
+    done = {manifest.shard for manifest in completed(run.warehouse.files, run.folder, check=False)}
     wanted = [doc_id for doc_ids in shards.values() for doc_id in doc_ids]
-    rows = read_rows(run.corpus, run.warehouse.root, ["doc_id", "doc_key"], wanted)
+    rows = read_rows(run.corpus, run.warehouse.files, ["doc_id", "doc_key"], wanted)
     keys = dict(zip(rows["doc_id"].to_pylist(), rows["doc_key"].to_pylist(), strict=True))
     return [
         number
@@ -88,11 +88,13 @@ def unfinished(run: Run, shards: Mapping[int, Sequence[int]]) -> list[int]:
     ]
 
 
-def find_run(config: AuditConfig, run_id: str) -> Run:
+def find_run(warehouse: Warehouse, config: AuditConfig, run_id: str) -> Run:
     """Return a run under way, as its warehouse knows it, to take part in it.
 
     Parameters
     ----------
+    warehouse
+        Where it is.
     config
         The audit, as it is here: paths may differ from those where the run was started.
     run_id
@@ -104,17 +106,17 @@ def find_run(config: AuditConfig, run_id: str) -> Run:
         If the run is not there or not under way, or what would be computed here is not what it computes: another
         method, or another version of the engine.
     """
-    warehouse = Warehouse.open(config.warehouse)
     manifest = read_run(warehouse, run_id)
     if manifest.status != "running":
         raise InputError(f"run {run_id} is {manifest.status}: nothing of it is left to do")
     model = ModelCard.of_run(manifest)
-    path = schedule_path(config, model)
+    path = schedule_path(warehouse, config, model)
     schedule = read_schedule(path)
     if schedule is None or key_of(config, model, schedule) != manifest.attribution_key:
         raise InputError(
             f"run {run_id}: with the configuration and the calig of this worker, its results would lie under another "
             "key; install the same version here, and leave method and model as they are while the run is under way"
         )
-    corpus = load_corpus(warehouse.root, manifest.corpus["key"])
-    return Run(run_id, config, model, corpus, path.stem, manifest.attribution_key, manifest.started)
+    corpus = load_corpus(warehouse.files, manifest.corpus["key"])
+    key, started = manifest.attribution_key, manifest.started
+    return Run(warehouse, run_id, config, model, corpus, path.stem, key, started)

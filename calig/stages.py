@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from calig.corpus import CorpusManifest
 from calig.corpus.left_out import in_words
 from calig.corpus.reading import content_columns, document_of, read_rows
 from calig.errors import InputError
-from calig.files import part_path, swap_in, write_atomic, write_json
+from calig.files import part_path
 from calig.records import Document
 from calig.warehouse import lost
 from calig.warehouse.database import check_database, records
@@ -73,8 +73,12 @@ _CONTENT = ("text", "text_pair", "image", "image_bytes")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run under way: where it is, what it explains, and under which keys its results lie."""
+    """A run under way: where it is, what it explains, and under which keys its results lie.
 
+    `hold` shows that it is under way; None: another process started it.
+    """
+
+    warehouse: Warehouse
     run_id: str
     config: AuditConfig
     model: ModelCard
@@ -82,11 +86,7 @@ class Run:
     schedule_key: str
     attribution_key: str
     started: str
-
-    @property
-    def warehouse(self) -> Warehouse:
-        """The warehouse of the run."""
-        return Warehouse.open(self.config.warehouse)
+    hold: lost.Hold | None = field(default=None, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -94,7 +94,7 @@ class Run:
         return self.warehouse.attributions(self.attribution_key)
 
 
-def precheck(config: AuditConfig) -> None:
+def precheck(warehouse: Warehouse, config: AuditConfig) -> None:
     """Look at what is cheap to look at before anything is started: warehouse, model configuration, gates, corpus.
 
     Raises
@@ -106,13 +106,12 @@ def precheck(config: AuditConfig) -> None:
     from calig.models.configuration import modality_of, read_config
     from calig.models.heads import class_names, find_head
 
-    warehouse = Warehouse.open(config.warehouse)
     check_database(warehouse)
     model = read_config(config.model.id, config.model.revision)
     head = find_head(model, head_of(config))
     modality = modality_of(model)
     fit(method_of(config), head, class_names(model, head), modality)
-    gates.check_configured(config, modality)
+    gates.check_configured(warehouse, config, modality)
     corpora.check(config.dated_corpus, modality)
     fewest = config.compare.previous_documents
     for reference in resolve_references(warehouse, config.compare_to, config.name or "audit", fewest=fewest):
@@ -162,15 +161,14 @@ def describe_model(config: AuditConfig) -> ModelCard:
     )
 
 
-def bring_in(config: AuditConfig, model: ModelCard) -> CorpusManifest:
+def bring_in(warehouse: Warehouse, config: AuditConfig, model: ModelCard) -> CorpusManifest:
     """Ingest the corpus into the warehouse."""
-    warehouse = Warehouse.open(config.warehouse)
     if config.method.target == "label" and config.corpus.label is None:
         raise InputError("method.target: label needs the label column; set corpus.label")
     return corpora.ingest(
         config.dated_corpus,
         model.classes,
-        warehouse.root,
+        warehouse.files,
         label_in_key=config.method.target == "label",
         head=model.head,
         modality=model.modality,
@@ -184,6 +182,7 @@ def corpus_stamp(config: AuditConfig, model: ModelCard) -> str | None:
 
 
 def learn_schedule(
+    warehouse: Warehouse,
     config: AuditConfig,
     model: ModelCard,
     corpus: CorpusManifest,
@@ -195,28 +194,29 @@ def learn_schedule(
     """
     from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
 
-    warehouse = Warehouse.open(config.warehouse)
-    path = schedule_path(config, model)
+    path = schedule_path(warehouse, config, model)
     if read_schedule(path) is not None:
         return path
     if not corpus.documents:
         path = path.with_stem(f"{path.stem}-default")
         default = Schedule.default(method_of(config, model).quadrature, model.depth)
-        write_atomic(path, default.to_json().encode())
+        warehouse.files.write_atomic(path, default.to_json().encode())
         return path
-    rows = read_rows(corpus, warehouse.root, ["doc_id", "doc_key"])
+    rows = read_rows(corpus, warehouse.files, ["doc_id", "doc_key"])
     smallest = dict(
         heapq.nsmallest(
             PILOT_DOCUMENTS, zip(*(rows[c].to_pylist() for c in ("doc_key", "doc_id")), strict=True)
         )
     )
-    documents = read_documents(config, model, corpus, sorted(smallest.values()))
+    documents = read_documents(warehouse, config, model, corpus, sorted(smallest.values()))
     schedule = load_explainer(config, model).pilot(documents, progress)
-    write_atomic(path, schedule.to_json().encode())
+    warehouse.files.write_atomic(path, schedule.to_json().encode())
     return path
 
 
-def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
+def start_run(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path
+) -> Run:
     """Give the run an id and a folder with its documents and a manifest that says `running`.
 
     Runs of this audit that say so too and whose process died are marked as failed.
@@ -229,8 +229,9 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
     """
     from calig.attribution.schedule import Schedule
 
-    warehouse = Warehouse.open(config.warehouse)
-    gates.check_configured(config, model.modality)  # a run made by a form or a schedule has had no precheck
+    gates.check_configured(
+        warehouse, config, model.modality
+    )  # a run made by a form or a schedule has had no precheck
     check_database(warehouse)
     if model.modality == "text":
         check_segmenter(warehouse, config.name or "audit")
@@ -245,15 +246,20 @@ def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, sch
                 break
             except FileExistsError:
                 continue
-        run = Run(run_id, config, model, corpus, schedule.stem, key, now.isoformat(timespec="seconds"))
+        started = now.isoformat(timespec="seconds")
+        run = Run(warehouse, run_id, config, model, corpus, schedule.stem, key, started)
         _write_documents(run)
         take_plan(warehouse, run_id, key, corpus.key)
         if run.corpus.files_left_out:
             log.warning("corpus %s: left out: %s", run.corpus.source, in_words(run.corpus.files_left_out))
         lost.close_lost(warehouse, config.name or "audit")
-        lost.hold(warehouse.run(run_id), warehouse.mirror)
-        _write_manifest(run, status="running", attributed=0, reused=0, timings={})
-    return run
+        hold = lost.Hold(warehouse.run(run_id), warehouse.mirror)
+        try:
+            _write_manifest(run, status="running", attributed=0, reused=0, timings={})
+        except BaseException:
+            hold.release()
+            raise
+    return replace(run, hold=hold)
 
 
 def _after_all_others(warehouse: Warehouse) -> datetime:
@@ -271,7 +277,8 @@ def missing_shards(run: Run) -> Shards:
 
     A document that the corpus holds twice is attributed once.
     """
-    held = [path for shard in completed(run.folder) for path in shard.paths(run.folder, "documents")]
+    shards = completed(run.warehouse.files, run.folder)
+    held = [path for shard in shards for path in shard.paths(run.folder, "documents")]
     missing = missing_documents(run.corpus.parts(run.warehouse.root), held)
     return Shards(missing, run.config.runtime.shard_documents or shard_size(schedule_of(run)))
 
@@ -281,9 +288,10 @@ def attribute_shard(
 ) -> ShardManifest:
     """Explain some of the corpus's documents and write them as one shard, its manifest last."""
     start = time.perf_counter()
-    documents = read_documents(run.config, run.model, run.corpus, doc_ids)
+    documents = read_documents(run.warehouse, run.config, run.model, run.corpus, doc_ids)
     items = workers_explainer(run.config, run.model, schedule_of(run)).attribute(documents, progress=progress)
-    return write_shard(run.folder, items, time.perf_counter() - start, run.model.modality, run.run_id)
+    seconds = time.perf_counter() - start
+    return write_shard(run.warehouse.files, run.folder, items, seconds, run.model.modality, run.run_id)
 
 
 def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
@@ -291,15 +299,15 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
     from calig.warehouse.aggregate import aggregate
     from calig.warehouse.compact import compact
 
-    keys = read_rows(run.corpus, run.warehouse.root, ["doc_key"])["doc_key"]
+    keys = read_rows(run.corpus, run.warehouse.files, ["doc_key"])["doc_key"]
     reused = pc.count_distinct(keys).as_py() - attributed
     start, memory = time.perf_counter(), peak_memory()
-    shards = completed(run.folder, check=False)
+    shards = completed(run.warehouse.files, run.folder, check=False)
     own = payments(shards).get(run.run_id, (0, 0.0))
     _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings, own=own)
-    lost.release(run.warehouse.run(run.run_id))
+    _release(run)
     with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
-        compact(run.folder)
+        compact(run.warehouse.files, run.folder)
     aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
     timings = {**timings, "aggregate": time.perf_counter() - start}
     close_plan(run.warehouse, run.run_id, shards, timings, memory)
@@ -308,14 +316,20 @@ def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
 def mark_failed(run: Run) -> None:
     """Say in the run's manifest that it did not come to its end."""
     _write_manifest(run, status="failed", attributed=0, reused=0, timings={})
-    lost.release(run.warehouse.run(run.run_id))
+    _release(run)
+
+
+def _release(run: Run) -> None:
+    """Say no more that the run is under way in this process."""
+    if run.hold is not None:
+        run.hold.release()
 
 
 def write_report(run: Run) -> Path:
     """Write the run's report, and the trend page of its audit; that a trend page fails is logged, and stops nothing."""
     from calig.report.build import build
 
-    page = build(run.warehouse.root, run.run_id)
+    page = build(run.warehouse, run.run_id)
     try:
         write_trend(run)
     except Exception:
@@ -331,7 +345,7 @@ def write_trend(run: Run) -> Path | None:
 
     name = run.config.name or "audit"
     runs = [one for one in list_runs(run.warehouse) if one.name == name and one.status == "complete"]
-    return trend.build(run.warehouse.root, name) if len(runs) > 1 else None
+    return trend.build(run.warehouse, name) if len(runs) > 1 else None
 
 
 def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
@@ -374,13 +388,17 @@ def shard_size(schedule: Schedule | None) -> int:
 
 
 def read_documents(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest, doc_ids: Sequence[int]
+    warehouse: Warehouse,
+    config: AuditConfig,
+    model: ModelCard,
+    corpus: CorpusManifest,
+    doc_ids: Sequence[int],
 ) -> list[Document]:
     """Read some of the corpus's documents, with their labels where those are what is explained."""
     labelled = config.method.target == "label"
     columns = content_columns(model.modality, config.corpus.text_pair is not None)
-    root = Warehouse.open(config.warehouse).root
-    rows = read_rows(corpus, root, [*columns, *(["label"] if labelled else [])], doc_ids).to_pylist()
+    columns = [*columns, *(["label"] if labelled else [])]
+    rows = read_rows(corpus, warehouse.files, columns, doc_ids).to_pylist()
     return [document_of(row, model.modality, labelled) for row in rows]
 
 
@@ -395,7 +413,7 @@ def _write_documents(run: Run) -> None:
         for batch in dataset.to_batches(columns=columns):
             run_id = pa.array([run.run_id] * batch.num_rows, pa.string())
             writer.write_batch(pa.record_batch([run_id, *batch.columns], schema=schema))
-    swap_in(part, path)
+    run.warehouse.files.swap_in(part, path)
 
 
 def _write_manifest(
@@ -438,4 +456,4 @@ def _write_manifest(
         own_block_passes=own[0],
         own_seconds=own[1],
     )
-    write_json(run.warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
+    run.warehouse.files.write_json(run.warehouse.run(run.run_id) / "manifest.json", manifest.to_json())

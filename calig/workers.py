@@ -95,12 +95,11 @@ def key_of(config: AuditConfig, model: ModelCard, schedule: Schedule) -> str:
     return attribution_key(model.hash, method_of(config, model), schedule)
 
 
-def schedule_path(config: AuditConfig, model: ModelCard) -> Path:
+def schedule_path(warehouse: Warehouse, config: AuditConfig, model: ModelCard) -> Path:
     """Where the step schedule of the model and method is, or will be."""
     from calig.attribution.explainer import schedule_key
 
-    folder = Warehouse.open(config.warehouse).schedules
-    return folder / f"{schedule_key(model.hash, method_of(config, model))}.json"
+    return warehouse.schedules / f"{schedule_key(model.hash, method_of(config, model))}.json"
 
 
 def read_schedule(path: Path) -> Schedule | None:

@@ -9,6 +9,7 @@ from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.stages import Run
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
 from flows.pool import run_ranges
 from flows.shards import attribute_shards
@@ -19,7 +20,7 @@ from tasks.progress import tracking
 
 @stage(name="calig-attribute", flow_run_name="attribute {config.name}", validate_parameters=False)
 def attribute(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest
 ) -> tuple[Run, int, dict[str, float]]:
     """Learn the schedule, open the run, explain the missing documents.
 
@@ -27,12 +28,14 @@ def attribute(
     """
     retries = config.runtime.retries
     start = time.perf_counter()
-    schedule: Path = tasks.learn_schedule.with_options(retries=retries)(config, model, corpus)
+    learn_schedule = tasks.learn_schedule.with_options(retries=retries)
+    schedule: Path = learn_schedule(warehouse, config, model, corpus)
     pilot = time.perf_counter() - start
-    run: Run = tasks.start_run.with_options(retries=retries)(config, model, corpus, schedule)
+    start_run = tasks.start_run.with_options(retries=retries)
+    run: Run = start_run(warehouse, config, model, corpus, schedule)
     start = time.perf_counter()
     try:
-        with run.warehouse.writer_lock(run.folder):
+        with warehouse.writer_lock(run.folder):
             attributed = _attribute(run)
     except BaseException:
         stages.mark_failed(run)

@@ -50,26 +50,24 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     """
     config = with_schedule_zone(expand_config(config), runtime.deployment.id)
     config = config.started(runtime.flow_run.scheduled_start_time)
-    with (
-        Warehouse.open(config.warehouse).at_work(),
-        tags(*runtime.flow_run.tags),
-    ):  # of the flows within as well
-        return _in_order(config)
+    warehouse = Warehouse.open(config.warehouse)
+    with warehouse.at_work(), tags(*runtime.flow_run.tags):  # of the flows within as well
+        return _in_order(warehouse, config)
 
 
-def _in_order(config: AuditConfig) -> AuditResult | State[AuditResult]:
+def _in_order(warehouse: Warehouse, config: AuditConfig) -> AuditResult | State[AuditResult]:
     start = time.perf_counter()
-    model, corpus = ingest(config)
+    model, corpus = ingest(warehouse, config)
     ingested = time.perf_counter() - start
     try:
-        run, attributed, timings = attribute(config, model, corpus)
+        run, attributed, timings = attribute(warehouse, config, model, corpus)
     except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
-        model, corpus = ingest(config, refresh=True)
-        run, attributed, timings = attribute(config, model, corpus)
+        model, corpus = ingest(warehouse, config, refresh=True)
+        run, attributed, timings = attribute(warehouse, config, model, corpus)
     aggregate(run, attributed, {"ingest": ingested, **timings})
     retries = config.runtime.retries
-    if comparisons := wanted(config, run.run_id):
-        compare(run.warehouse.root, run.run_id, comparisons, retries)
+    if comparisons := wanted(warehouse, config, run.run_id):
+        compare(warehouse, run.run_id, comparisons, retries)
     outcomes = check_gates.with_options(retries=retries)(run)
     page = report(run)
     publish_gates.with_options(retries=retries)(run, outcomes, page)

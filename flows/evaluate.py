@@ -43,16 +43,17 @@ def evaluate(config: AuditConfig) -> EvaluationResult:
     GateError
         The evaluation ran, and one of the gates does not hold.
     """
-    with Warehouse.open(config.warehouse).at_work():
+    warehouse = Warehouse.open(config.warehouse)
+    with warehouse.at_work():
         start = time.perf_counter()
         config = config.started(flow_run.scheduled_start_time)
-        model, corpus = ingest(config)
+        model, corpus = ingest(warehouse, config)
         timings = {"ingest": time.perf_counter() - start}
         try:
-            evaluation = _measure(config, model, corpus, timings)
+            evaluation = _measure(warehouse, config, model, corpus, timings)
         except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
-            model, corpus = ingest(config, refresh=True)
-            evaluation = _measure(config, model, corpus, timings)
+            model, corpus = ingest(warehouse, config, refresh=True)
+            evaluation = _measure(warehouse, config, model, corpus, timings)
         retries = config.runtime.retries
         page: Path = tasks.write_evaluation_report.with_options(retries=retries)(evaluation)
         tasks.publish_evaluation.with_options(retries=retries)(evaluation, page)
@@ -67,13 +68,18 @@ def evaluate_from_terminal(config: AuditConfig) -> EvaluationResult:
 
 
 def _measure(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest, timings: dict[str, float]
+    warehouse: Warehouse,
+    config: AuditConfig,
+    model: ModelCard,
+    corpus: CorpusManifest,
+    timings: dict[str, float],
 ) -> Evaluation:
     """Open the evaluation, measure what is missing, and build its tables."""
     retries = config.runtime.retries
     start = time.perf_counter()
-    evaluation: Evaluation = tasks.start_evaluation.with_options(retries=retries)(config, model, corpus)
-    with evaluation.warehouse.writer_lock(evaluation.folder):
+    start_evaluation = tasks.start_evaluation.with_options(retries=retries)
+    evaluation: Evaluation = start_evaluation(warehouse, config, model, corpus)
+    with warehouse.writer_lock(evaluation.folder):
         try:
             portions = stages.missing_portions(evaluation)
             shards = [

@@ -14,8 +14,10 @@ from flows.stage import stage
 from tasks.ingest import fingerprint_model, ingest_corpus
 
 
-@stage(name="calig-ingest", flow_run_name="ingest {config.name}")
-def ingest(config: AuditConfig, refresh: bool = False) -> tuple[ModelCard, CorpusManifest]:
+@stage(name="calig-ingest", flow_run_name="ingest {config.name}", validate_parameters=False)
+def ingest(
+    warehouse: Warehouse, config: AuditConfig, refresh: bool = False
+) -> tuple[ModelCard, CorpusManifest]:
     """Fingerprint the model and bring in the corpus; a cached corpus is checked against its files, else redone.
 
     What changed while it was read is read once more. With `refresh`, nothing is taken from the cache.
@@ -27,10 +29,9 @@ def ingest(config: AuditConfig, refresh: bool = False) -> tuple[ModelCard, Corpu
     if after != stamp:
         model, _ = describe.with_options(refresh_cache=True)(config, stages.model_stamp(config))
     source = stages.corpus_stamp(config, model)
-    corpus, brought = bring_in(config, model, source)
-    root = Warehouse.open(config.warehouse).root
-    corpora.claim(root, corpus)
-    if (source is not None and brought != source) or not corpora.verify(root, corpus):
+    corpus, brought = bring_in(warehouse, config, model, source)
+    corpora.claim(warehouse.root, corpus)
+    if (source is not None and brought != source) or not corpora.verify(warehouse.files, corpus):
         source = stages.corpus_stamp(config, model)
-        corpus, _ = bring_in.with_options(refresh_cache=True)(config, model, source)
+        corpus, _ = bring_in.with_options(refresh_cache=True)(warehouse, config, model, source)
     return model, corpus

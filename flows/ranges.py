@@ -11,6 +11,7 @@ from prefect.states import Failed
 from calig import ranges
 from calig.config import AuditConfig, expand_config
 from calig.errors import InputError
+from calig.warehouse.layout import Warehouse
 from flows.shards import attribute_shards
 from tasks.progress import tracking
 
@@ -50,10 +51,11 @@ def _config(audit_run: UUID) -> AuditConfig:
 
 
 def _attribute(config: AuditConfig, run_id: str, numbers: list[int]) -> int:
-    run = ranges.find_run(config, run_id)
+    warehouse = Warehouse.open(config.warehouse)
+    run = ranges.find_run(warehouse, config, run_id)
     shards = ranges.read_shards(run, numbers)
     documents = sum(map(len, shards.values()))
     numbered = ((number + 1, doc_ids) for number, doc_ids in shards.items())  # from 1, as elsewhere
-    with run.warehouse.at_work(), tracking(run_id, documents):
+    with warehouse.at_work(), tracking(run_id, documents):
         attribute_shards(run, numbered, max(shards) + 1)
     return documents

@@ -14,22 +14,27 @@ from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.engines import Engine
 from calig.stages import Run
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
 from tasks.progress import counting, tracking
 from tasks.retries import RETRIES
 
 
 @task(name="learn-schedule", cache_policy=NO_CACHE, **RETRIES)
-def learn_schedule(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Path:
+def learn_schedule(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest
+) -> Path:
     """Learn how many nodes each depth needs, unless the warehouse knows already."""
     with tracking("pilot", min(PILOT_DOCUMENTS, corpus.documents), "learning steps") as pilot:
-        return stages.learn_schedule(config, model, corpus, pilot.add)
+        return stages.learn_schedule(warehouse, config, model, corpus, pilot.add)
 
 
 @task(name="start-run", cache_policy=NO_CACHE, **RETRIES)
-def start_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
+def start_run(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path
+) -> Run:
     """Open the run's folder."""
-    return stages.start_run(config, model, corpus, schedule)
+    return stages.start_run(warehouse, config, model, corpus, schedule)
 
 
 @task(

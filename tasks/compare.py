@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -20,6 +19,6 @@ from tasks.retries import RETRIES
     cache_policy=NO_CACHE,
     **RETRIES,
 )
-def compare_runs(root: Path, one: Wanted) -> dict[str, Any]:
+def compare_runs(warehouse: Warehouse, one: Wanted) -> dict[str, Any]:
     """Compare a run with one reference, and load what changed into the tables; return its row of `comparisons`."""
-    return stages.compare_runs(Warehouse.open(root, create=False), one)
+    return stages.compare_runs(warehouse, one)

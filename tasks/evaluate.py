@@ -13,6 +13,7 @@ from calig.corpus import CorpusManifest
 from calig.engines import Engine
 from calig.evaluating import stages
 from calig.evaluating.stages import Evaluation, Portion
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
 from tasks.progress import counting
 from tasks.report import artifact_name
@@ -20,9 +21,11 @@ from tasks.retries import RETRIES
 
 
 @task(name="start-evaluation", cache_policy=NO_CACHE, **RETRIES)
-def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Evaluation:
+def start_evaluation(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest
+) -> Evaluation:
     """Find out what applies to the model, and open the evaluation's folder."""
-    return stages.start_evaluation(config, model, corpus)
+    return stages.start_evaluation(warehouse, config, model, corpus)
 
 
 @task(name="evaluate-shard", task_run_name="shard {number} of {total}", cache_policy=NO_CACHE, **RETRIES)

@@ -27,10 +27,11 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str | N
         return None
     config: AuditConfig = parameters["config"]
     model: ModelCard = parameters["model"]
-    root = Warehouse.open(config.warehouse).root
+    warehouse: Warehouse = parameters["warehouse"]
     labelled = config.method.target == "label"
     # an audit's first run settles the types of its columns, in the audit's name
-    return _digest("corpus", root, config.name, parameters["stamp"], model.classes, model.head, labelled)
+    stamp = parameters["stamp"]
+    return _digest("corpus", warehouse.root, config.name, stamp, model.classes, model.head, labelled)
 
 
 def _digest(*parts: object) -> str:
@@ -63,7 +64,7 @@ def fingerprint_model(config: AuditConfig, stamp: str) -> tuple[ModelCard, str]:
     **RETRIES,
 )
 def ingest_corpus(
-    config: AuditConfig, model: ModelCard, stamp: str | None
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, stamp: str | None
 ) -> tuple[CorpusManifest, str | None]:
     """Bring the corpus into the warehouse; `stamp`, and what is returned beside it, as of `fingerprint_model`."""
-    return stages.bring_in(config, model), stages.corpus_stamp(config, model)
+    return stages.bring_in(warehouse, config, model), stages.corpus_stamp(config, model)

@@ -63,7 +63,7 @@ def _labelled(warehouse: Warehouse, run: RunManifest) -> tuple[AuditConfig, Mode
 
     config = parse_config({**run.config, "warehouse": str(warehouse.root)})
     model = ModelCard.of_run(run)
-    schedule = read_schedule(schedule_path(config, model))
+    schedule = read_schedule(schedule_path(warehouse, config, model))
     method = config.method.model_copy(update={"target": "label"})
     config = config.model_copy(update={"method": method})
     steps = schedule or Steps.default(method_of(config, model).quadrature, model.depth)
@@ -81,19 +81,20 @@ def _explain(
 ) -> dict[int, str]:
     """See that the shards under `key` hold these documents, (row number, class index); return their keys there."""
     labels = dict(flips)
-    corpus = load_corpus(warehouse.root, run.corpus["key"])
+    corpus = load_corpus(warehouse.files, run.corpus["key"])
     columns = ["doc_id", *content_columns(model.modality, config.corpus.text_pair is not None)]
-    rows = read_rows(corpus, warehouse.root, columns, list(labels)).to_pylist()
+    rows = read_rows(corpus, warehouse.files, columns, list(labels)).to_pylist()
     documents = {row["doc_id"]: _labelled_document(row, model, labels[row["doc_id"]]) for row in rows}
     folder = warehouse.attributions(key)
     with warehouse.writer_lock(folder, wait=LOCK_SECONDS):
-        done = held(folder)
+        done = held(warehouse.files, folder)
         missing = list({own.key: own for own in documents.values() if own.key not in done}.values())
         size = config.runtime.shard_documents or shard_size(schedule)
         for first in range(0, len(missing), size):
             start = time.perf_counter()
             items = workers_explainer(config, model, schedule).attribute(missing[first : first + size])
-            write_shard(folder, items, time.perf_counter() - start, model.modality)
+            seconds = time.perf_counter() - start
+            write_shard(warehouse.files, folder, items, seconds, model.modality)
     return {doc_id: own.key for doc_id, own in documents.items()}
 
 

@@ -48,7 +48,7 @@ class Wanted:
     psi_level: float
 
 
-def wanted(config: AuditConfig, run_id: str) -> list[Wanted]:
+def wanted(warehouse: Warehouse, config: AuditConfig, run_id: str) -> list[Wanted]:
     """The comparisons that an audit's configuration asks for of its run, at the levels that its false alarms allow.
 
     Raises
@@ -56,7 +56,6 @@ def wanted(config: AuditConfig, run_id: str) -> list[Wanted]:
     InputError
         If a name of `compare_to` is no complete run's.
     """
-    warehouse = Warehouse.open(config.warehouse)
     fewest = config.compare.previous_documents
     references = resolve_references(warehouse, config.compare_to, config.name or "audit", run_id, fewest)
     levels = levels_of(config)
@@ -127,7 +126,7 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
                 "compare": one.compare.model_dump(mode="json"),
                 "psi_level": one.psi_level,
             }
-            write_comparison(folder, columns, manifest)
+            write_comparison(warehouse.files, folder, columns, manifest)
         load_comparison(warehouse, run_id, reference_id, wait=LOCK_SECONDS)
     return summary(warehouse, run_id, reference_id)
 

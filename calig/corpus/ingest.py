@@ -29,7 +29,7 @@ from calig.corpus.sample import Drawn, draw, pick
 from calig.corpus.source import Batch, Source, as_content, as_written, first_rows
 from calig.corpus.stored_types import load_types, store_types
 from calig.errors import InputError
-from calig.files import publish, sync
+from calig.files import Files, sync
 from calig.records import Head, Modality
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ UNDER_WAY = ".ingest-"
 def ingest(
     corpus: CorpusConfig,
     classes: Sequence[str],
-    root: Path,
+    files: Files,
     label_in_key: bool = False,
     progress: Callable[[int], None] | None = None,
     head: Head = "single_label",
@@ -62,8 +62,8 @@ def ingest(
         Which documents.
     classes
         The model's class names, in the order of their indices.
-    root
-        The warehouse.
+    files
+        Those of the warehouse.
     label_in_key
         Whether the document's key covers its label: for explanations of the labelled class.
     progress
@@ -90,7 +90,7 @@ def ingest(
     used = [name for name in (*content_roles.values(), corpus.label, corpus.id) if name is not None]
     source = _with_columns(source, corpus, content_roles)
     _check_columns(source, corpus, content_roles, head)
-    stored = load_types(root, audit)
+    stored = load_types(files.root, audit)
     source = replace(source, schema=_with_types(source, corpus, stored, used))
     _check_named(source, corpus, used)
     labels = labels_of(head, classes, source.label_names, corpus.labels)
@@ -102,7 +102,7 @@ def ingest(
     content = Content(schema, corpus, extras, labels, label_in_key, modality)
     wanted = _wanted(source, corpus, extras, modality)
     drawn = None if corpus.sample is None else _draw(source, corpus.sample, content, wanted, content_roles)
-    with _temporary_folder(Path(root) / "corpora") as folder:
+    with _temporary_folder(files.root / "corpora") as folder:
         parts = Parts(folder, schema)
         for batch, first in _rows(source, wanted, corpus.limit, drawn):
             parts.write(content.take(batch, first))
@@ -111,7 +111,7 @@ def ingest(
         if content.documents and corpus.rationale is not None and rationale is None:
             raise _no_rationale(source, corpus.rationale, pa.null())
         parts.close()
-        _store_types(root, audit, source, extras)
+        _store_types(files, audit, source, extras)
         notes = _notes(source, corpus, content, extras, left_out, classes)
         for note in notes:
             log.warning("corpus %s: %s", source.name, note)
@@ -129,7 +129,7 @@ def ingest(
             notes=notes,
             without_id=content.without_id,
         )
-        return _put(folder, manifest, Path(root))
+        return _put(folder, manifest, files)
 
 
 def _draw(
@@ -255,12 +255,12 @@ def _with_types(
     return pa.schema([*fields.items(), *((n, k) for n, k in known.items() if of_values and n not in fields)])
 
 
-def _store_types(root: Path, audit: str | None, source: Source, extras: Sequence[Extra]) -> None:
+def _store_types(files: Files, audit: str | None, source: Source, extras: Sequence[Extra]) -> None:
     """Keep the types of the columns for the audit's later runs."""
     if source.types == "text":
         return
     found = {extra.source for extra in extras if extra.given is None}
-    store_types(root, audit, {field.name: field.type for field in source.schema if field.name in found})
+    store_types(files, audit, {field.name: field.type for field in source.schema if field.name in found})
 
 
 def _check_named(source: Source, corpus: CorpusConfig, used: Sequence[str]) -> None:
@@ -376,12 +376,12 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
+def _put(folder: Path, manifest: CorpusManifest, files: Files) -> CorpusManifest:
     """Rename the folder to its key, unless that is there and whole; replace a damaged one."""
-    final = manifest.folder(root)
+    final = manifest.folder(files.root)
     if final.exists():
         try:
-            return _held(manifest, root)
+            return _held(manifest, files)
         except InputError as error:
             log.warning("%s; it is brought in again", str(error).partition(":")[0])
             shutil.rmtree(final, ignore_errors=True)
@@ -394,16 +394,16 @@ def _put(folder: Path, manifest: CorpusManifest, root: Path) -> CorpusManifest:
         if not final.exists():
             raise
         # another ingest of the same corpus was faster
-        return _held(manifest, root)
+        return _held(manifest, files)
     sync(final.parent)
-    publish(*(final / name for name in sorted(manifest.files)), final / MANIFEST)
+    files.publish(*(final / name for name in sorted(manifest.files)), final / MANIFEST)
     return manifest
 
 
-def _held(manifest: CorpusManifest, root: Path) -> CorpusManifest:
+def _held(manifest: CorpusManifest, files: Files) -> CorpusManifest:
     """Return the manifest of the same corpus that is there, under the source it has this time."""
-    claim(root, manifest)
-    there = load_corpus(root, manifest.key)
+    claim(files.root, manifest)
+    there = load_corpus(files, manifest.key)
     return replace(
         there,
         source=manifest.source,

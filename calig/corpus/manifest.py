@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from calig.errors import InputError
-from calig.files import fetch, sha256_file
+from calig.files import Files, sha256_file
 
 MANIFEST = "manifest.json"
 
@@ -79,31 +79,31 @@ class CorpusManifest:
         return [self.folder(root) / name for name in sorted(self.files)]
 
 
-def load_corpus(root: Path, key: str) -> CorpusManifest:
-    """Read and verify the manifest of corpus `key` in the warehouse `root`.
+def load_corpus(files: Files, key: str) -> CorpusManifest:
+    """Read and verify the manifest of corpus `key` in the warehouse whose `files` these are.
 
     Raises
     ------
     InputError
         If the corpus is not there, or is not what its manifest says.
     """
-    path = Path(root) / "corpora" / key / MANIFEST
-    fetch(path.parent)
+    path = files.root / "corpora" / key / MANIFEST
+    files.fetch(path.parent)
     try:
         manifest = CorpusManifest.from_json(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"corpus {key} is not in the warehouse {root}: run its audit again") from error
+        raise InputError(f"corpus {key} is not in the warehouse {files.root}: run its audit again") from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged: delete its folder and run the audit again") from error
-    if manifest.key != key or not verify(root, manifest):
+    if manifest.key != key or not verify(files, manifest):
         raise InputError(f"{path.parent} is not what its manifest says: delete it and run the audit again")
     return manifest
 
 
-def verify(root: Path, manifest: CorpusManifest) -> bool:
-    """Whether every part of the corpus is in the warehouse `root` with the size and hash it had."""
-    folder = manifest.folder(root)
-    fetch(folder)
+def verify(files: Files, manifest: CorpusManifest) -> bool:
+    """Whether every part of the corpus is in the warehouse with the size and hash it had."""
+    folder = manifest.folder(files.root)
+    files.fetch(folder)
     try:
         return all(describe(folder / name) == dict(entry) for name, entry in manifest.files.items())
     except OSError:

@@ -11,19 +11,19 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from calig.corpus.manifest import CorpusManifest
-from calig.files import fetch
+from calig.files import Files
 from calig.records import Document, Modality
 
 
 def read_rows(
-    corpus: CorpusManifest, root: Path, columns: Sequence[str], doc_ids: Sequence[int] | None = None
+    corpus: CorpusManifest, files: Files, columns: Sequence[str], doc_ids: Sequence[int] | None = None
 ) -> pa.Table:
     """Read columns of the corpus's rows.
 
     Parameters
     ----------
-    corpus, root
-        The corpus, and the warehouse it is in.
+    corpus, files
+        The corpus, and the files of the warehouse it is in.
     columns
         Names of columns; those that the corpus lacks are left out.
     doc_ids
@@ -33,9 +33,9 @@ def read_rows(
     -------
     The rows in the order of the corpus.
     """
-    parts = corpus.parts(root)
+    parts = corpus.parts(files.root)
     if not all(part.is_file() for part in parts):  # another machine brought it in
-        fetch(corpus.folder(root))
+        files.fetch(corpus.folder(files.root))
     dataset = ds.dataset(parts, format="parquet")
     chosen = None
     if doc_ids is not None:  # the range alone tells which row groups there is no need to read

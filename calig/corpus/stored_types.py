@@ -16,7 +16,7 @@ import pyarrow.types as pat
 
 from calig.corpus.json_types import JSON
 from calig.errors import InputError
-from calig.files import write_json
+from calig.files import Files
 
 _PLAIN = {
     str(kind): kind
@@ -55,16 +55,16 @@ def load_types(root: Path, audit: str | None) -> dict[str, pa.DataType]:
         ) from error
 
 
-def store_types(root: Path, audit: str | None, types: Mapping[str, pa.DataType]) -> None:
+def store_types(files: Files, audit: str | None, types: Mapping[str, pa.DataType]) -> None:
     """Add the types of columns that have none yet."""
     if audit is None:
         return
-    known = load_types(root, audit)
+    known = load_types(files.root, audit)
     new = {name: _described(kind) for name, kind in types.items() if name not in known}
     new = {name: value for name, value in new.items() if value is not None}
     if new:
         columns = {name: _described(kind) for name, kind in known.items()} | new
-        write_json(types_path(root, audit), {"columns": columns})
+        files.write_json(types_path(files.root, audit), {"columns": columns})
 
 
 def _described(kind: pa.DataType) -> Any:

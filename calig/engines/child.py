@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from calig.engines.work import Message, Settings, failure, perform
+from calig.engines.work import Message, Settings, Worker, failure
 
 
 def main() -> None:
@@ -29,9 +29,9 @@ def main() -> None:
     settings.apply(tell)
     waiting: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_listen, args=(connection, waiting, tell), daemon=True).start()
+    worker = Worker(tell)
     while True:
-        work, arguments = waiting.get()
-        perform(work, arguments, tell)
+        worker.perform(*waiting.get())
 
 
 def _listen(

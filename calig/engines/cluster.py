@@ -24,9 +24,8 @@ from typing import Any, TypeVar
 from calig.config import AuditConfig
 from calig.config.schema import RuntimeConfig
 from calig.engines.engine import Engine, Progress, WorkerLostError
-from calig.engines.work import Message, Outcome, Settings, perform, receive
+from calig.engines.work import Message, Outcome, Settings, Worker, receive
 from calig.errors import InputError
-from calig.warehouse.layout import Warehouse
 from calig.workers import cores
 
 log = logging.getLogger(__name__)
@@ -149,6 +148,7 @@ class Actor:
     ) -> None:
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._told = 0.0
+        self._worker = Worker(self._messages.put)
         self._thread = ThreadPoolExecutor(1)  # a model belongs to its thread
         settings.apply(self._messages.put)
         if folder.is_dir():
@@ -161,7 +161,7 @@ class Actor:
 
     def run(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Iterator[Message]:
         """Do a piece of work; give what there is to tell, its outcome last."""
-        self._thread.submit(perform, work, arguments, self._messages.put)
+        self._thread.submit(self._worker.perform, work, arguments)
         done = 0
         while True:
             message = self._messages.get()
@@ -267,7 +267,7 @@ def _landmark(config: AuditConfig) -> Path | None:
     """A file of the warehouse that a worker must see too; none where it is on a store."""
     if "://" in config.warehouse:
         return None
-    path = Warehouse.open(config.warehouse).root / ".working"
+    path = Path(config.warehouse).expanduser().resolve() / ".working"
     return path if path.exists() else None
 
 

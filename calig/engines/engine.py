@@ -42,7 +42,7 @@ class Engine(ABC):
         work
             A function of a module, so that another process finds it.
         arguments
-            Picklable.
+            Picklable; the `warehouse` that one has is opened by the worker, once.
         progress
             Is told in this process, in this thread, what the worker reports.
 

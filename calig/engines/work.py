@@ -13,6 +13,7 @@ from typing import Any
 from calig import workers
 from calig.engines.engine import Progress
 from calig.models.families import Family, declare_family, declared_families
+from calig.warehouse.layout import Sent, Warehouse
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,29 @@ class _Mouth:
         self.put_nowait = tell
 
 
-def perform(work: Callable[..., Any], arguments: tuple[Any, ...], tell: Callable[[Message], None]) -> None:
-    """Do a piece of work in this worker; the last thing told is its outcome."""
-    try:
-        outcome = Outcome(0, work(*arguments, tell))
-    except BaseException as error:
-        outcome = failure(error)
-    tell(replace(outcome, loads=workers.loaded()))
+class Worker:
+    """Does pieces of work in this process, each warehouse opened once, and tells how it goes."""
+
+    def __init__(self, tell: Callable[[Message], None]) -> None:
+        self._tell = tell
+        self._warehouses: dict[str, Warehouse] = {}
+
+    def perform(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Do a piece of work; the last thing told is its outcome."""
+        try:
+            outcome = Outcome(0, work(*map(self._at_hand, arguments), self._tell))
+        except BaseException as error:
+            outcome = failure(error)
+        self._tell(replace(outcome, loads=workers.loaded()))
+
+    def _at_hand(self, argument: Any) -> Any:
+        """The argument with the warehouse that is open here in place of the one that was sent, as of a run."""
+        sent = getattr(argument, "warehouse", None)
+        if not isinstance(sent, Sent):
+            return argument
+        if sent.place not in self._warehouses:
+            self._warehouses[sent.place] = Warehouse.open(sent.place)
+        return replace(argument, warehouse=self._warehouses[sent.place])
 
 
 def failure(error: BaseException) -> Outcome:

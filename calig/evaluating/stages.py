@@ -34,7 +34,6 @@ from calig.evaluating.survey import (
     with_rationale,
 )
 from calig.faults import apart, failure_of
-from calig.files import write_json
 from calig.listing import is_file
 from calig.records import Failure, document_key
 from calig.warehouse.database import check_database, records
@@ -62,17 +61,13 @@ SHARD_DOCUMENTS = 8
 class Evaluation:
     """An evaluation under way. `schedule` is the learnt step schedule that the warehouse has, None for the default."""
 
+    warehouse: Warehouse
     evaluation_id: str
     key: str
     config: AuditConfig
     model: ModelCard
     corpus: CorpusManifest
     schedule: Schedule | None
-
-    @property
-    def warehouse(self) -> Warehouse:
-        """The warehouse of the evaluation."""
-        return Warehouse.open(self.config.warehouse)
 
     @property
     def folder(self) -> Path:
@@ -91,7 +86,7 @@ class Portion:
     metrics: tuple[str, ...]
 
 
-def precheck(config: AuditConfig) -> None:
+def precheck(warehouse: Warehouse, config: AuditConfig) -> None:
     """Look at what is cheap to look at before anything is started, as for an audit, and at the contrast pairs.
 
     Raises
@@ -101,7 +96,7 @@ def precheck(config: AuditConfig) -> None:
     """
     from calig.models.configuration import modality_of, read_config
 
-    stages.precheck(config)
+    stages.precheck(warehouse, config)
     if config.runtime.engine == "pool":
         raise InputError(
             "runtime.engine: an evaluation does not run on a work pool; add --set runtime.engine=auto "
@@ -115,7 +110,9 @@ def precheck(config: AuditConfig) -> None:
     contrast_pairs(config)
 
 
-def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManifest) -> Evaluation:
+def start_evaluation(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest
+) -> Evaluation:
     """Find the evaluation that the configuration means, begun, finished or new, and have its manifest say `running`.
 
     A finished one stays as it is: it is set running when something of it turns out to be missing.
@@ -127,11 +124,11 @@ def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManife
     """
     if not corpus.documents:
         raise InputError(f"{corpus.source} has no rows: there is nothing to evaluate")
-    warehouse = Warehouse.open(config.warehouse)
     check_database(warehouse)
-    schedule = read_schedule(schedule_path(config, model))
+    schedule = read_schedule(schedule_path(warehouse, config, model))
     key = evaluation_key(config, model, corpus, schedule)
-    evaluation = Evaluation(f"{config.name or 'audit'}-{key[:8]}", key, config, model, corpus, schedule)
+    evaluation_id = f"{config.name or 'audit'}-{key[:8]}"
+    evaluation = Evaluation(warehouse, evaluation_id, key, config, model, corpus, schedule)
     if is_file(evaluation.folder / "manifest.json"):
         before = read_evaluation(warehouse, evaluation.evaluation_id)
         if before.key != key:
@@ -141,7 +138,7 @@ def start_evaluation(config: AuditConfig, model: ModelCard, corpus: CorpusManife
         if before.status != "complete" or missing_portions(evaluation):
             _write(evaluation, replace(before, status="running", finished=None))
         return evaluation
-    methods, section = survey(config, model, corpus, schedule)
+    methods, section = survey(warehouse, config, model, corpus, schedule)
     method = config.method.model_dump(mode="json")
     fitted = method_of(config, model)
     manifest = EvaluationManifest(
@@ -169,8 +166,8 @@ def missing_portions(evaluation: Evaluation) -> list[Portion]:
     the other documents, contrast pairs.
     """
     config = evaluation.config
-    done = held(evaluation.folder, column="doc_id")
-    drawn = sample(config, evaluation.corpus)
+    done = held(evaluation.warehouse.files, evaluation.folder, column="doc_id")
+    drawn = sample(evaluation.warehouse, config, evaluation.corpus)
     groups = tuple(group for group in config.metric_groups if group != "context")
     sane = config.evaluation.sanity_documents if "sanity" in groups else 0
     pairs = [-number for number in range(1, len(contrast_pairs(config)) + 1)]
@@ -200,7 +197,8 @@ def evaluate_portion(
     design = _design(evaluation, portion)
     measure = _measure_pairs if "context" in portion.metrics else _measure_documents
     rows, tokens = measure(evaluation, subject, design, portion, progress)
-    return write_evaluation_shard(evaluation.folder, rows, tokens, time.perf_counter() - start)
+    files, seconds = evaluation.warehouse.files, time.perf_counter() - start
+    return write_evaluation_shard(files, evaluation.folder, rows, tokens, seconds)
 
 
 def close_evaluation(evaluation: Evaluation, timings: dict[str, float]) -> None:
@@ -224,7 +222,7 @@ def write_report(evaluation: Evaluation) -> Path:
     """Write the evaluation's report."""
     from calig.report.evaluation import build
 
-    return build(evaluation.warehouse.root, evaluation.evaluation_id)
+    return build(evaluation.warehouse, evaluation.evaluation_id)
 
 
 def summary(warehouse: Warehouse, evaluation_id: str) -> dict[str, Any]:
@@ -282,7 +280,9 @@ def _measure_documents(
     from calig.evaluation.evaluate import evaluate
 
     model = evaluation.model
-    rows, documents = read_sample(evaluation.config, model, evaluation.corpus, portion.doc_ids)
+    rows, documents = read_sample(
+        evaluation.warehouse, evaluation.config, model, evaluation.corpus, portion.doc_ids
+    )
     found = subject.cases(documents)
     failures = {i: item for i, item in enumerate(found) if isinstance(item, Failure)}
     cases = {
@@ -351,7 +351,7 @@ def _design(evaluation: Evaluation, portion: Portion) -> Design:
 
 
 def _write(evaluation: Evaluation, manifest: EvaluationManifest) -> None:
-    write_json(evaluation.folder / "manifest.json", manifest.to_json())
+    evaluation.warehouse.files.write_json(evaluation.folder / "manifest.json", manifest.to_json())
 
 
 def _now() -> str:

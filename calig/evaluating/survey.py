@@ -33,13 +33,13 @@ CHUNK = 256
 Rows = list[dict[str, Any]]
 
 
-def sample(config: AuditConfig, corpus: CorpusManifest) -> list[int]:
+def sample(warehouse: Warehouse, config: AuditConfig, corpus: CorpusManifest) -> list[int]:
     """Draw the evaluation's documents: row numbers (doc_id), in the order drawn.
 
     A document's place depends on the seed and its content alone, so that a corpus that is reordered, or grows, keeps
     most of its sample. A document that the corpus holds twice can be drawn once.
     """
-    rows = read_rows(corpus, Warehouse.open(config.warehouse).root, ["doc_id", "doc_key"])
+    rows = read_rows(corpus, warehouse.files, ["doc_id", "doc_key"])
     first: dict[str, int] = {}
     for doc_id, key in zip(rows["doc_id"].to_pylist(), rows["doc_key"].to_pylist(), strict=True):
         first.setdefault(key, doc_id)
@@ -78,7 +78,11 @@ def evaluation_key(
 
 
 def survey(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Schedule | None
+    warehouse: Warehouse,
+    config: AuditConfig,
+    model: ModelCard,
+    corpus: CorpusManifest,
+    schedule: Schedule | None,
 ) -> tuple[dict[str, dict[str, str | None]], dict[str, Any]]:
     """Load the model, find out which methods apply to it, and settle what counts for all shards.
 
@@ -117,20 +121,23 @@ def survey(
         "methods": list(methods),
         "metrics": list(config.metric_groups),
         "removals": list(removals),
-        "rationale_share": _rationale_share(config, model, corpus, subject),
-        "spread": _spread(config, model, corpus, subject),
+        "rationale_share": _rationale_share(warehouse, config, model, corpus, subject),
+        "spread": _spread(warehouse, config, model, corpus, subject),
     }
     return methods, section
 
 
 def read_sample(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest, doc_ids: Sequence[int]
+    warehouse: Warehouse,
+    config: AuditConfig,
+    model: ModelCard,
+    corpus: CorpusManifest,
+    doc_ids: Sequence[int],
 ) -> tuple[Rows, list[Document]]:
     """Read rows of the corpus and the documents that they are, in the order asked for.
 
     Rows have doc_id, source_id, label and, where the corpus has such, `rationale`.
     """
-    root = Warehouse.open(config.warehouse).root
     columns = [
         "doc_id",
         "source_id",
@@ -138,7 +145,7 @@ def read_sample(
         *content_columns(model.modality, config.corpus.text_pair is not None),
     ]
     marked = [] if corpus.rationale is None else [corpus.rationale]
-    table = read_rows(corpus, root, [*columns, *marked], doc_ids)
+    table = read_rows(corpus, warehouse.files, [*columns, *marked], doc_ids)
     rows = {row["doc_id"]: row for row in table.to_pylist()}
     ordered = [rows[doc_id] for doc_id in doc_ids]
     for row in ordered:
@@ -172,15 +179,15 @@ def explains_label(case: Case, row: dict[str, Any]) -> bool:
 
 
 def _chunks(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest
 ) -> Iterator[tuple[Rows, list[Document]]]:
-    drawn = sample(config, corpus)
+    drawn = sample(warehouse, config, corpus)
     for first in range(0, len(drawn), CHUNK):
-        yield read_sample(config, model, corpus, drawn[first : first + CHUNK])
+        yield read_sample(warehouse, config, model, corpus, drawn[first : first + CHUNK])
 
 
 def _rationale_share(
-    config: AuditConfig, model: ModelCard, corpus: CorpusManifest, subject: Subject
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest, subject: Subject
 ) -> float:
     """The mean share of words in rationales, which takes tokens but no answers of the model."""
     from calig.evaluation.plausibility import rationale_share
@@ -190,7 +197,7 @@ def _rationale_share(
     if "plausibility" not in config.metric_groups:
         return 0.0
     marked: list[Case] = []
-    for rows, documents in _chunks(config, model, corpus):
+    for rows, documents in _chunks(warehouse, config, model, corpus):
         for row, document, encoded in zip(rows, documents, subject.encoder.read(documents), strict=True):
             if not isinstance(encoded, Failure):
                 marked.append(with_rationale(Case(document, encoded, 0, np.zeros(1)), row))
@@ -203,7 +210,9 @@ def _rationale_share(
     return share
 
 
-def _spread(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, subject: Subject) -> float:
+def _spread(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest, subject: Subject
+) -> float:
     """The standard deviation of a regression's explained output over the sample."""
     from calig.records import Failure
 
@@ -211,7 +220,7 @@ def _spread(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, subje
         return 1.0
     outputs = [
         case.logits[case.target]
-        for _, documents in _chunks(config, model, corpus)
+        for _, documents in _chunks(warehouse, config, model, corpus)
         for case in subject.cases(documents)
         if not isinstance(case, Failure)
     ]

@@ -27,7 +27,7 @@ from calig.warehouse.query import open_run
 logger = logging.getLogger(__name__)
 
 
-def check_configured(config: AuditConfig, modality: Modality) -> None:
+def check_configured(warehouse: Warehouse, config: AuditConfig, modality: Modality) -> None:
     """Check that the gates and watch lists make sense, before anything is started.
 
     Raises
@@ -52,7 +52,7 @@ def check_configured(config: AuditConfig, modality: Modality) -> None:
                 f"gates.{name}: there is nothing to compare with; set compare_to, to previous for example"
             )
     if gates.slow_drift:
-        _check_slow_drift(config)
+        _check_slow_drift(warehouse, config)
     for gate in gates.sql:
         check_sql(gate)
     if config.compare_to and "alpha" in config.compare.model_fields_set:
@@ -65,7 +65,7 @@ def check_configured(config: AuditConfig, modality: Modality) -> None:
         )
 
 
-def _check_slow_drift(config: AuditConfig) -> None:
+def _check_slow_drift(warehouse: Warehouse, config: AuditConfig) -> None:
     gate = config.gates.slow_drift
     assert gate is not None
     lacking = {"accuracy": not config.corpus.label, "watched": not config.watch}
@@ -77,7 +77,7 @@ def _check_slow_drift(config: AuditConfig) -> None:
             }
             raise InputError(f"gates.slow_drift.what: {what}: {need[what]}, or leave {what} out")
     if gate.since is not None:
-        check_since(Warehouse.open(config.warehouse), gate.since, config.name or "audit")
+        check_since(warehouse, gate.since, config.name or "audit")
 
 
 def check_run(warehouse: Warehouse, run_id: str, config: AuditConfig) -> list[GateOutcome]:

@@ -23,6 +23,7 @@ import torch
 from calig.attribution.explainer import Explainer
 from calig.corpus.reading import read_rows
 from calig.errors import InputError
+from calig.files import Files
 from calig.planning.predict import Costs, line
 from calig.planning.rehearsal import rehearse
 from calig.records import Attribution, Failure
@@ -153,14 +154,15 @@ def _lengths(
     run: Run, explainer: Explainer, missing: Sequence[int]
 ) -> tuple[list[int], npt.NDArray[np.int64]]:
     """Return the missing documents with the smallest content hashes, which are a random sample, and their tokens."""
-    rows = read_rows(run.corpus, run.warehouse.root, ["doc_id", "doc_key"])
+    rows = read_rows(run.corpus, run.warehouse.files, ["doc_id", "doc_key"])
     wanted = set(missing)
     keys = zip(rows["doc_key"].to_pylist(), rows["doc_id"].to_pylist(), strict=True)
     found = heapq.nsmallest(
         LENGTHS[run.model.modality], ((key, doc_id) for key, doc_id in keys if doc_id in wanted)
     )
     doc_ids = sorted(doc_id for _, doc_id in found)
-    encoded = explainer.engine.encoder.read(read_documents(run.config, run.model, run.corpus, doc_ids))
+    documents = read_documents(run.warehouse, run.config, run.model, run.corpus, doc_ids)
+    encoded = explainer.engine.encoder.read(documents)
     return doc_ids, np.array([0 if isinstance(item, Failure) else len(item) for item in encoded])
 
 
@@ -195,7 +197,7 @@ def _explain(
         )
         own = sorted(doc_ids[i] for i in piece)
         start = time.perf_counter()
-        documents = read_documents(run.config, run.model, run.corpus, own)
+        documents = read_documents(run.warehouse, run.config, run.model, run.corpus, own)
         tried.items += explainer.attribute(documents, progress=tell)
         tried.pieces += [len(tried.walls)] * len(own)
         tried.walls.append(time.perf_counter() - start)
@@ -240,13 +242,14 @@ def _write(run: Run, tried: _Tried) -> tuple[ShardManifest, ShardManifest | None
     smaller = None
     if any(isinstance(item, Attribution) for item in half):
         with tempfile.TemporaryDirectory(prefix="calig-plan-") as folder:
-            smaller = write_shard(Path(folder), half, 0.0, run.model.modality)
+            smaller = write_shard(Files(Path(folder)), Path(folder), half, 0.0, run.model.modality)
     return _keep(run, tried), smaller
 
 
 def _keep(run: Run, tried: _Tried) -> ShardManifest:
     with run.warehouse.writer_lock(run.folder):
-        return write_shard(run.folder, tried.items, sum(tried.walls), run.model.modality)
+        seconds = sum(tried.walls)
+        return write_shard(run.warehouse.files, run.folder, tried.items, seconds, run.model.modality)
 
 
 def _size(shard: ShardManifest | None, kind: Literal["tokens", "documents"]) -> tuple[float, float]:

@@ -34,7 +34,7 @@ def rehearse(
     The words are those of the pilot, however often it is repeated: a corpus has more different ones.
     """
     tokens = sum(len(item.tokens) for item in explained)
-    rows = read_rows(run.corpus, run.warehouse.root, _columns(run), doc_ids)
+    rows = read_rows(run.corpus, run.warehouse.files, _columns(run), doc_ids)
     small, large = (max(1, wanted // tokens) for wanted in ROWS)
     copies = (small, max(large, small + 1))
     seconds = [_aggregate(run, explained, rows, times) for times in copies]
@@ -56,9 +56,9 @@ def _aggregate(run: Run, explained: Sequence[Attribution], rows: pa.Table, times
         alone = {"warehouse": folder, "compare_to": (), "gates": GatesConfig()}  # there is no other run
         config = run.config.model_copy(update=alone)
         corpus = _corpus(run, warehouse.root, rows, times)
-        rehearsal = stages.start_run(config, run.model, corpus, schedule)
+        rehearsal = stages.start_run(warehouse, config, run.model, corpus, schedule)
         items = [replace(item, key=f"{item.key}-{copy}") for copy in range(times) for item in explained]
-        write_shard(rehearsal.folder, items, 0.0, run.model.modality, rehearsal.run_id)
+        write_shard(warehouse.files, rehearsal.folder, items, 0.0, run.model.modality, rehearsal.run_id)
         start = time.perf_counter()
         stages.aggregate_run(rehearsal, len(items), {})
         return time.perf_counter() - start

@@ -25,7 +25,7 @@ DRAWN = 10_000
 """Most documents of a run that are drawn to learn how far chance takes the largest index."""
 
 
-def unseen(config: AuditConfig, model: ModelCard, documents: int) -> tuple[str, ...]:
+def unseen(warehouse: Warehouse, config: AuditConfig, model: ModelCard, documents: int) -> tuple[str, ...]:
     """Say of each gate that allows for chance what it could not see in two runs of so many different documents.
 
     Accuracy is that of the audit's newest complete run, else a half, of which changes are hardest to see. How far
@@ -34,10 +34,10 @@ def unseen(config: AuditConfig, model: ModelCard, documents: int) -> tuple[str, 
     """
     if not config.compare_to or documents < 2:
         return ()
-    return tuple(_said(config, model, documents))
+    return tuple(_said(warehouse, config, model, documents))
 
 
-def _said(config: AuditConfig, model: ModelCard, documents: int) -> Iterator[str]:
+def _said(warehouse: Warehouse, config: AuditConfig, model: ModelCard, documents: int) -> Iterator[str]:
     gates, levels = config.gates, levels_of(config)
     classes = len(model.classes) if model.head != "regression" else 0
     measures = len(MEASURES) * (model.depth + 1)
@@ -46,7 +46,7 @@ def _said(config: AuditConfig, model: ModelCard, documents: int) -> Iterator[str
         parts = []
         if "outcomes" in gates.drift.what and classes:
             tests = 4 + 3 * classes  # accuracy, confidence, settling depth, completeness; three of each class
-            found = shares_detectable(_accuracy(config), documents, documents, family / tests)
+            found = shares_detectable(_accuracy(warehouse, config), documents, documents, family / tests)
             found = max(found, config.compare.min_share)
             parts += [of_accuracy(found)] if math.isfinite(found) else []
         if "layers" in gates.drift.what:
@@ -81,10 +81,10 @@ def _said(config: AuditConfig, model: ModelCard, documents: int) -> Iterator[str
         yield f"{name}: a population stability index below {smallest:.2g}{chance}"
 
 
-def _accuracy(config: AuditConfig) -> float:
+def _accuracy(warehouse: Warehouse, config: AuditConfig) -> float:
     """That of the audit's newest complete run, else a half."""
     try:
-        with closing(open_tables(Warehouse.open(config.warehouse))) as connection:
+        with closing(open_tables(warehouse)) as connection:
             rows = records(
                 connection.execute(
                     "SELECT accuracy FROM runs WHERE name = ? AND status = 'complete' AND accuracy IS NOT NULL "

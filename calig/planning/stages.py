@@ -18,6 +18,7 @@ from calig.planning.figures import figures
 from calig.planning.pilot import counter, run_pilot
 from calig.planning.sensitivity import unseen
 from calig.stages import Run
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.plans import Plan, store_plan
 from calig.workers import ModelCard, key_of, read_schedule
 
@@ -26,6 +27,7 @@ SMALL = 120.0
 
 
 def make_plan(
+    warehouse: Warehouse,
     config: AuditConfig,
     documents: int | None,
     progress: Callable[[str], None],
@@ -38,8 +40,8 @@ def make_plan(
 
     Parameters
     ----------
-    config
-        The audit.
+    warehouse, config
+        The audit, and where its results are to be.
     documents
         Plan for so many documents like those of the corpus, none of them explained; None: for those of the corpus that
         are not.
@@ -54,15 +56,16 @@ def make_plan(
         The audit cannot be run as configured, another one is at work, there are no documents, or none of those tried
         can be explained.
     """
-    stages.precheck(config)
+    stages.precheck(warehouse, config)
     progress("loading the model …")
     model = stages.describe_model(config)
     progress("bringing in the corpus …")
-    corpus = stages.bring_in(config, model)
+    corpus = stages.bring_in(warehouse, config, model)
     if not corpus.documents:
         raise InputError(f"{corpus.source} has no rows: there is nothing to plan from")
     tell = counter(progress, "learning steps from documents", min(PILOT_DOCUMENTS, corpus.documents))
-    run = planned_run(config, model, corpus, stages.learn_schedule(config, model, corpus, tell))
+    schedule = stages.learn_schedule(warehouse, config, model, corpus, tell)
+    run = planned_run(warehouse, config, model, corpus, schedule)
     missing = _missing(run)
     if not missing and documents is not None:
         raise InputError(
@@ -99,18 +102,21 @@ def make_plan(
                 workers,
             )
         ),
-        cannot_see=unseen(config, model, corpus.documents if documents is None else documents),
+        cannot_see=unseen(warehouse, config, model, corpus.documents if documents is None else documents),
     )
     if documents is None:
         store_plan(run.warehouse, plan)
     return plan
 
 
-def planned_run(config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path) -> Run:
+def planned_run(
+    warehouse: Warehouse, config: AuditConfig, model: ModelCard, corpus: CorpusManifest, schedule: Path
+) -> Run:
     """Return the run that an audit would start, without its folder."""
     learnt = read_schedule(schedule)
     assert learnt is not None  # it was just learnt
-    return Run("", config, model, corpus, schedule.stem, key_of(config, model, learnt), "")
+    key = key_of(config, model, learnt)
+    return Run(warehouse, "", config, model, corpus, schedule.stem, key, "")
 
 
 def _missing(run: Run) -> list[int]:

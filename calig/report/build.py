@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from calig.files import write_atomic
 from calig.report import changes, since
 from calig.report.data import collect
 from calig.report.render import render
@@ -13,15 +12,15 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_run, open_tables
 
 
-def build(warehouse_root: Path, run_id: str) -> Path:
+def build(warehouse: Warehouse, run_id: str) -> Path:
     """Write the report of an aggregated run, and the pages of its comparisons, that the report leads to.
 
     Each is written in one step: a reader sees the old page or the new one.
 
     Parameters
     ----------
-    warehouse_root
-        The warehouse's folder.
+    warehouse
+        The warehouse.
     run_id
         The run's full id.
 
@@ -34,13 +33,12 @@ def build(warehouse_root: Path, run_id: str) -> Path:
     InputError
         If the run, its files or its aggregates are missing or damaged.
     """
-    warehouse = Warehouse.open(warehouse_root)
     with closing(open_run(warehouse, run_id)) as connection, closing(open_tables(warehouse)) as tables:
         opening = since.collect(tables, connection, run_id)
         page = render(collect(connection, run_id, opening.offending), opening, warehouse.place)
     for one in opening.changes:
-        changes.build(warehouse_root, run_id, one.reference_id)
+        changes.build(warehouse, run_id, one.reference_id)
     path = warehouse.run(run_id) / "report" / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, page.encode("utf-8"))
+    warehouse.files.write_atomic(path, page.encode("utf-8"))
     return path

@@ -12,7 +12,6 @@ import numpy as np
 from markupsafe import Markup
 
 from calig.commands import command
-from calig.files import write_atomic
 from calig.listing import is_file
 from calig.records import ALL_CLASSES
 from calig.report import arrows, changes_prose
@@ -31,13 +30,13 @@ LEVELS = 10
 """Steps of a heat's colour scale."""
 
 
-def build(warehouse_root: Path, run_id: str, reference_id: str) -> Path:
+def build(warehouse: Warehouse, run_id: str, reference_id: str) -> Path:
     """Write a comparison's page into its folder, in one step: a reader sees the old page or the new one.
 
     Parameters
     ----------
-    warehouse_root
-        The warehouse's folder.
+    warehouse
+        The warehouse.
     run_id, reference_id
         The full ids of the run (side b) and of what it was compared with (side a), which may be gone.
 
@@ -50,12 +49,11 @@ def build(warehouse_root: Path, run_id: str, reference_id: str) -> Path:
     InputError
         If the tables do not hold this comparison, or are missing or damaged.
     """
-    warehouse = Warehouse.open(warehouse_root)
     with closing(open_tables(warehouse)) as connection:
         data = collect(connection, warehouse, run_id, reference_id)
     page = render(data, _report(warehouse, reference_id), warehouse.place)
     path = warehouse.comparison(run_id, reference_id) / "index.html"
-    write_atomic(path, page.encode("utf-8"))
+    warehouse.files.write_atomic(path, page.encode("utf-8"))
     return path
 
 

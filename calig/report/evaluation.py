@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from calig.commands import command
 from calig.errors import InputError
-from calig.files import write_atomic
 from calig.listing import is_folder
 from calig.report import comparison, intervals, standings
 from calig.report.charts import Chart
@@ -30,13 +29,13 @@ from calig.warehouse.layout import Warehouse
 TILES = 2
 
 
-def build(warehouse_root: Path, evaluation_id: str) -> Path:
+def build(warehouse: Warehouse, evaluation_id: str) -> Path:
     """Write an evaluation's report into its folder, in one step: a reader sees the old page or the new one.
 
     Parameters
     ----------
-    warehouse_root
-        The warehouse's folder.
+    warehouse
+        The warehouse.
     evaluation_id
         The evaluation's full id.
 
@@ -49,7 +48,6 @@ def build(warehouse_root: Path, evaluation_id: str) -> Path:
     InputError
         If the evaluation, its measurements or the aggregates are missing or damaged.
     """
-    warehouse = Warehouse.open(warehouse_root)
     folder = warehouse.root / "evaluations" / evaluation_id
     if evaluation_id in ("", ".", "..") or Path(evaluation_id).name != evaluation_id or not is_folder(folder):
         raise InputError(
@@ -59,7 +57,7 @@ def build(warehouse_root: Path, evaluation_id: str) -> Path:
         attach(connection, warehouse.database)
         page = render(collect(connection, evaluation_id, folder), warehouse.place)
     path = folder / "report" / "index.html"
-    write_atomic(path, page.encode("utf-8"))
+    warehouse.files.write_atomic(path, page.encode("utf-8"))
     return path
 
 

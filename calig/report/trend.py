@@ -11,7 +11,6 @@ from typing import Any
 from markupsafe import Markup
 
 from calig.errors import InputError
-from calig.files import write_atomic
 from calig.report import since
 from calig.report.changes_prose import PSI_LARGE, PSI_SMALL
 from calig.report.charts import PALETTE
@@ -38,13 +37,13 @@ CROSSINGS = 3
 NO_DRIFT = SlowDrift((), ())
 
 
-def build(warehouse_root: Path, name: str) -> Path:
+def build(warehouse: Warehouse, name: str) -> Path:
     """Write the page of an audit's history, in one step: a reader sees the old page or the new one.
 
     Parameters
     ----------
-    warehouse_root
-        The warehouse's folder.
+    warehouse
+        The warehouse.
     name
         The audit's name; its complete runs are on the page.
 
@@ -57,13 +56,12 @@ def build(warehouse_root: Path, name: str) -> Path:
     InputError
         If the audit has no complete run, its name is no folder's, or the aggregates are missing or damaged.
     """
-    warehouse = Warehouse.open(warehouse_root)
     if name in ("", ".", "..") or Path(name).name != name:
         raise InputError(f"audit name {name!r}: cannot be a folder's name; use letters, digits, - _ and dots")
     with closing(open_tables(warehouse)) as connection:
         page = render(name, collect(connection, warehouse, name), stated(connection, warehouse, name))
     path = warehouse.root / "history" / name / "index.html"
-    write_atomic(path, page.encode("utf-8"))
+    warehouse.files.write_atomic(path, page.encode("utf-8"))
     return path
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from calig.bootstrap import LEAST
 from calig.corpus.left_out import in_words, total
+from calig.files import Files
 from calig.listing import is_file
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
@@ -118,12 +119,12 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
         runs = list_runs(warehouse)
         ready = [run for run in runs if is_file(warehouse.run(run.run_id) / "documents.parquet")]
         for key in sorted({run.attribution_key for run in ready}):
-            completed(warehouse.attributions(key))
+            completed(warehouse.files, warehouse.attributions(key))
         for run in ready:
             _aggregate_run(connection, warehouse, run_files(warehouse, run.run_id))
         evaluations = [evaluation.evaluation_id for evaluation in list_evaluations(warehouse)]
         for evaluation_id in evaluations:
-            completed(warehouse.evaluation(evaluation_id))
+            completed(warehouse.files, warehouse.evaluation(evaluation_id))
             write_evaluation(connection, warehouse, evaluation_id)
     return Rebuilt([run.run_id for run in ready], evaluations)
 
@@ -213,7 +214,7 @@ def profile(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> None:
     """
     portions = split(connection, run)
     if run.words is not None:
-        write_words(connection, portions, run.words)
+        write_words(Files(run.words.parent), connection, portions, run.words)
     values = _values(run, units(connection, run))
     _execute(connection, "units", values)
     for number, portion in enumerate(portions):

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calig.files import discard, part_path, write_json
+from calig.files import Files, part_path
 from calig.warehouse.shards import (
     ROW_GROUP,
     FileState,
@@ -31,7 +31,9 @@ TARGET_BYTES = 128 * 2**20
 """Size that merged shards are to reach."""
 
 
-def compact(folder: Path, target_bytes: int = TARGET_BYTES, min_files: int = 20) -> list[ShardManifest]:
+def compact(
+    files: Files, folder: Path, target_bytes: int = TARGET_BYTES, min_files: int = 20
+) -> list[ShardManifest]:
     """Merge the small shards of a folder, and return the shards that count afterwards.
 
     Which shards are merged, and the order of the rows, depend on the shards' names and sizes only. A document
@@ -40,46 +42,46 @@ def compact(folder: Path, target_bytes: int = TARGET_BYTES, min_files: int = 20)
 
     Parameters
     ----------
-    folder
-        The attribution key's folder.
+    files, folder
+        The warehouse's files, and the attribution key's folder.
     target_bytes
         Size a merged shard is to reach; a shard is small below half of it.
     min_files
         Nothing is merged while there are fewer small shards than this.
     """
-    shards = completed(folder)
-    tidy(folder, shards)
+    shards = completed(files, folder)
+    tidy(files, folder, shards)
     small = [manifest for manifest in shards if manifest.bytes < target_bytes / 2]
     if len(small) < min_files:
         return shards
     for group in _groups(small, target_bytes):
-        _merge(folder, group, _kept_keys(folder, group))
+        _merge(files, folder, group, _kept_keys(folder, group))
         for manifest in group:
-            delete_shard(folder, manifest.shard)
-    return completed(folder, check=False)
+            delete_shard(files, folder, manifest.shard)
+    return completed(files, folder, check=False)
 
 
-def tidy(folder: Path, shards: Iterable[ShardManifest]) -> None:
+def tidy(files: Files, folder: Path, shards: Iterable[ShardManifest]) -> None:
     """Delete what is left of the shards that those that count were merged from, or written anew from."""
     for manifest in shards:
         for shard in manifest.replaces:
-            delete_shard(folder, shard)
+            delete_shard(files, folder, shard)
 
 
-def rewrite(folder: Path, manifest: ShardManifest, keys: pa.Array) -> None:
+def rewrite(files: Files, folder: Path, manifest: ShardManifest, keys: pa.Array) -> None:
     """Write a shard anew with the documents of these keys alone, and delete the old one.
 
     Crash-safe as merging is; only one process may do this to a folder at a time.
     """
-    _merge(folder, [manifest], [keys])
-    delete_shard(folder, manifest.shard)
+    _merge(files, folder, [manifest], [keys])
+    delete_shard(files, folder, manifest.shard)
 
 
-def delete_shard(folder: Path, shard: str) -> None:
+def delete_shard(files: Files, folder: Path, shard: str) -> None:
     """Delete a shard, manifest first, so that whatever is killed there is no half of it that counts."""
-    discard(manifest_path(folder, shard))
+    files.discard(manifest_path(folder, shard))
     for kind in ("tokens", "documents"):
-        discard(folder / f"{kind}-{shard}.parquet")
+        files.discard(folder / f"{kind}-{shard}.parquet")
 
 
 def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[ShardManifest]]:
@@ -91,11 +93,11 @@ def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[Shar
     return [group for group in groups if len(group) > 1]
 
 
-def _merge(folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array]) -> None:
+def _merge(files: Files, folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array]) -> None:
     """Write the documents of the keys `kept`, per shard, of a group of shards as one."""
     shard = shard_name([manifest.shard for manifest in group])
     counts = dict.fromkeys(("documents", "failures", "tokens"), 0)
-    files: dict[str, FileState] = {}
+    states: dict[str, FileState] = {}
     for kind in ("documents", "tokens"):
         pairs = zip(group, kept, strict=True)
         sources = [(path, keys) for manifest, keys in pairs for path in manifest.paths(folder, kind)]
@@ -111,7 +113,7 @@ def _merge(folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array
                     counts[kind] += table.num_rows
                     if kind == "documents":
                         counts["failures"] += table.num_rows - table["failure"].null_count
-            files[path.name] = settle(part, path)
+            states[path.name] = settle(files, part, path)
         finally:
             part.unlink(missing_ok=True)
     manifest = ShardManifest(
@@ -120,12 +122,12 @@ def _merge(folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array
         failures=counts["failures"],
         tokens=counts["tokens"],
         seconds=sum(manifest.seconds for manifest in group),
-        files=files,
+        files=states,
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         replaces=tuple(manifest.shard for manifest in group),
         paid=payments(group),
     )
-    write_json(manifest_path(folder, shard), manifest.to_json())
+    files.write_json(manifest_path(folder, shard), manifest.to_json())
 
 
 def _kept_keys(folder: Path, group: Sequence[ShardManifest]) -> list[pa.Array]:

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import discard, part_path, swap_in, write_json
+from calig.files import Files, part_path
 from calig.listing import children, is_file
 from calig.warehouse.catalog import name
 from calig.warehouse.database import expected_columns, new_database
@@ -69,29 +69,29 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def write_comparison(
-    folder: Path, columns: Mapping[str, Mapping[str, Any]], manifest: dict[str, Any]
+    files: Files, folder: Path, columns: Mapping[str, Mapping[str, Any]], manifest: dict[str, Any]
 ) -> None:
     """Write a comparison, its manifest last.
 
     Parameters
     ----------
-    folder
-        Its folder, as `Warehouse.comparison` says; what was there goes.
+    files, folder
+        The warehouse's files, and its folder, as `Warehouse.comparison` says; what was there goes.
     columns
         File → column → values, of one length; NaN is null. Columns that a file lacks are null.
     manifest
         What it was made of.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    discard(folder / "manifest.json")
+    files.discard(folder / "manifest.json")
     for file in FILES:
         part = part_path(folder / f"{file}.parquet")
         try:
             pq.write_table(_table(file, columns[file]), part, compression="zstd")
-            swap_in(part, folder / f"{file}.parquet")
+            files.swap_in(part, folder / f"{file}.parquet")
         finally:
             part.unlink(missing_ok=True)
-    write_json(folder / "manifest.json", {"version": VERSION, **manifest})
+    files.write_json(folder / "manifest.json", {"version": VERSION, **manifest})
 
 
 def _table(file: str, columns: Mapping[str, Any]) -> pa.Table:

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from calig.errors import InputError
-from calig.files import PART_SUFFIX, part_path, swap_in
+from calig.files import PART_SUFFIX, part_path
 from calig.listing import denied, is_file
 from calig.warehouse.catalog import (
     EVALUATION_TABLES,
@@ -227,6 +227,6 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
                 )
                 yield connection
                 connection.execute("CHECKPOINT")
-        swap_in(part, path)
+        warehouse.files.swap_in(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from calig.errors import DamagedError, InputError
+from calig.files import Files
 from calig.listing import children, denied, exists
 from calig.warehouse.damage import pass_over, read_each
 from calig.warehouse.layout import Warehouse
@@ -170,14 +171,14 @@ def _manifests(warehouse: Warehouse) -> list[Path]:
 
 
 def write_evaluation_shard(
-    folder: Path, rows: dict[str, list[dict[str, Any]]], tokens: int, seconds: float
+    files: Files, folder: Path, rows: dict[str, list[dict[str, Any]]], tokens: int, seconds: float
 ) -> ShardManifest:
     """Write what was found on some documents as one shard.
 
     Parameters
     ----------
-    folder
-        The evaluation's folder.
+    files, folder
+        The warehouse's files, and the evaluation's folder.
     rows
         Under documents, scores and values: rows of `DOCUMENTS`, `SCORES` and `VALUES`.
     tokens
@@ -194,6 +195,7 @@ def write_evaluation_shard(
     if not ids or len(set(ids)) != len(ids):
         raise ValueError("a shard needs at least one document, and each only once")
     return write_tables(
+        files,
         folder,
         shard_name([f"{row['doc_id']} {row['doc_key']}" for row in rows["documents"]]),
         {kind: pa.Table.from_pylist(rows[kind], schema=schema) for kind, schema in SCHEMAS.items()},
@@ -207,4 +209,8 @@ def write_evaluation_shard(
 def shard_files(warehouse: Warehouse, evaluation_id: str, kind: str) -> list[Path]:
     """Return the files of one kind (documents, scores or values) of the shards that count, by size, not by hash."""
     folder = warehouse.evaluation(evaluation_id)
-    return [path for shard in completed(folder, check=False) for path in shard.paths(folder, kind)]
+    return [
+        path
+        for shard in completed(warehouse.files, folder, check=False)
+        for path in shard.paths(folder, kind)
+    ]

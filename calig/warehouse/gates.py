@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from calig.config.history import Severity
 from calig.errors import InputError
-from calig.files import write_json
 from calig.warehouse.database import new_database
 from calig.warehouse.layout import Warehouse
 
@@ -82,7 +81,9 @@ def store_gates(
     InputError
         If another writer is at work, or calig.duckdb is damaged or of another version.
     """
-    write_json(warehouse.run(run_id) / "gates.json", [asdict(outcome) for outcome in outcomes])
+    warehouse.files.write_json(
+        warehouse.run(run_id) / "gates.json", [asdict(outcome) for outcome in outcomes]
+    )
     with warehouse.writer_lock(wait=wait), new_database(warehouse, memory, keep=True) as connection:
         connection.execute("DELETE FROM gates WHERE run_id = ?", [run_id])
         insert_gates(connection, warehouse.run(run_id))

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from calig.commands import work_in
 from calig.environment import unwritable
 from calig.errors import InputError
+from calig.files import Files
 from calig.listing import exists, is_folder
 
 if TYPE_CHECKING:
@@ -27,14 +28,38 @@ DATABASE = "calig.duckdb"
 
 
 @dataclass(frozen=True, slots=True)
-class Warehouse:
-    """A warehouse's root folder (absolute), and the paths of what lies in it.
+class Sent:
+    """A warehouse as it comes to another process, which is to open it there: its folder or URL."""
 
-    Use `Warehouse.open`, which checks the folder. Of a warehouse on an object store, the folder is its `mirror`'s.
+    place: str
+
+
+class Warehouse:
+    """An open warehouse: its root folder (absolute), the paths of what lies in it, and its `files`.
+
+    Use `Warehouse.open`, which checks the folder, once in a command, flow or worker, and pass it on. Of a warehouse on
+    an object store, the folder is its `mirror`'s. Pickled, it becomes a `Sent`.
+
+    No dataclass, into whose fields Prefect would look for futures: a mirror knows thousands of files.
     """
 
-    root: Path
-    mirror: Mirror | None = field(default=None, compare=False)
+    __slots__ = ("files", "mirror", "root")
+
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
+        self.root, self.mirror = root, mirror
+        self.files = Files(root, mirror)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Warehouse) and self.root == other.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    def __repr__(self) -> str:
+        return f"Warehouse({self.place})"
+
+    def __reduce__(self) -> tuple[type[Sent], tuple[str]]:
+        return Sent, (self.place,)
 
     @classmethod
     def open(cls, path: str | Path, create: bool = True) -> Warehouse:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from calig.corpus.ingest import ABANDONED_SECONDS, UNDER_WAY
-from calig.files import PART_SUFFIX, discard
+from calig.files import PART_SUFFIX
 from calig.listing import children, exists, files_below, matching
 from calig.warehouse.database import SPILL
 from calig.warehouse.layout import Warehouse
@@ -35,7 +35,7 @@ def sweep_warehouse(warehouse: Warehouse) -> list[Path]:
         ]
         deleted = [path for path in temporary if exists(path) and path.stat().st_mtime <= limit]
         for path in deleted:
-            discard(path)
+            warehouse.files.discard(path)
         for folder in (*children(warehouse.attributions("")), *children(warehouse.evaluations)):
             deleted += sweep(folder, age)
     return deleted

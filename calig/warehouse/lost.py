@@ -21,12 +21,10 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
-from calig.files import write_json
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.mirror import Mirror
 from calig.warehouse.runs import RunManifest, list_runs, read_run
@@ -35,55 +33,47 @@ BEAT_SECONDS = 30.0
 SILENT_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    stream: IO[str]
-    stop: threading.Event
-    lease: contextlib.ExitStack
+class Hold:
+    """What shows that a run is under way in this process, until `release` or the process's end.
 
-
-_holds: dict[Path, _Hold] = {}
-"""The locks that this process holds, by the run's folder."""
-
-
-def hold(folder: Path, mirror: Mirror | None = None) -> None:
-    """Show that the run of this folder is under way in this process, until `release` or the process's end.
-
-    `mirror` is that of a warehouse on an object store.
+    Pickled, it becomes None: it stays with the process that took it.
     """
-    lease = contextlib.ExitStack()
-    if mirror is not None:
-        lease.enter_context(mirror.lease(_lease(folder), wait=0))
-    path = folder / ".lock"
-    stream = path.open("a+")
-    fcntl.flock(stream, fcntl.LOCK_EX)
-    stream.truncate(0)
-    json.dump({"pid": os.getpid(), "host": socket.gethostname()}, stream)
-    stream.flush()
-    stop = threading.Event()
 
-    def beat() -> None:
-        while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(path)
+    def __init__(self, folder: Path, mirror: Mirror | None = None) -> None:
+        """Take the lock of a run's folder and, in a warehouse on an object store, the lease of its `mirror`."""
+        self._lease = contextlib.ExitStack()
+        if mirror is not None:
+            self._lease.enter_context(mirror.lease(_lease(folder), wait=0))
+        self._stream = stream = (folder / ".lock").open("a+")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, stream)
+        stream.flush()
+        self._stop = stop = threading.Event()
 
-    threading.Thread(target=beat, daemon=True).start()
-    _holds[folder] = _Hold(stream, stop, lease)
+        def beat() -> None:
+            while not stop.wait(BEAT_SECONDS):
+                with contextlib.suppress(OSError):
+                    os.utime(
+                        stream.name
+                    )  # which keeps the file open, and so locked, where nobody keeps the hold
 
+        threading.Thread(target=beat, daemon=True).start()
 
-def release(folder: Path) -> None:
-    """Let go of a run's lock, if this process holds it."""
-    held = _holds.pop(folder, None)
-    if held is not None:
-        held.stop.set()
-        held.stream.close()
-        held.lease.close()
+    def release(self) -> None:
+        """Let go of the run's lock; once more does nothing."""
+        self._stop.set()
+        self._stream.close()
+        self._lease.close()
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
 
 def is_lost(warehouse: Warehouse, run: RunManifest) -> bool:
     """Whether a run says that it is under way and is not."""
     folder = warehouse.run(run.run_id)
-    if run.status != "running" or folder in _holds or _shows_life(folder / ".lock"):
+    if run.status != "running" or _shows_life(folder / ".lock"):
         return False
     if warehouse.mirror is not None and warehouse.mirror.leased(_lease(folder)):
         return False
@@ -96,7 +86,7 @@ def close_lost(warehouse: Warehouse, name: str | None = None) -> list[str]:
     for run in lost:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = replace(run, status="failed", finished=finished)
-        write_json(warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
+        warehouse.files.write_json(warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
     return [run.run_id for run in lost]
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from calig.errors import InputError
-from calig.files import keep_in, part_path
+from calig.files import part_path
 from calig.listing import files_below
 from calig.stores import cache_folder, changed, download, filesystem, mark, reachable
 from calig.warehouse.layout import DATABASE
@@ -45,7 +45,7 @@ LIGHT = ("runs", "schedules", "types", "tags", "evaluations", "history")
 class Mirror:
     """What of a warehouse at `url` lies in the folder `root`.
 
-    Use `Mirror.of`, of which there is one per URL in a process.
+    Use `Mirror.of`, once in a process: each one looks at what the store has.
     """
 
     url: str
@@ -58,7 +58,7 @@ class Mirror:
 
     @classmethod
     def of(cls, url: str) -> Mirror:
-        """The mirror of a URL.
+        """The mirror of a URL, with what the store has.
 
         Raises
         ------
@@ -66,19 +66,16 @@ class Mirror:
             If the store cannot be used or reached.
         """
         url = url.rstrip("/")
-        if url not in _mirrors:
-            files, base = filesystem(url, "warehouse")
-            root = cache_folder(url, "warehouses").resolve()
-            root.mkdir(parents=True, exist_ok=True)
-            mirror = cls(url, root, files, base.rstrip("/"))
-            mirror._adopt()
-            with reachable(url):
-                mirror.fetch(*LIGHT)
-                mirror.fetch_database()
-                mirror._catch_up()
-            keep_in(root, mirror)
-            _mirrors[url] = mirror
-        return _mirrors[url]
+        files, base = filesystem(url, "warehouse")
+        root = cache_folder(url, "warehouses").resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        mirror = cls(url, root, files, base.rstrip("/"))
+        mirror._adopt()
+        with reachable(url):
+            mirror.fetch(*LIGHT)
+            mirror.fetch_database()
+            mirror._catch_up()
+        return mirror
 
     def fetch(self, *prefixes: str) -> None:
         """Make the mirror hold what the store has under these prefixes, and nothing that was deleted there."""
@@ -300,6 +297,3 @@ class Mirror:
             part = part_path(self.root / INDEX)
             part.write_text(json.dumps(others | self.known))
             part.replace(self.root / INDEX)
-
-
-_mirrors: dict[str, Mirror] = {}

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from calig.errors import InputError
+from calig.files import Files
 from calig.listing import children, exists, files_below, is_file, is_folder, matching
 from calig.warehouse.compact import delete_shard, rewrite
 from calig.warehouse.evaluations import list_all_evaluations
@@ -41,12 +42,12 @@ class Cut:
         """Size of what goes, by its share of the documents."""
         return round(self.shard.bytes * (1 - len(self.keys) / self.shard.documents))
 
-    def make(self, folder: Path) -> None:
+    def make(self, files: Files, folder: Path) -> None:
         """Write the shard, which lies in `folder`, anew without what goes; drop it where nothing stays."""
         if len(self.keys):
-            rewrite(folder, self.shard, self.keys)
+            rewrite(files, folder, self.shard, self.keys)
         else:
-            delete_shard(folder, self.shard.shard)
+            delete_shard(files, folder, self.shard.shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _cuts(
             connection.execute(f"INSERT INTO held SELECT doc_key FROM {scan([path])}")
         connection.execute("CREATE TABLE wanted AS SELECT DISTINCT doc_key FROM held")
         for folder in folders:
-            for shard in completed(folder, check=False):
+            for shard in completed(warehouse.files, folder, check=False):
                 files = shard.paths(folder, "documents")
                 query = f"SELECT doc_key FROM {scan(files)} SEMI JOIN wanted USING (doc_key)"
                 keys = pa.array([row[0] for row in connection.execute(query).fetchall()], pa.string())

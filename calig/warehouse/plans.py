@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from calig.errors import InputError
-from calig.files import discard, write_json
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import ShardManifest
 
@@ -108,14 +107,14 @@ def plan_path(warehouse: Warehouse, attribution_key: str, corpus_key: str) -> Pa
 
 def store_plan(warehouse: Warehouse, plan: Plan) -> None:
     """Leave a plan for the run that follows."""
-    write_json(plan_path(warehouse, plan.attribution_key, plan.corpus_key), plan.to_json())
+    warehouse.files.write_json(plan_path(warehouse, plan.attribution_key, plan.corpus_key), plan.to_json())
 
 
 def take_plan(warehouse: Warehouse, run_id: str, attribution_key: str, corpus_key: str) -> None:
     """Copy the plan for this corpus, where there is one, into the run's folder."""
     found = _read(plan_path(warehouse, attribution_key, corpus_key))
     if found is not None:
-        write_json(warehouse.run(run_id) / PLAN, found.to_json())
+        warehouse.files.write_json(warehouse.run(run_id) / PLAN, found.to_json())
 
 
 def read_plan(warehouse: Warehouse, run_id: str) -> Plan:
@@ -172,8 +171,8 @@ def close_plan(
         "files": sum(len(shard.files) + 1 for shard in own),
         "aggregate": seconds.get("aggregate", 0.0),
     }
-    write_json(warehouse.run(run_id) / PLAN, {**plan.to_json(), "actual": actual})
-    discard(plan_path(warehouse, plan.attribution_key, plan.corpus_key))
+    warehouse.files.write_json(warehouse.run(run_id) / PLAN, {**plan.to_json(), "actual": actual})
+    warehouse.files.discard(plan_path(warehouse, plan.attribution_key, plan.corpus_key))
 
 
 def peak_memory() -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from calig.errors import InputError
-from calig.files import discard, fetch, sync, withdraw
+from calig.files import sync
 from calig.listing import children, exists, is_file
 from calig.warehouse.catalog import TABLES
 from calig.warehouse.compact import tidy
@@ -95,12 +95,12 @@ def prune(warehouse: Warehouse, keep: int, name: str | None = None, wait: float 
             with duckdb.connect() as connection:
                 attach(connection, warehouse.database)
         for data in (warehouse.corpora, warehouse.attributions("")):
-            fetch(data)
+            warehouse.files.fetch(data)
         with warehouse.writer_lock(warehouse.runs, wait=START_SECONDS):
             expired = _expired(warehouse, keep, name)
             unneeded(warehouse, expired)  # which raises, if it does, while all is there
             for folder in expired:
-                _move(folder, warehouse.pruned / "runs" / folder.name)
+                _move(warehouse, folder, warehouse.pruned / "runs" / folder.name)
         return _finish(warehouse)
 
 
@@ -130,15 +130,15 @@ def _finish(warehouse: Warehouse) -> Pruned:
         done = replace(_summary(going, free), busy=left)
         for folder, cuts in free.cuts.items():
             for cut in cuts:
-                cut.make(folder)
-            tidy(folder, completed(folder, check=False))
+                cut.make(warehouse.files, folder)
+            tidy(warehouse.files, folder, completed(warehouse.files, folder, check=False))
             sweep(folder)
         for folder in (*free.corpora, *free.attributions):
-            _move(folder, warehouse.pruned / f"{folder.parent.name}-{folder.name}")
+            _move(warehouse, folder, warehouse.pruned / f"{folder.parent.name}-{folder.name}")
     for folder in children(warehouse.attributions("")):
         for path in children(folder / "words"):
             if folder not in busy and not exists(warehouse.corpus(path.name.partition(".")[0])):
-                discard(path)
+                warehouse.files.discard(path)
     if exists(warehouse.pruned):
         shutil.rmtree(warehouse.pruned)
     return done
@@ -178,7 +178,7 @@ def _set_aside(warehouse: Warehouse) -> list[Path]:
     return children(warehouse.pruned / "runs")
 
 
-def _move(folder: Path, place: Path) -> None:
+def _move(warehouse: Warehouse, folder: Path, place: Path) -> None:
     """Rename a folder, durably; what a killed prune left in the place goes."""
     if exists(place):
         shutil.rmtree(place)
@@ -186,7 +186,7 @@ def _move(folder: Path, place: Path) -> None:
     folder.rename(place)
     sync(place.parent)
     sync(folder.parent)
-    withdraw(folder)
+    warehouse.files.withdraw(folder)
 
 
 def _drop_rows(warehouse: Warehouse, runs: Sequence[str]) -> None:

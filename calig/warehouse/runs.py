@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from calig.errors import DamagedError, InputError
-from calig.files import write_json
 from calig.listing import children, denied, exists
 from calig.records import HEADS, MODALITIES, Head, Modality, distinct_names
 from calig.warehouse.damage import pass_over, read_each
@@ -303,5 +302,5 @@ def set_tag(warehouse: Warehouse, ref: str, name: str, force: bool = False, wait
         path = warehouse.tags / name
         if exists(path) and not force and (before := read_tag(path)) != run_id:
             raise InputError(f"tag {name} names run {before}; move it with --force")
-        write_json(path, {"run_id": run_id})
+        warehouse.files.write_json(path, {"run_id": run_id})
     return run_id

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import PART_SUFFIX, fetch, part_path, sha256_file, swap_in, write_json
+from calig.files import PART_SUFFIX, Files, part_path, sha256_file
 from calig.listing import exists, is_file, matching
 from calig.records import Attribution, Failure, Modality
 from calig.warehouse.columns import document_table, token_table
@@ -120,6 +120,7 @@ def manifest_path(folder: Path, shard: str) -> Path:
 
 
 def write_shard(
+    files: Files,
     folder: Path,
     items: Sequence[Attribution | Failure],
     seconds: float,
@@ -130,8 +131,8 @@ def write_shard(
 
     Parameters
     ----------
-    folder
-        The attribution key's folder, created if need be.
+    files, folder
+        The warehouse's files, and the attribution key's folder, created if need be.
     items
         One result per document, in any order, all of one model; no key twice.
     seconds
@@ -161,6 +162,7 @@ def write_shard(
     if attributions:
         tables["tokens"] = token_table(attributions, modality)
     return write_tables(
+        files,
         folder,
         shard_name(keys),
         tables,
@@ -177,6 +179,7 @@ def _spent(attributions: Sequence[Attribution]) -> tuple[int, float]:
 
 
 def write_tables(
+    files: Files,
     folder: Path,
     shard: str,
     tables: Mapping[str, pa.Table],
@@ -191,8 +194,8 @@ def write_tables(
 
     Parameters
     ----------
-    folder
-        Where the shard lies, created if need be.
+    files, folder
+        The warehouse's files, and where the shard lies, created if need be.
     shard
         The shard's name.
     tables
@@ -208,11 +211,11 @@ def write_tables(
         failures=failures,
         tokens=tokens,
         seconds=seconds,
-        files={name: _write_table(folder / name, table) for name, table in names.items()},
+        files={name: _write_table(files, folder / name, table) for name, table in names.items()},
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         paid=dict(paid or {}),
     )
-    write_json(manifest_path(folder, shard), manifest.to_json())
+    files.write_json(manifest_path(folder, shard), manifest.to_json())
     return manifest
 
 
@@ -229,36 +232,36 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def settle(part: Path, path: Path) -> FileState:
+def settle(files: Files, part: Path, path: Path) -> FileState:
     """Give the finished temporary file `part` its name, `path`; return its state."""
     state = FileState(sha256_file(part), part.stat().st_size)
-    swap_in(part, path)
+    files.swap_in(part, path)
     return state
 
 
-def _write_table(path: Path, table: pa.Table) -> FileState:
+def _write_table(files: Files, path: Path, table: pa.Table) -> FileState:
     part = part_path(path)
     try:
         with open_writer(part, table.schema) as writer:
             writer.write_table(table, row_group_size=ROW_GROUP)
-        return settle(part, path)
+        return settle(files, part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
+def completed(files: Files, folder: Path, check: bool = True) -> list[ShardManifest]:
     """Return the manifests of the shards that count, sorted by name.
 
     Parameters
     ----------
-    folder
-        The shards' folder; may be missing.
+    files, folder
+        The warehouse's files, and the shards' folder; may be missing.
     check
         Hash every file, and set the manifest of a damaged shard aside (renamed to ``….damaged``) so that the
         shard is done again. Without it, only sizes are looked at and nothing is renamed: for readers.
     """
     whole: list[ShardManifest] = []
-    fetch(folder)
+    files.fetch(folder)
     for path in matching(folder, "manifest-*.json"):
         try:
             manifest = ShardManifest.from_json(json.loads(path.read_bytes()))
@@ -279,13 +282,13 @@ def completed(folder: Path, check: bool = True) -> list[ShardManifest]:
     return [manifest for manifest in whole if manifest.shard not in replaced]
 
 
-def held(folder: Path, check: bool = True, column: str = "doc_key") -> set[Any]:
+def held(files: Files, folder: Path, check: bool = True, column: str = "doc_key") -> set[Any]:
     """Return the keys of the documents, failed ones too, in the shards that count (see `completed`).
 
     `column` names another column of the documents files that is wanted in their place.
     """
     keys: set[Any] = set()
-    for manifest in completed(folder, check):
+    for manifest in completed(files, folder, check):
         for path in manifest.paths(folder, "documents"):
             keys.update(pq.read_table(path, columns=[column])[column].to_pylist())
     return keys

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from calig.errors import DamagedError, InputError
-from calig.files import discard
 from calig.listing import children, denied
 from calig.warehouse.damage import pass_over, read_each
 from calig.warehouse.layout import Warehouse
@@ -85,4 +84,4 @@ def delete_tag(warehouse: Warehouse, name: str) -> None:
     tags = {path.name: path for path in tag_files(warehouse.tags)}
     if name not in tags:
         raise InputError(f"tag {name}: there is no such tag; tags are: {', '.join(tags) or 'none'}")
-    discard(tags[name])
+    warehouse.files.discard(tags[name])

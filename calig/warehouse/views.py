@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
-from calig.files import fetch
 from calig.listing import is_file, matching
 from calig.records import DOCUMENT_VIEW, Head, free_name
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
@@ -105,7 +104,7 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
     documents = warehouse.run(run_id) / "documents.parquet"
     if not is_file(documents):
         raise InputError(f"run {run_id}: {documents} is missing; run the audit again")
-    fetch(warehouse.corpus(manifest.corpus["key"]))
+    warehouse.files.fetch(warehouse.corpus(manifest.corpus["key"]))
     corpus = tuple(matching(warehouse.corpus(manifest.corpus["key"]), "part-*.parquet"))
     if not corpus:
         raise InputError(
@@ -133,7 +132,7 @@ def attributed(
     """Find the shards that count under an attribution key, and what in them is superseded (see `RunFiles`)."""
     folder = warehouse.attributions(key)
     shards: list[tuple[Path, Path | None]] = []
-    for shard in completed(folder, check=False):
+    for shard in completed(warehouse.files, folder, check=False):
         tokens = shard.paths(folder, "tokens")
         shards.append((shard.paths(folder, "documents")[0], tokens[0] if tokens else None))
     return tuple(shards), _superseded([path for path, _ in shards])

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
-from calig.files import part_path, write_json
+from calig.files import Files, part_path
 from calig.warehouse.database import create_tables
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.portions import enter, split
@@ -87,10 +87,10 @@ def settle_words(
         )
     if manifest.words != rule():
         manifest = replace(manifest, versions={**manifest.versions, "words": rule()})
-        write_json(warehouse.run(manifest.run_id) / "manifest.json", manifest.to_json())
+        warehouse.files.write_json(warehouse.run(manifest.run_id) / "manifest.json", manifest.to_json())
     path = words_path(warehouse, manifest, rule())
     if not _holds(path, documents):
-        write_words(connection, portions, path)
+        write_words(warehouse.files, connection, portions, path)
     return replace(run, manifest=manifest, words=path)
 
 
@@ -114,11 +114,13 @@ def with_rule_of(warehouse: Warehouse, run: RunFiles, other: RunManifest) -> Run
                     f"run {run.manifest.run_id}: comparing it needs its words by {other.words}, and here they are made "
                     f"by {rule()}: " + (INSTALL if segmenter() is None else "run `calig rebuild`")
                 )
-            write_words(connection, portions, path)
+            write_words(warehouse.files, connection, portions, path)
     return replace(run, words=path)
 
 
-def write_words(connection: duckdb.DuckDBPyConnection, portions: Sequence[RunFiles], path: Path) -> None:
+def write_words(
+    files: Files, connection: duckdb.DuckDBPyConnection, portions: Sequence[RunFiles], path: Path
+) -> None:
     """Find the words of a run, which `portions.split` has laid out, and write them as one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_path(path)
@@ -131,7 +133,7 @@ def write_words(connection: duckdb.DuckDBPyConnection, portions: Sequence[RunFil
                     writer.write_table(
                         table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP
                     )
-        settle(part, path)
+        settle(files, part, path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -36,6 +36,7 @@ import torch
 from calig.attribution.explainer import Explainer, attribution_key, schedule_key
 from calig.attribution.method import Method
 from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
+from calig.files import Files
 from calig.models.loading import fingerprint, load_pretrained
 from calig.records import Document, document_key
 from calig.warehouse.layout import Warehouse
@@ -170,7 +171,7 @@ def work(
         start = time.perf_counter()
         items = explainer.attribute(documents)
         explained = time.perf_counter()
-        manifest = write_shard(folder, items, explained - start)
+        manifest = write_shard(Files(folder), folder, items, explained - start)
         written = time.perf_counter()
         answers.put(
             (
@@ -290,8 +291,14 @@ def finish(model: Path, warehouse: Path) -> None:
 
     card = stages.describe_model(config)
     with timed("ingest"):
-        documents = stages.bring_in(config, card)
-    run = stages.start_run(config, card, documents, stages.learn_schedule(config, card, documents))
+        documents = stages.bring_in(Warehouse.open(config.warehouse), config, card)
+    run = stages.start_run(
+        Warehouse.open(config.warehouse),
+        config,
+        card,
+        documents,
+        stages.learn_schedule(Warehouse.open(config.warehouse), config, card, documents),
+    )
     with timed("anti-join"):
         missing = stages.missing_shards(run)
     if missing:

@@ -217,7 +217,9 @@ class Load:
         while self.tokens < tokens:
             made = list(reviews(self.language, self.rng, self.documents, SHARD))
             start = time.perf_counter()
-            manifest = write_shard(self.folder, [review.item for review in made], 50.0, run_id="load")
+            manifest = write_shard(
+                self.warehouse.files, self.folder, [review.item for review in made], 50.0, run_id="load"
+            )
             seconds += time.perf_counter() - start
             self.tokens += manifest.tokens
             self._add_part(made)
@@ -269,7 +271,7 @@ class Load:
         rate = self.grow(tokens)
         shards = len(list(self.folder.glob("manifest-*.json")))
         start = time.perf_counter()
-        files = len(compact(self.folder))
+        files = len(compact(self.warehouse.files, self.folder))
         compacting = time.perf_counter() - start
         run_id = f"run-{tokens // 1_000_000:03d}"
         self.run(run_id)
@@ -320,7 +322,7 @@ def main() -> None:
             print(figures.steps[-1], flush=True)
         figures.questions = ask(load.warehouse)
         start = time.perf_counter()
-        page = build(Path(folder), f"run-{asked.rows[-1]:03d}")
+        page = build(Warehouse.open(Path(folder)), f"run-{asked.rows[-1]:03d}")
         figures.report_seconds = time.perf_counter() - start
         figures.report_megabytes = page.stat().st_size / 1e6
     write(figures)

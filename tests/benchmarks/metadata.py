@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from calig.config.schema import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.corpus.reading import read_rows
-from calig.files import sha256_file
+from calig.files import Files, sha256_file
 from calig.warehouse.shards import completed, write_tables
 
 RESULTS = Path(__file__).parent / "results" / "metadata.md"
@@ -60,11 +60,20 @@ def _shards(folder: Path, count: int) -> list[tuple[str, str]]:
 
     def write() -> None:
         for number in range(count):
-            write_tables(folder, f"{number:016x}", tables, documents=0, failures=0, tokens=0, seconds=0.0)
+            write_tables(
+                Files(folder),
+                folder,
+                f"{number:016x}",
+                tables,
+                documents=0,
+                failures=0,
+                tokens=0,
+                seconds=0.0,
+            )
 
     written = _timed(write)
-    listed = _timed(lambda: completed(folder, check=False))
-    hashed = _timed(lambda: completed(folder))
+    listed = _timed(lambda: completed(Files(folder), folder, check=False))
+    hashed = _timed(lambda: completed(Files(folder), folder))
     return [
         (
             f"shards written (2 Parquet files and a manifest, synced), of {count:,}",
@@ -92,10 +101,10 @@ def _corpus(folder: Path, documents: int) -> list[tuple[str, str]]:
     pq.write_table(pa.table({"text": texts}), source)
     manifests: list[CorpusManifest] = []
     config = CorpusConfig(path=str(source))
-    brought = _timed(lambda: manifests.append(ingest(config, ("no", "yes"), folder)))
+    brought = _timed(lambda: manifests.append(ingest(config, ("no", "yes"), Files(folder))))
     middle = range(documents // 2, documents // 2 + SHARD)
     columns = ["doc_key", "text"]
-    read = min(_timed(lambda: read_rows(manifests[0], folder, columns, middle)) for _ in range(3))
+    read = min(_timed(lambda: read_rows(manifests[0], Files(folder), columns, middle)) for _ in range(3))
     return [
         (f"{documents:,} texts brought in", f"{documents / brought:,.0f} per second"),
         (f"{SHARD} documents read from {documents:,}", f"{1000 * read:.0f} ms"),

@@ -27,6 +27,7 @@ import numpy as np
 
 from calig import stages
 from calig.engines import Engine, Progress, open_engine
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards
 from tests.material.tiny import audit_config, make_rows, run_manifest, save_model, write_parquet
 
@@ -147,8 +148,15 @@ def plain(root: Path, shards: int) -> dict[str, Any]:
         root / "model", root / "corpus.parquet", root / "plain", runtime=runtime, method={"steps": 4}
     )
     model = stages.describe_model(config)
-    corpus = stages.bring_in(config, model)
-    run = stages.start_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    warehouse = Warehouse.open(config.warehouse)
+    corpus = stages.bring_in(warehouse, config, model)
+    run = stages.start_run(
+        warehouse,
+        config,
+        model,
+        corpus,
+        stages.learn_schedule(warehouse, config, model, corpus),
+    )
     memory = Memory(shards)
     start = time.perf_counter()
     for doc_ids in memory.watch(iter(stages.missing_shards(run))):

@@ -29,6 +29,7 @@ from calig import stages
 from calig.config import parse_config
 from calig.engines import open_engine
 from calig.stages import Run
+from calig.warehouse.layout import Warehouse
 
 RESULTS = Path(__file__).parent / "results" / "scaling.md"
 SHARD = 8
@@ -53,8 +54,15 @@ def prepare(root: Path, documents: int) -> Run:
         }
     )
     model = stages.describe_model(config)
-    corpus = stages.bring_in(config, model)
-    return stages.start_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    warehouse = Warehouse.open(config.warehouse)
+    corpus = stages.bring_in(warehouse, config, model)
+    return stages.start_run(
+        warehouse,
+        config,
+        model,
+        corpus,
+        stages.learn_schedule(warehouse, config, model, corpus),
+    )
 
 
 def lap(run: Run, shards: Sequence[list[int]], engine: str, workers: int) -> float:

@@ -418,7 +418,7 @@ def test_that_all_documents_failed_is_said_with_why(
     corpus = write_csv(tmp_path / "empty.csv", [{"id": "a", "text": "", "label": 0, "topic": "x"}])
     config = load_config(write_audit(corpus={"path": str(corpus)}, gates={"max_failure_share": 1}))
     run = run_stages(config)
-    _print_run(config, run.run_id, 1.0)
+    _print_run(run.warehouse, config, run.run_id, 1.0)
     captured = capsys.readouterr()
     assert "no accuracy, since no document could be explained" in captured.out
     assert "no labels" not in captured.out

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from calig import ranges, stages
 from calig.errors import InputError
 from calig.stages import Run
+from calig.warehouse.layout import Warehouse
 from tests.material.tiny import Row, audit_config, write_parquet
 
 
@@ -22,8 +23,15 @@ def run(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> Run:
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", runtime={"shard_documents": 3})
     model = stages.describe_model(config)
-    manifest = stages.bring_in(config, model)
-    started = stages.start_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+    warehouse = Warehouse.open(config.warehouse)
+    manifest = stages.bring_in(warehouse, config, model)
+    started = stages.start_run(
+        warehouse,
+        config,
+        model,
+        manifest,
+        stages.learn_schedule(warehouse, config, model, manifest),
+    )
     ranges.write_shards(started, stages.missing_shards(started))
     return started
 
@@ -38,7 +46,7 @@ def test_ranges_cover_all_shards_once_and_shrink_to_single_ones(count: int, work
 
 
 def test_a_run_is_found_again_from_the_warehouse_alone(run: Run) -> None:
-    found = ranges.find_run(run.config, run.run_id)
+    found = ranges.find_run(run.warehouse, run.config, run.run_id)
     assert found == replace(run, model=replace(run.model, id=found.model.id))
     assert ranges.read_shards(found, [2, 0]) == {0: [0, 1, 2], 2: [7, 8]}
 
@@ -61,7 +69,11 @@ def test_shards_that_are_not_there(run: Run) -> None:
 def test_who_would_compute_something_else_does_not_take_part(run: Run) -> None:
     method = run.config.method.model_copy(update={"tolerance": 0.05})
     with pytest.raises(InputError, match="would lie under another key"):
-        ranges.find_run(run.config.model_copy(update={"method": method}), run.run_id)
+        ranges.find_run(
+            Warehouse.open(run.config.model_copy(update={"method": method}).warehouse),
+            run.config.model_copy(update={"method": method}),
+            run.run_id,
+        )
     stages.mark_failed(run)
     with pytest.raises(InputError, match="is failed: nothing of it is left to do"):
-        ranges.find_run(run.config, run.run_id)
+        ranges.find_run(run.warehouse, run.config, run.run_id)

@@ -39,10 +39,17 @@ def run(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> Run:
     rows = [*tiny_rows[:5], tiny_rows[2], *tiny_rows[5:8]]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", runtime={"shard_documents": 3})
-    stages.precheck(config)
+    warehouse = Warehouse.open(config.warehouse)
+    stages.precheck(warehouse, config)
     model = stages.describe_model(config)
-    manifest = stages.bring_in(config, model)
-    return stages.start_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+    manifest = stages.bring_in(warehouse, config, model)
+    return stages.start_run(
+        warehouse,
+        config,
+        model,
+        manifest,
+        stages.learn_schedule(warehouse, config, model, manifest),
+    )
 
 
 def test_a_model_card_says_what_the_model_is(run: Run, tiny_model: Path) -> None:
@@ -59,8 +66,9 @@ def test_a_model_in_use_keeps_its_fingerprint(tmp_path: Path, run: Run, tiny_mod
     corpus = Path(str(run.config.corpus.path))
     config = audit_config(model, corpus, tmp_path / "other", method={"baseline": "token:the"})
     card = stages.describe_model(config)
-    manifest = stages.bring_in(config, card)
-    stages.learn_schedule(config, card, manifest)
+    warehouse = Warehouse.open(config.warehouse)
+    manifest = stages.bring_in(warehouse, config, card)
+    stages.learn_schedule(warehouse, config, card, manifest)
     assert stages.describe_model(config) == card
 
 
@@ -78,7 +86,9 @@ def test_a_started_run_is_running_and_knows_its_documents(run: Run, tiny_rows: l
 
 def test_two_runs_of_one_second_have_two_ids(run: Run) -> None:
     schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
-    ids = {stages.start_run(run.config, run.model, run.corpus, schedule).run_id for _ in range(3)}
+    ids = {
+        stages.start_run(run.warehouse, run.config, run.model, run.corpus, schedule).run_id for _ in range(3)
+    }
     assert len({run.run_id, *ids}) == 4
 
 
@@ -92,7 +102,7 @@ def test_a_finished_shard_is_missing_no_more(run: Run, tiny_rows: list[Row]) -> 
     manifest = stages.attribute_shard(run, second, done.append)
     assert (manifest.documents, manifest.failures) == (3, 0)
     assert sum(done) == 3
-    assert held(run.folder) == {document_key(tiny_rows[i]["text"]) for i in (3, 4, 5)}
+    assert held(run.warehouse.files, run.folder) == {document_key(tiny_rows[i]["text"]) for i in (3, 4, 5)}
     assert list(stages.missing_shards(run)) == [first, third]
 
 
@@ -118,11 +128,11 @@ def test_the_schedule_is_learnt_once_and_again_when_damaged(
 ) -> None:
     path = run.warehouse.schedules / f"{run.schedule_key}.json"
     before = path.read_text(), path.stat().st_mtime_ns
-    assert stages.learn_schedule(run.config, run.model, run.corpus) == path
+    assert stages.learn_schedule(run.warehouse, run.config, run.model, run.corpus) == path
     assert (path.read_text(), path.stat().st_mtime_ns) == before
     path.write_text("{")
-    assert stages.learn_schedule(run.config, run.model, run.corpus) == path
-    stages.start_run(run.config, run.model, run.corpus, path)
+    assert stages.learn_schedule(run.warehouse, run.config, run.model, run.corpus) == path
+    stages.start_run(run.warehouse, run.config, run.model, run.corpus, path)
 
 
 def test_a_model_that_changes_meanwhile_is_noticed(run: Run) -> None:
@@ -150,7 +160,7 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, 8, {})
     schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
-    second = stages.start_run(run.config, run.model, run.corpus, schedule)
+    second = stages.start_run(run.warehouse, run.config, run.model, run.corpus, schedule)
     stages.mark_failed(second)
     manifest = run_manifest(run.warehouse.root, second.run_id)
     assert manifest["status"] == "failed"
@@ -160,17 +170,21 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
 
 def test_what_it_is_to_be_compared_with_is_looked_at_before_anything_starts(run: Run) -> None:
     config = run.config.model_copy(update={"compare_to": ("previous", "baseline")})
-    stages.precheck(config)  # the first night
+    warehouse = Warehouse.open(config.warehouse)
+    stages.precheck(warehouse, config)  # the first night
     for shard in stages.missing_shards(run):
         stages.attribute_shard(run, shard)
     stages.aggregate_run(run, 8, {})
     with pytest.raises(InputError, match="compare_to: run baseline: "):
-        stages.precheck(config)
+        stages.precheck(warehouse, config)
     again = run.config.model_copy(update={"compare_to": (run.run_id[:12], "previous")})
-    stages.precheck(again)
+    stages.precheck(Warehouse.open(again.warehouse), again)
     model = again.model.model_copy(update={"head": "multi_label"})
     with pytest.raises(InputError, match="head is single_label, and this one's multi_label"):
-        stages.precheck(again.model_copy(update={"model": model}))
+        stages.precheck(
+            Warehouse.open(again.model_copy(update={"model": model}).warehouse),
+            again.model_copy(update={"model": model}),
+        )
 
 
 def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
@@ -202,14 +216,20 @@ def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
 def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -> None:
     data = run.config.model_dump(mode="json")
     wrong = parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}})
+    warehouse = Warehouse.open(wrong.warehouse)
     with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
-        stages.precheck(wrong)
+        stages.precheck(warehouse, wrong)
     schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
     with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
-        stages.start_run(wrong, run.model, run.corpus, schedule)
+        stages.start_run(warehouse, wrong, run.model, run.corpus, schedule)
     assert [folder.name for folder in run.warehouse.runs.glob("[!.]*")] == [run.run_id]
     stages.precheck(
-        parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}})
+        Warehouse.open(
+            parse_config(
+                data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}}
+            ).warehouse
+        ),
+        parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}}),
     )
 
 
@@ -262,11 +282,18 @@ def test_weights_that_are_not_read_are_told_at_the_end_of_an_audit(
     assert "cls.predictions.bias are in its files" in note
     plain = audit_config(tiny_model, corpus, tmp_path / "w")
     assert card.hash == stages.describe_model(plain).hash
-    manifest = stages.bring_in(config, card)
-    run = stages.start_run(config, card, manifest, stages.learn_schedule(config, card, manifest))
+    warehouse = Warehouse.open(config.warehouse)
+    manifest = stages.bring_in(warehouse, config, card)
+    run = stages.start_run(
+        warehouse,
+        config,
+        card,
+        manifest,
+        stages.learn_schedule(warehouse, config, card, manifest),
+    )
     stages.attribute_shard(run, [0, 1, 2])
     stages.aggregate_run(run, 3, {})
-    _print_run(config, run.run_id, 0.0)
+    _print_run(warehouse, config, run.run_id, 0.0)
     assert [line for line in capsys.readouterr().err.splitlines() if "cls." in line] == [f"note: {note}"]
 
 
@@ -278,8 +305,15 @@ def test_a_target_of_labels_puts_the_label_into_the_key(
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", method={"target": "label"})
     model = stages.describe_model(config)
-    manifest: CorpusManifest = stages.bring_in(config, model)
-    run = stages.start_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+    warehouse = Warehouse.open(config.warehouse)
+    manifest: CorpusManifest = stages.bring_in(warehouse, config, model)
+    run = stages.start_run(
+        warehouse,
+        config,
+        model,
+        manifest,
+        stages.learn_schedule(warehouse, config, model, manifest),
+    )
     [shard] = stages.missing_shards(run)
     assert stages.attribute_shard(run, shard).documents == 2
     stages.aggregate_run(run, 2, {})

@@ -13,6 +13,7 @@ from calig.cli import main
 from calig.config import load_config
 from calig.corpus import ingest
 from calig.errors import InputError
+from calig.files import Files
 from calig.suggest import file_name, suggest
 from tests.material.heads import run_stages
 from tests.material.tiny import run_manifest
@@ -65,7 +66,7 @@ def test_columns_and_types_are_found(tiny_model: Path, tmp_path: Path) -> None:
     assert (corpus.text, corpus.label, corpus.id) == ("body", "sentiment", "review_id")
     assert corpus.types == {"stars": "integer", "price": "number", "day": "date", "sold": "boolean"}
     assert "single_label, 2 classes: negative, positive" in (tmp_path / "audit.yaml").read_text("utf-8")
-    manifest = ingest(corpus, ["negative", "positive"], tmp_path / "w")
+    manifest = ingest(corpus, ["negative", "positive"], Files(tmp_path / "w"))
     assert (manifest.documents, manifest.labelled, manifest.notes) == (2, True, [])
 
 

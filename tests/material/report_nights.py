@@ -310,7 +310,10 @@ def make_pair(root: Path) -> Warehouse:
             manifest["model"]["hash"] = "b" * 64
             write_json(warehouse.run(own) / "manifest.json", manifest)
             write_shard(
-                warehouse.attributions("attribution-other"), make_items(make_texts(60, 0), 5, seed), 1.5
+                warehouse.files,
+                warehouse.attributions("attribution-other"),
+                make_items(make_texts(60, 0), 5, seed),
+                1.5,
             )
         aggregate(warehouse, own)
     with duckdb.connect(str(warehouse.database)) as connection:

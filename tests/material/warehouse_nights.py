@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import write_json
+from calig.files import Files, write_json
 from calig.records import document_key
 from calig.warehouse.aggregate import aggregate
 from calig.warehouse.catalog import TABLES
@@ -43,10 +43,10 @@ def add_night(
     run_id = f"{name}-{number:02d}"
     corpus = write_corpus(warehouse, corpus_key(texts), texts, seed=7)
     folder = warehouse.attributions(key)
-    seen = held(folder)
+    seen = held(Files(folder), folder)
     missing = [text for text in dict.fromkeys(texts) if document_key(text) not in seen]
     if missing:
-        write_shard(folder, make_items(missing, DEPTHS, seed=3), 1.5, run_id=run_id)
+        write_shard(Files(folder), folder, make_items(missing, DEPTHS, seed=3), 1.5, run_id=run_id)
     warehouse.run(run_id).mkdir(parents=True)
     table = corpus.select(["doc_id", "source_id", "doc_key", "label", "category"])
     table = table.add_column(0, "run_id", pa.array([run_id] * len(texts)))

@@ -166,7 +166,9 @@ def make_warehouse(
     corpus = write_corpus(warehouse, corpus_key, texts, seed)
     items = make_items(texts, depths, seed, weight)
     for number in range(shards):
-        write_shard(warehouse.attributions(attribution_key), items[number::shards], seconds=1.5)
+        write_shard(
+            warehouse.files, warehouse.attributions(attribution_key), items[number::shards], seconds=1.5
+        )
     columns = ["doc_id", "source_id", "doc_key", "label", "category"]
     table = corpus.select(columns)
     table = table.add_column(0, "run_id", pa.array([run_id] * documents))

@@ -20,6 +20,7 @@ from calig.errors import DocumentError, InputError
 from calig.evaluation.subject import Case, Subject
 from calig.models.classifier import Classifier
 from calig.records import Attribution, Document, Failure
+from calig.warehouse.layout import Warehouse
 from tests.calig.engines.jobs import STEPS, attribute_with_faults
 from tests.material import zoo
 from tests.material.heads import run_stages
@@ -51,8 +52,15 @@ def test_what_raises_at_any_step_fails_alone(engine: str, tiny_model: Path, tmp_
         gates={"max_failure_share": 0.5},
     )
     model = stages.describe_model(config)
-    brought = stages.bring_in(config, model)
-    run = stages.start_run(config, model, brought, stages.learn_schedule(config, model, brought))
+    warehouse = Warehouse.open(config.warehouse)
+    brought = stages.bring_in(warehouse, config, model)
+    run = stages.start_run(
+        warehouse,
+        config,
+        model,
+        brought,
+        stages.learn_schedule(warehouse, config, model, brought),
+    )
     done: list[int] = []
     with open_engine(config) as opened:
         for doc_ids in stages.missing_shards(run):

@@ -17,6 +17,7 @@ from calig.errors import GateError, InputError
 from calig.evaluating import stages as evaluating
 from calig.gates import enforce
 from calig.planning.stages import make_plan
+from calig.warehouse.layout import Warehouse
 from tests.material.nights import audit_night
 from tests.material.tiers import extended
 from tests.material.tiny import Row, audit_dict, make_rows, run_manifest, select
@@ -101,12 +102,18 @@ def test_a_first_night_without_documents(tmp_path: Path, tiny_model: Path) -> No
         "gates.max_failure_share: the run has no documents; not checked, which fails the audit (gates.unchecked: fail)"
     )
     assert not any("drift" in line or "psi" in line for line in lines)  # there is no earlier run
-    for ask in (lambda: make_plan(config, None, print), lambda: make_plan(config, 10, print)):
+    warehouse = Warehouse.open(config.warehouse)
+    for ask in (
+        lambda: make_plan(warehouse, config, None, print),
+        lambda: make_plan(warehouse, config, 10, print),
+    ):
         with pytest.raises(InputError, match="has no rows: there is nothing to plan from"):
             ask()
     card = evaluating.stages.describe_model(config)
     with pytest.raises(InputError, match="has no rows: there is nothing to evaluate"):
-        evaluating.start_evaluation(config, card, evaluating.stages.bring_in(config, card))
+        evaluating.start_evaluation(
+            warehouse, config, card, evaluating.stages.bring_in(warehouse, config, card)
+        )
     write(tmp_path / "0.csv", make_rows(24, seed=3))
     later, outcomes = audit_night(asked(tiny_model, corpus, tmp_path, unchecked="fail"), report=False)
     enforce(later, outcomes)  # no earlier run has a document: as on a first night

@@ -98,7 +98,7 @@ def test_a_disk_that_cannot_be_written_is_named(
     with pytest.raises(
         InputError, match=r"it cannot be written \(Read-only file system\); name another folder"
     ):
-        stages.precheck(config)
+        stages.precheck(Warehouse.open(config.warehouse), config)
     _remount(small_disk, "rw")
 
 

@@ -16,8 +16,10 @@ from calig import Explainer, stages
 from calig.attribution.explainer import attribution_key
 from calig.attribution.schedule import Schedule
 from calig.errors import InputError
+from calig.files import Files
 from calig.records import document_key
 from calig.terminal import render_explanation
+from calig.warehouse.layout import Warehouse
 from tests.material.heads import Audit, HandRun, audit, pairs, run_stages, save_head
 from tests.material.tiny import Row, audit_config, write_parquet
 
@@ -224,7 +226,7 @@ def test_the_labelled_class_of_several_is_refused(topics: Audit, tmp_path: Path)
         rows = [{"id": str(i), "text": TEXTS[i], "label": label} for i, label in enumerate(labels)]
         path = write_parquet(tmp_path / "corpus.parquet", rows)
         config = audit_config(topics.hand.folder, path, tmp_path / "w", method={"target": "label"})
-        stages.bring_in(config, topics.run.model)
+        stages.bring_in(Warehouse.open(config.warehouse), config, topics.run.model)
 
     attempt([["cast"], ["music"]])
     assert re.search(
@@ -391,11 +393,17 @@ def test_what_a_regression_has_not_is_refused(stars: Audit, home: Path, tmp_path
     asked = "name one: an index below 2 or one of style, depth"
     assert asked in refusal(lambda: explainer(several))
     path = write_parquet(tmp_path / "corpus.parquet", [{"id": "1", "text": "good", "label": "high"}])
-    assert asked in refusal(lambda: stages.precheck(audit_config(several, path, tmp_path / "w")))
+    assert asked in refusal(
+        lambda: stages.precheck(
+            Warehouse.open(audit_config(several, path, tmp_path / "w").warehouse),
+            audit_config(several, path, tmp_path / "w"),
+        )
+    )
     config = audit_config(several, path, tmp_path / "w", method={"target": "depth"})
     model = stages.describe_model(config)
     assert (
-        "what is not a number, and no label therefore: 'high' (1)" in stages.bring_in(config, model).notes[0]
+        "what is not a number, and no label therefore: 'high' (1)"
+        in stages.bring_in(Warehouse.open(config.warehouse), config, model).notes[0]
     )
 
 
@@ -449,7 +457,7 @@ def test_attributions_of_before_there_were_pairs_are_read_and_rebuilt(spam: Audi
     age(manifests[0])
     assert ask(counts) == [(True, False)]
     assert ask("SELECT doc_id, word_id, text, round(logit_effect, 6) FROM words ORDER BY ALL") == words
-    compact(folder, min_files=2)
+    compact(Files(folder), folder, min_files=2)
     assert len(list(folder.glob("manifest-*.json"))) == 1
     assert ask(counts) == [(True, False)]
     age(next(folder.glob("manifest-*.json")))

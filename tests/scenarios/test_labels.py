@@ -11,6 +11,7 @@ from calig import stages
 from calig.config import parse_config
 from calig.errors import InputError
 from calig.report.build import build
+from calig.warehouse.layout import Warehouse
 from tests.material.heads import run_stages
 from tests.material.tiny import Row, audit_dict, random_bert, select, write_csv, write_parquet
 
@@ -24,14 +25,16 @@ def test_labels_in_another_order_are_called_out(
     )
     predicted = dict(select(warehouse, "SELECT source_id, predicted_id FROM documents"))
     assert select(warehouse, "SELECT label_order, label_order_accuracy FROM runs") == [(None, None)]
-    assert "Label order" not in build(warehouse, first.run_id).read_text()
+    assert "Label order" not in build(Warehouse.open(warehouse), first.run_id).read_text()
     rows = [{**row, "label": 1 - predicted[row["id"]], "logit": row["topic"]} for row in tiny_rows]
     other = run_stages(parse_config(audit_dict(tiny_model, write_csv(tmp_path / "b.csv", rows), warehouse)))
     columns = "accuracy, label_order, label_order_accuracy, notes, attributed"
     sql = f"SELECT {columns} FROM runs WHERE run_id = '{other.run_id}'"
     note = "columns whose names are taken, or not possible in SQL: 'logit' is called corpus_logit"
     assert select(warehouse, sql) == [(0.0, ["positive", "negative"], 1.0, [note], 0)]
-    page = build(warehouse, other.run_id).read_text().replace("<bdi>", "").replace("</bdi>", "")
+    page = (
+        build(Warehouse.open(warehouse), other.run_id).read_text().replace("<bdi>", "").replace("</bdi>", "")
+    )
     assert (
         "read so, accuracy would be 1.00, not 0 (the label negative fits positive, positive fits negative)"
         in page
@@ -55,6 +58,7 @@ def test_classes_that_are_numbers_stop_an_audit_before_anything_is_computed(
     tokenizer.save_pretrained(tmp_path / "stars")
     rows = [{**row, "label": 1 + number % 3} for number, row in enumerate(tiny_rows)]
     found = []
+    warehouse = Warehouse.open(config.warehouse)
     for path in (write_csv(tmp_path / "a.csv", rows), write_parquet(tmp_path / "a.parquet", rows)):
         data = audit_dict(tmp_path / "stars", path, tmp_path / "w")
         config = parse_config(data)
@@ -62,10 +66,10 @@ def test_classes_that_are_numbers_stop_an_audit_before_anything_is_computed(
             InputError,
             match=r"^corpus\.labels: the model's classes are called by numbers \(0: '1', 1: '2', 2: '3'\), so",
         ):
-            stages.bring_in(config, stages.describe_model(config))
+            stages.bring_in(warehouse, config, stages.describe_model(config))
         assert not list((tmp_path / "w").rglob("*.parquet"))
         config = parse_config({**data, "corpus": {**data["corpus"], "labels": "names"}})
-        corpus = stages.bring_in(config, stages.describe_model(config))
+        corpus = stages.bring_in(warehouse, config, stages.describe_model(config))
         found.append(corpus.key)
         for part in corpus.parts(tmp_path / "w"):
             part.unlink()

@@ -112,11 +112,13 @@ def test_what_a_run_paid_is_known_after_merging_and_pruning(
         runs.append(run_stages(parse_config(audit_dict(tiny_model, corpus, tmp_path / "w"))))
     sql = "SELECT own_block_passes, own_seconds FROM runs WHERE run_id = '{}'"
     before = select(tmp_path / "w", sql.format(runs[1].run_id))
-    compact(runs[1].folder, min_files=2)
+    compact(runs[1].warehouse.files, runs[1].folder, min_files=2)
     stages.aggregate_run(runs[1], 3, {})
     assert select(tmp_path / "w", sql.format(runs[1].run_id)) == before
     assert prune(warehouse, 1).runs == (runs[0].run_id,)
-    assert len(held(runs[1].folder)) == 9, "of the merged shard more than half is needed"
+    assert len(held(runs[1].warehouse.files, runs[1].folder)) == 9, (
+        "of the merged shard more than half is needed"
+    )
     assert select(tmp_path / "w", sql.format(runs[1].run_id)) == before
     third = run_stages(runs[1].config)
     assert select(tmp_path / "w", sql.format(third.run_id)) == [(0, 0.0)]

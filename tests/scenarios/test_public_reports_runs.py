@@ -16,6 +16,7 @@ import pytest
 
 from calig import stages
 from calig.config import parse_config
+from calig.warehouse.layout import Warehouse
 from tests.material.html import Page
 from tests.material.nights import audit_night
 from tests.material.tiers import extended
@@ -92,8 +93,9 @@ def test_runs_that_start_in_one_second_have_names_of_their_own(
         }
     )
     model = stages.describe_model(config)
-    corpus = stages.bring_in(config, model)
-    schedule = stages.learn_schedule(config, model, corpus)
+    warehouse = Warehouse.open(config.warehouse)
+    corpus = stages.bring_in(warehouse, config, model)
+    schedule = stages.learn_schedule(warehouse, config, model, corpus)
 
     class Stopped(datetime):
         @classmethod
@@ -101,5 +103,5 @@ def test_runs_that_start_in_one_second_have_names_of_their_own(
             return datetime(2026, 3, 1, 2, tzinfo=tz or UTC)
 
     monkeypatch.setattr(stages, "datetime", Stopped)
-    runs = [stages.start_run(config, model, corpus, schedule) for _ in range(3)]
+    runs = [stages.start_run(warehouse, config, model, corpus, schedule) for _ in range(3)]
     assert [run.run_id for run in runs] == [f"20260301-020000-a{end}" for end in ("", "-2", "-3")]

@@ -13,7 +13,6 @@ import yaml
 
 from calig import ranges, stages
 from calig.config import parse_config
-from calig.warehouse import lost
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import completed
 from tests.material.heads import run_stages
@@ -27,7 +26,9 @@ WORKER = """
 import sys
 from calig import ranges, stages
 from calig.config import load_config
-run = ranges.find_run(load_config(sys.argv[1]), sys.argv[2])
+from calig.warehouse.layout import Warehouse
+config = load_config(sys.argv[1])
+run = ranges.find_run(Warehouse.open(config.warehouse), config, sys.argv[2])
 for doc_ids in ranges.read_shards(run, [int(number) for number in sys.argv[3:]]).values():
     stages.attribute_shard(run, doc_ids)
 """
@@ -59,8 +60,15 @@ def test_workers_with_mirrors_of_their_own_and_an_aggregator_on_a_third_machine(
     config.write_text(yaml.safe_dump(data | {"warehouse": URL}))
     audit = parse_config(data | {"warehouse": URL})
     model = stages.describe_model(audit)
-    manifest = stages.bring_in(audit, model)
-    run = stages.start_run(audit, model, manifest, stages.learn_schedule(audit, model, manifest))
+    warehouse = Warehouse.open(audit.warehouse)
+    manifest = stages.bring_in(warehouse, audit, model)
+    run = stages.start_run(
+        warehouse,
+        audit,
+        model,
+        manifest,
+        stages.learn_schedule(warehouse, audit, model, manifest),
+    )
     shards = stages.missing_shards(run)
     assert len(shards) == 6
     ranges.write_shards(run, shards)
@@ -78,13 +86,14 @@ def test_workers_with_mirrors_of_their_own_and_an_aggregator_on_a_third_machine(
     assert [_manifests(cache) for cache in caches] == [3, 3], "each has only what it made itself"
 
     third = machine("aggregator")
-    found = ranges.find_run(audit, run.run_id)
+    found = ranges.find_run(Warehouse.open(URL), audit, run.run_id)
     assert _manifests(third) == 0
-    assert sum(shard.documents for shard in completed(found.folder)) == 30
+    assert sum(shard.documents for shard in completed(found.warehouse.files, found.folder)) == 30
     assert list(stages.missing_shards(found)) == []
     stages.aggregate_run(found, 30, {})
     stages.check_gates(found)
-    lost.release(run.warehouse.run(run.run_id))  # the starter's, which is this process
+    assert run.hold is not None
+    run.hold.release()
 
     alone = run_stages(parse_config(data | {"warehouse": str(tmp_path / "alone")}))
     machine("reader")

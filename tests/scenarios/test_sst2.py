@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from calig import stages
 from calig.config import load_config
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
 from tests.material.tiers import extended
 
@@ -30,8 +31,15 @@ def test_the_example_audit_is_the_models_own_and_within_tolerance(
         ROOT / "infra" / "audits" / "sst2.yaml", [f"corpus.limit={DOCUMENTS}"], str(tmp_path / "warehouse")
     )
     model = stages.describe_model(config)
-    corpus = stages.bring_in(config, model)
-    run = stages.start_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    warehouse = Warehouse.open(config.warehouse)
+    corpus = stages.bring_in(warehouse, config, model)
+    run = stages.start_run(
+        warehouse,
+        config,
+        model,
+        corpus,
+        stages.learn_schedule(warehouse, config, model, corpus),
+    )
     for doc_ids in stages.missing_shards(run):
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, DOCUMENTS, {})

@@ -28,8 +28,15 @@ def _config(model: Path, corpus: Path, warehouse: str) -> AuditConfig:
 def _run(config: AuditConfig, shards: int | None = None) -> tuple[stages.Run, int]:
     """The stages of an audit; after so many shards it dies."""
     model = stages.describe_model(config)
-    corpus = stages.bring_in(config, model)
-    run = stages.start_run(config, model, corpus, stages.learn_schedule(config, model, corpus))
+    warehouse = Warehouse.open(config.warehouse)
+    corpus = stages.bring_in(warehouse, config, model)
+    run = stages.start_run(
+        warehouse,
+        config,
+        model,
+        corpus,
+        stages.learn_schedule(warehouse, config, model, corpus),
+    )
     missing = stages.missing_shards(run)[:shards]
     for doc_ids in missing:
         stages.attribute_shard(run, doc_ids)

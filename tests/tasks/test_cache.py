@@ -14,6 +14,7 @@ import pytest
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, verify
+from calig.files import Files
 from calig.workers import ModelCard
 from tests.material.tiny import Row, audit_config, save_model, write_parquet
 
@@ -72,10 +73,10 @@ def test_a_damaged_corpus_is_brought_in_again(damage: str, ingest: Ingest, confi
         content = bytearray(part.read_bytes())
         content[len(content) // 2] ^= 1
         part.write_bytes(content)
-    assert not verify(root, manifest)
+    assert not verify(Files(root), manifest)
     _, again, model_states, corpus_states = ingest(2)
     assert again.key == manifest.key
-    assert verify(root, again)
+    assert verify(Files(root), again)
     assert model_states == ["Cached"]
     assert corpus_states == ["Cached", "Completed"]
     assert ingest()[3] == ["Cached"]

@@ -16,6 +16,7 @@ import pytest
 from calig.config import CorpusConfig
 from calig.corpus import ingest, source
 from calig.errors import InputError
+from calig.files import Files
 from tests.material.tiers import extended
 
 MB = 2**20
@@ -180,7 +181,7 @@ def test_rows_up_to_the_limit_are_documents(
     else:
         rows = ["a", text, None, text, "b"]
         path.write_text("".join(json.dumps({"text": row}, ensure_ascii=False) + "\n" for row in rows))
-    manifest = ingest(CorpusConfig(path=str(path)), ["a"], tmp_path / "w")
+    manifest = ingest(CorpusConfig(path=str(path)), ["a"], Files(tmp_path / "w"))
     [part] = manifest.parts(tmp_path / "w")
     assert pq.read_table(part)["text"].to_pylist() == ["a", text, "", text, "b"]
 
@@ -189,4 +190,4 @@ def test_columns_that_are_long_together(tmp_path: Path) -> None:
     columns = {name: pa.array(["x" * 40 * MB, *"abc"]) for name in ("text", "more")}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="row 1: has 80 MB of text or bytes"):
-        ingest(CorpusConfig(path=str(tmp_path / "a.parquet")), ["a"], tmp_path / "w")
+        ingest(CorpusConfig(path=str(tmp_path / "a.parquet")), ["a"], Files(tmp_path / "w"))

@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from calig.config import CorpusConfig
 from calig.corpus import fingerprint, ingest
 from calig.errors import InputError
+from calig.files import Files
 
 CLASSES = ["NEGATIVE", "POSITIVE"]
 
@@ -57,13 +58,13 @@ def save(folder: Path, names: Sequence[str] = ("pos", "neg")) -> Path:
 
 
 def take(root: Path, classes: list[str] = CLASSES, **fields: object) -> pa.Table:
-    manifest = ingest(CorpusConfig(**fields), classes, root)
+    manifest = ingest(CorpusConfig(**fields), classes, Files(root))
     return pa.concat_tables([pq.read_table(path) for path in manifest.parts(root)])
 
 
 def refused(root: Path, **fields: object) -> str:
     with pytest.raises(InputError) as caught:
-        ingest(CorpusConfig(**fields), CLASSES, root)
+        ingest(CorpusConfig(**fields), CLASSES, Files(root))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -95,7 +96,7 @@ def test_class_names_decide_where_they_are_the_models(tmp_path, root, names, cla
 
 def test_the_manifest_names_dataset_and_split(tmp_path, root):
     folder = save(tmp_path / "local")
-    manifest = ingest(CorpusConfig(dataset=str(folder), split="test"), CLASSES, root)
+    manifest = ingest(CorpusConfig(dataset=str(folder), split="test"), CLASSES, Files(root))
     assert manifest.source == f"{folder} (test)"
     assert manifest.documents == 3
     assert manifest.columns == {"corpus_label": "int64", "id": "int64"}
@@ -201,8 +202,8 @@ def test_hub_arguments_are_passed_on(tmp_path, root, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     fields = {"dataset": "org/name", "config": "en", "revision": "abc", "split": "test"}
-    manifest = ingest(CorpusConfig(**fields), CLASSES, root)
-    ingest(CorpusConfig(**fields, limit=2), CLASSES, root)
+    manifest = ingest(CorpusConfig(**fields), CLASSES, Files(root))
+    ingest(CorpusConfig(**fields, limit=2), CLASSES, Files(root))
     wanted = {"name": "en", "revision": "abc", "split": "test"}
     assert calls == [("org/name", wanted), ("org/name", {**wanted, "streaming": True})]
     assert manifest.source == "org/name (en, test, abc)"

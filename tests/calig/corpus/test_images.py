@@ -22,6 +22,7 @@ from calig.corpus import CorpusManifest, files, fingerprint, hub, images, ingest
 from calig.corpus.paths import Found
 from calig.corpus.source import Source
 from calig.errors import DocumentError, InputError
+from calig.files import Files
 from calig.models.pictures import picture_of
 from calig.records import Document, image_key, missing_image_key, outside_image_key
 
@@ -68,7 +69,7 @@ def bring(
     root: Path, path: Path | str | None = None, classes: list[str] = CLASSES, **fields: Any
 ) -> CorpusManifest:
     corpus = CorpusConfig(path=None if path is None else str(path), **fields)
-    return ingest(corpus, classes, root, modality="image")
+    return ingest(corpus, classes, Files(root), modality="image")
 
 
 def take(root: Path, path: Path | str | None = None, classes: list[str] = CLASSES, **fields: Any) -> Any:
@@ -80,7 +81,7 @@ def take(root: Path, path: Path | str | None = None, classes: list[str] = CLASSE
 def refused(root: Path, path: Path | str | None = None, modality: Any = "image", **fields: Any) -> str:
     corpus = CorpusConfig(path=None if path is None else str(path), **fields)
     with pytest.raises(InputError) as caught:
-        ingest(corpus, CLASSES, root, modality=modality)
+        ingest(corpus, CLASSES, Files(root), modality=modality)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -138,7 +139,7 @@ def test_a_folder_that_is_no_class(tmp_path: Path, root: Path) -> None:
 def test_the_label_can_be_in_the_key(tmp_path: Path, root: Path) -> None:
     found = pets(tmp_path / "pets")
     corpus = CorpusConfig(path=str(tmp_path / "pets"), label="label")
-    keyed = ingest(corpus, CLASSES, root, label_in_key=True, modality="image")
+    keyed = ingest(corpus, CLASSES, Files(root), label_in_key=True, modality="image")
     keys = pq.read_table(keyed.parts(root)[0])["doc_key"].to_pylist()
     assert keys == [sha(path.read_bytes() + b"\0label=%d" % (i // 2)) for i, path in enumerate(found)]
     assert keys == [image_key(path.read_bytes(), i // 2) for i, path in enumerate(found)]
@@ -281,7 +282,7 @@ def test_batches_of_files(tmp_path: Path, root: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(images, "BATCH_FILES", 3)
     seen: list[int] = []
     corpus = CorpusConfig(path=str(tmp_path / "pets"))
-    assert ingest(corpus, CLASSES, root, progress=seen.append, modality="image").key == whole.key
+    assert ingest(corpus, CLASSES, Files(root), progress=seen.append, modality="image").key == whole.key
     assert seen == [3, len(found)]
 
 
@@ -294,7 +295,7 @@ def test_the_modality_chooses_where_there_are_both(tmp_path: Path, root: Path) -
     (folder / "b.csv").write_text("text,image\nhello,a.png\n")
     for given in (folder, folder / "*"):
         assert take(root, given)["source_id"] == ["a.png"]
-        texts = ingest(CorpusConfig(path=str(given)), CLASSES, root)
+        texts = ingest(CorpusConfig(path=str(given)), CLASSES, Files(root))
         assert pq.read_table(texts.parts(root)[0])["text"].to_pylist() == ["hello"]
     (folder / "a.png").unlink()
     assert take(root, folder)["doc_key"] == [missing_image_key(str(folder / "a.png"))]
@@ -487,7 +488,11 @@ def test_labels_of_a_table(tmp_path: Path, root: Path) -> None:
     assert take(root, source, label="kind")["label"] == [1, 0, None]
     multi = parquet(tmp_path / "b.parquet", image=[png(1)], kind=[["dog", "cat"]])
     manifest = ingest(
-        CorpusConfig(path=str(multi), label="kind"), CLASSES, root, head="multi_label", modality="image"
+        CorpusConfig(path=str(multi), label="kind"),
+        CLASSES,
+        Files(root),
+        head="multi_label",
+        modality="image",
     )
     assert pq.read_table(manifest.parts(root)[0])["label"].to_pylist() == [[0, 1]]
 
@@ -505,7 +510,7 @@ def test_batches_are_bounded_by_bytes(tmp_path: Path, root: Path, monkeypatch: p
     pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet", row_group_size=7)
     seen: list[int] = []
     corpus = CorpusConfig(path=str(tmp_path / "a.parquet"))
-    manifest = ingest(corpus, CLASSES, root, progress=seen.append, modality="image")
+    manifest = ingest(corpus, CLASSES, Files(root), progress=seen.append, modality="image")
     assert max(b - a for a, b in zip([0, *seen], seen, strict=False)) == 3
     groups = [pq.ParquetFile(part).metadata for part in manifest.parts(root)]
     assert [group.num_rows for group in groups] == [12, 8]
@@ -526,7 +531,7 @@ def test_row_groups_are_not_held_whole(tmp_path: Path, root: Path, monkeypatch: 
     ingest(
         corpus,
         CLASSES,
-        root,
+        Files(root),
         progress=lambda _: held.append(pa.total_allocated_bytes() - before),
         modality="image",
     )
@@ -542,7 +547,7 @@ def test_columns_that_are_not_read_do_not_count(
         tmp_path / "a.parquet", image=embedded(*[(os.urandom(50_000), None)] * 20), text=["x"] * 20
     )
     seen: list[int] = []
-    ingest(CorpusConfig(path=str(source)), CLASSES, root, progress=seen.append)
+    ingest(CorpusConfig(path=str(source)), CLASSES, Files(root), progress=seen.append)
     assert seen == [20]
 
 
@@ -694,7 +699,7 @@ def test_datasets_are_read_in_small_batches(
     monkeypatch.setattr(hub, "IMAGE_ROWS", 2)
     folder = save(tmp_path / "set", [{"bytes": png(n), "path": None} for n in range(3)])
     seen: list[int] = []
-    ingest(CorpusConfig(dataset=str(folder)), CLASSES, root, progress=seen.append, modality="image")
+    ingest(CorpusConfig(dataset=str(folder)), CLASSES, Files(root), progress=seen.append, modality="image")
     assert seen == [2, 3]
 
 
@@ -821,7 +826,7 @@ def test_tables_that_are_links_out_of_the_folder(tmp_path: Path, root: Path, giv
     message = refused(root, tmp_path / given, "text")
     assert f"corpus.path: {link} is a link that leads out of {link.parent}: put the file itself" in message
     asked = CorpusConfig(path=str(link))
-    assert ingest(asked, CLASSES, root).documents == 1, "asked for by name"
+    assert ingest(asked, CLASSES, Files(root)).documents == 1, "asked for by name"
 
 
 def test_a_dataset_s_folder_with_links_out_of_it(tmp_path: Path, root: Path, secret: Path) -> None:

@@ -30,6 +30,7 @@ from calig.corpus import (
     verify,
 )
 from calig.errors import InputError
+from calig.files import Files
 from calig.records import document_key
 from tests.material.fuzz import examples
 
@@ -68,12 +69,12 @@ def rows_of(manifest: CorpusManifest, root: Path) -> pa.Table:
 
 
 def take(path: Path, root: Path, classes: list[str] = CLASSES, **fields: object) -> pa.Table:
-    return rows_of(ingest(CorpusConfig(path=str(path), **fields), classes, root), root)
+    return rows_of(ingest(CorpusConfig(path=str(path), **fields), classes, Files(root)), root)
 
 
 def refused(path: Path | str, root: Path, **fields: object) -> str:
     with pytest.raises(InputError) as caught:
-        ingest(CorpusConfig(path=str(path), **fields), CLASSES, root)
+        ingest(CorpusConfig(path=str(path), **fields), CLASSES, Files(root))
     message = str(caught.value)
     assert "\n" not in message
     corpora = root / "corpora"
@@ -110,7 +111,7 @@ def test_columns_are_the_contract(source, root):
 def test_the_manifest_says_what_there_is(source, root):
     path = write_parquet(source / "a.parquet", {"text": ["a"], "n": [1], "raw": [b"\0"], "none": pa.nulls(1)})
     corpus = CorpusConfig(path=str(path))
-    manifest = ingest(corpus, CLASSES, root)
+    manifest = ingest(corpus, CLASSES, Files(root))
     assert manifest.source == str(path)
     assert manifest.documents == 1
     assert manifest.columns == {"n": "int64"}
@@ -119,7 +120,7 @@ def test_the_manifest_says_what_there_is(source, root):
     assert len(manifest.key) == 32
     assert set(manifest.files) == {"part-00000.parquet"}
     assert manifest.files["part-00000.parquet"]["bytes"] == manifest.parts(root)[0].stat().st_size
-    assert load_corpus(root, manifest.key) == manifest
+    assert load_corpus(Files(root), manifest.key) == manifest
     assert CorpusManifest.from_json(manifest.to_json()) == manifest
 
 
@@ -142,8 +143,8 @@ def test_null_text_is_empty_text(source, root):
 def test_the_label_can_be_in_the_key(source, root):
     path = write_parquet(source / "a.parquet", {"text": ["a", "a"], "label": [1, None]})
     corpus = CorpusConfig(path=str(path), label="label")
-    plain = ingest(corpus, CLASSES, root)
-    keyed = ingest(corpus, CLASSES, root, label_in_key=True)
+    plain = ingest(corpus, CLASSES, Files(root))
+    keyed = ingest(corpus, CLASSES, Files(root), label_in_key=True)
     assert keyed.key != plain.key
     assert rows_of(plain, root)["doc_key"].to_pylist() == [document_key("a")] * 2
     assert rows_of(keyed, root)["doc_key"].to_pylist() == [document_key("a", 1), document_key("a")]
@@ -154,7 +155,7 @@ def test_a_label_that_is_to_be_explained_is_a_class(source, root):
     with pytest.raises(
         InputError, match=r"row 2: label '7' is not a class of the model, and method\.target: label"
     ):
-        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, root, label_in_key=True)
+        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, Files(root), label_in_key=True)
 
 
 def test_names_of_the_view_get_a_prefix_and_what_still_clashes_a_number(source, root, caplog):
@@ -167,7 +168,7 @@ def test_names_of_the_view_get_a_prefix_and_what_still_clashes_a_number(source, 
         "tokens": [7],
     }
     corpus = CorpusConfig(path=str(write_parquet(source / "a.parquet", columns)), text="sentence")
-    manifest = ingest(corpus, CLASSES, root)
+    manifest = ingest(corpus, CLASSES, Files(root))
     rows = rows_of(manifest, root)
     assert rows.column_names[5:] == [
         "corpus_text",
@@ -190,7 +191,7 @@ def test_names_that_differ_by_case_only_stay_apart_in_sql(source, root):
     manifest = ingest(
         CorpusConfig(path=str(write_parquet(source / "a.parquet", {"text": ["a"], "x": [1], "X": [2]}))),
         CLASSES,
-        root,
+        Files(root),
     )
     assert list(manifest.columns) == ["x", "X_1"]
     assert duckdb.sql(f"SELECT x, X_1 FROM '{manifest.parts(root)[0]}'").fetchall() == [(1, 2)]
@@ -218,7 +219,7 @@ def test_types_that_duckdb_reads_are_kept(source, root):
     }
     path = source / "a.parquet"
     pq.write_table(pa.table(columns), path)
-    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert list(manifest.columns) == ["category", "half", "flag", "day", "moment", "zoned", "spans", "big"]
     assert set(manifest.left_out) == {"wait", "image"}
     found = duckdb.sql(
@@ -237,16 +238,16 @@ def test_times_beyond_those_of_python(source, root, kind):
     highest |= {"time32[s]": 86_399, "time64[ns]": 86_399_999_999_999, "timestamp[s]": 10**12}
     columns = [pa.array([n, None], storage).cast(kind) for n in (0, highest.get(str(kind), 2**63 - 1))]
     path = write_parquet(source / "a.parquet", {"text": ["a", "b"], "low": columns[0], "high": columns[1]})
-    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     swapped = write_parquet(source / "b.parquet", {"text": ["a", "b"], "low": columns[1], "high": columns[0]})
     assert list(manifest.columns) == ["low", "high"]
-    assert ingest(CorpusConfig(path=str(swapped)), CLASSES, root).key != manifest.key
+    assert ingest(CorpusConfig(path=str(swapped)), CLASSES, Files(root)).key != manifest.key
 
 
 def test_progress_counts_documents(source, root):
     seen: list[int] = []
     path = write_parquet(source / "a.parquet", {"text": ["a"] * 4500})
-    ingest(CorpusConfig(path=str(path)), CLASSES, root, progress=seen.append)
+    ingest(CorpusConfig(path=str(path)), CLASSES, Files(root), progress=seen.append)
     assert seen == [2000, 4000, 4500]
 
 
@@ -272,7 +273,7 @@ def test_large_corpora_have_several_parts(source, root, monkeypatch):
     monkeypatch.setattr(parts, "PART_ROWS", 5000)
     monkeypatch.setattr(parts, "GROUP_ROWS", 2000)
     path = write_parquet(source / "a.parquet", {"text": [str(n) for n in range(11_000)]})
-    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert sorted(manifest.files) == ["part-00000.parquet", "part-00001.parquet"]
     assert [pq.read_metadata(part).num_rows for part in manifest.parts(root)] == [6000, 5000]
     assert rows_of(manifest, root)["doc_id"].to_pylist() == list(range(11_000))
@@ -292,7 +293,9 @@ def test_the_key_is_of_the_content_not_of_its_storage(source, root):
         "text,label,stars\n" + "".join(f"{r['text']},{r['label']},{r['stars']}\n" for r in rows),
     )
     keys = {
-        ingest(CorpusConfig(path=str(path), label="label", types={"stars": "integer"}), CLASSES, root).key
+        ingest(
+            CorpusConfig(path=str(path), label="label", types={"stars": "integer"}), CLASSES, Files(root)
+        ).key
         for path in sorted(source.iterdir())
     }
     assert len(keys) == 1
@@ -314,10 +317,12 @@ def test_the_key_is_of_the_content_not_of_its_storage(source, root):
 def test_any_change_of_content_changes_the_key(source, root, changed):
     same = {"text": ["a", "b"], "label": [0, 1], "x": [1, 2]}
     one = ingest(
-        CorpusConfig(path=str(write_parquet(source / "a.parquet", same)), label="label"), CLASSES, root
+        CorpusConfig(path=str(write_parquet(source / "a.parquet", same)), label="label"), CLASSES, Files(root)
     )
     other = ingest(
-        CorpusConfig(path=str(write_parquet(source / "b.parquet", changed)), label="label"), CLASSES, root
+        CorpusConfig(path=str(write_parquet(source / "b.parquet", changed)), label="label"),
+        CLASSES,
+        Files(root),
     )
     assert one.key != other.key
 
@@ -326,15 +331,15 @@ def test_values_do_not_run_together_over_batches(source, root):
     keys = set()
     for pair in ([1, 23], [12, 3]):
         path = write_parquet(source / "a.parquet", {"text": ["a"] * 2001, "x": [0] * 1999 + pair})
-        keys.add(ingest(CorpusConfig(path=str(path)), CLASSES, root).key)
+        keys.add(ingest(CorpusConfig(path=str(path)), CLASSES, Files(root)).key)
     assert len(keys) == 2
 
 
 def test_a_corpus_that_is_there_is_not_written_again(source, root):
     path = write_parquet(source / "a.parquet", {"text": ["a"]})
-    first = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    first = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     before = {file: file.stat().st_mtime_ns for file in first.folder(root).iterdir()}
-    again = ingest(CorpusConfig(path=str(source)), CLASSES, root)
+    again = ingest(CorpusConfig(path=str(source)), CLASSES, Files(root))
     assert {file: file.stat().st_mtime_ns for file in first.folder(root).iterdir()} == before
     assert again.key == first.key
     assert again.source == str(source)
@@ -343,7 +348,7 @@ def test_a_corpus_that_is_there_is_not_written_again(source, root):
 @pytest.mark.parametrize("damage", ["flip", "cut", "part", "manifest", "garbled"])
 def test_a_damaged_corpus_is_seen_and_replaced(source, root, damage):
     path = write_parquet(source / "a.parquet", {"text": ["a"]})
-    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     (part,) = manifest.parts(root)
     held = part.read_bytes()
     if damage == "flip":
@@ -356,11 +361,11 @@ def test_a_damaged_corpus_is_seen_and_replaced(source, root, damage):
         (manifest.folder(root) / "manifest.json").unlink()
     else:
         (manifest.folder(root) / "manifest.json").write_text("{")
-    assert verify(root, manifest) is (damage in ("manifest", "garbled"))
+    assert verify(Files(root), manifest) is (damage in ("manifest", "garbled"))
     with pytest.raises(InputError, match=manifest.key):
-        load_corpus(root, manifest.key)
-    assert ingest(CorpusConfig(path=str(path)), CLASSES, root) == manifest
-    assert load_corpus(root, manifest.key) == manifest
+        load_corpus(Files(root), manifest.key)
+    assert ingest(CorpusConfig(path=str(path)), CLASSES, Files(root)) == manifest
+    assert load_corpus(Files(root), manifest.key) == manifest
 
 
 def test_ingests_at_the_same_time_agree(source, root):
@@ -369,17 +374,17 @@ def test_ingests_at_the_same_time_agree(source, root):
 
     def run(_: int) -> CorpusManifest:
         together.wait()
-        return ingest(CorpusConfig(path=str(path)), CLASSES, root)
+        return ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
 
     with ThreadPoolExecutor(4) as pool:
         manifests = list(pool.map(run, range(4)))
-    assert manifests == [load_corpus(root, manifests[0].key)] * 4
+    assert manifests == [load_corpus(Files(root), manifests[0].key)] * 4
     assert [folder.name for folder in (root / "corpora").iterdir()] == [manifests[0].key]
 
 
 def test_an_unknown_key(root):
     with pytest.raises(InputError, match="not in the warehouse"):
-        load_corpus(root, "0" * 32)
+        load_corpus(Files(root), "0" * 32)
 
 
 def test_a_crash_leaves_nothing_that_counts(source, root, monkeypatch):
@@ -390,7 +395,7 @@ def test_a_crash_leaves_nothing_that_counts(source, root, monkeypatch):
 
     monkeypatch.setattr(parts.pq.ParquetWriter, "write_table", crash)
     with pytest.raises(OSError, match="I/O error"):
-        ingest(CorpusConfig(path=str(path)), CLASSES, root)
+        ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert list((root / "corpora").iterdir()) == []
 
 
@@ -400,7 +405,7 @@ def test_what_killed_ingests_left_is_cleared_after_a_day(source, root):
     for folder in (old, young):
         folder.mkdir(parents=True)
     os.utime(old, (time.time() - 2 * 86400,) * 2)
-    ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert young.exists()
     assert not old.exists()
 
@@ -524,7 +529,7 @@ def test_any_text_survives_csv(tmp_path, written):
 )
 def test_any_extra_columns_come_through_to_sql(tmp_path, columns):
     path = write_jsonl(tmp_path / "a.jsonl", [{"text": "a", **columns}])
-    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, tmp_path / "warehouse")
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(tmp_path / "warehouse"))
     assert len(manifest.columns) + len(manifest.left_out) == len(columns)
     assert len({name.lower() for name in manifest.columns}) == len(manifest.columns)
     part = manifest.parts(tmp_path / "warehouse")[0]
@@ -547,7 +552,7 @@ def test_any_extra_columns_come_through_to_sql(tmp_path, columns):
 )
 def test_label_columns_of_any_type(source, root, column):
     path = write_parquet(source / "a.parquet", {"text": ["a", "b", "c"], "label": column})
-    manifest = ingest(CorpusConfig(path=str(path), label="label"), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(path), label="label"), CLASSES, Files(root))
     assert rows_of(manifest, root)["label"].to_pylist() == [1, None, 0]
     assert manifest.labelled
 
@@ -555,7 +560,7 @@ def test_label_columns_of_any_type(source, root, column):
 def test_labels_outside_are_counted_and_their_documents_kept(source, root):
     write_parquet(source / "a.parquet", {"text": ["a"] * 2500, "label": [0] * 2500})
     write_parquet(source / "b.parquet", {"text": ["a"] * 2500, "label": [0] * 2300 + [3] * 199 + [-7]})
-    manifest = ingest(CorpusConfig(path=str(source), label="label"), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(source), label="label"), CLASSES, Files(root))
     assert rows_of(manifest, root)["label"].to_pylist() == [0] * 4800 + [None] * 200
     [note] = manifest.notes
     assert note == (
@@ -621,12 +626,12 @@ def test_no_rows(source, root, ending):
         write_csv(path, "text\n")
     else:
         path.touch()
-    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert (manifest.documents, manifest.labelled) == (0, False)
     assert manifest.notes == ["there are no documents: no file has a row"]
     rows = rows_of(manifest, root)
     assert (rows.num_rows, rows.column_names) == (0, ["doc_id", "source_id", "doc_key", "text", "label"])
-    verify(root, load_corpus(root, manifest.key))
+    verify(Files(root), load_corpus(Files(root), manifest.key))
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
@@ -643,11 +648,13 @@ def test_no_rows_of_what_the_configuration_names(source, root, ending):
         path.touch()
     asked = {"label": "label", "id": "id", "rationale": "marked", "sample": {"documents": 5, "by": "topic"}}
     config = CorpusConfig(path=str(path), **asked)
-    assert ingest(config, CLASSES, root, audit="a").documents == 0
+    assert ingest(config, CLASSES, Files(root), audit="a").documents == 0
     if ending == "jsonl":  # the columns of the nights with documents are the same as ever
         row = {"text": "good", "label": "positive", "id": "1", "topic": 3, "marked": [[0, 4]]}
         write_jsonl(source / "b.jsonl", [row])
-        later = ingest(config.model_copy(update={"path": str(source / "b.jsonl")}), CLASSES, root, audit="a")
+        later = ingest(
+            config.model_copy(update={"path": str(source / "b.jsonl")}), CLASSES, Files(root), audit="a"
+        )
         assert rows_of(later, root)["topic"].to_pylist() == [3]
         assert later.rationale == "marked"
 
@@ -663,14 +670,14 @@ def test_a_file_without_rows_among_others(source, root, ending):
     else:
         (source / "a.jsonl").touch()
         write_jsonl(source / "b.jsonl", [{"text": "good"}])
-    manifest = ingest(CorpusConfig(path=str(source)), CLASSES, root)
+    manifest = ingest(CorpusConfig(path=str(source)), CLASSES, Files(root))
     assert (manifest.documents, manifest.notes) == (1, [])
 
 
 def test_a_table_of_images_without_rows(source, root):
     write_csv(source / "a.csv", "image,label\n")
     config = CorpusConfig(path=str(source / "a.csv"), label="label")
-    assert ingest(config, CLASSES, root, modality="image").documents == 0
+    assert ingest(config, CLASSES, Files(root), modality="image").documents == 0
 
 
 def test_an_empty_csv(source, root):
@@ -869,7 +876,7 @@ def test_passing_errors_pass(source, root, monkeypatch):
 
     monkeypatch.setattr(lines, "open_binary", fail)
     with pytest.raises(OSError, match="Input/output error"):
-        ingest(CorpusConfig(path=str(path)), CLASSES, root)
+        ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
 
 
 @pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz", ".zst"])
@@ -908,14 +915,14 @@ def test_what_is_left_out_is_counted_and_named(source, root):
         "neither file nor folder": ["f.csv"],
     }
     for place in (source, source / "*"):
-        manifest = ingest(CorpusConfig(path=str(place)), CLASSES, root)
+        manifest = ingest(CorpusConfig(path=str(place)), CLASSES, Files(root))
         assert manifest.documents == 1
         hidden = expected["hidden"] if place is source else ["_SUCCESS"]
         assert {kind: found["first"] for kind, found in manifest.files_left_out.items()} == {
             **expected,
             "hidden": hidden,
         }
-        assert load_corpus(root, manifest.key).documents == 1
+        assert load_corpus(Files(root), manifest.key).documents == 1
 
 
 def test_what_is_left_out_changes_the_fingerprint(source):

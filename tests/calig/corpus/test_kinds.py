@@ -16,6 +16,7 @@ import pytest
 from calig.config import CorpusConfig
 from calig.corpus import ingest
 from calig.errors import InputError
+from calig.files import Files
 
 CSV = b"text,label\nhello world,no\nbye,yes\n"
 JSONL = b'{"text": "hello"}\n'
@@ -82,7 +83,7 @@ CASES = [
 
 def _refused(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        ingest(CorpusConfig(path=str(path)), ["no", "yes"], path.parent / "warehouse")
+        ingest(CorpusConfig(path=str(path)), ["no", "yes"], Files(path.parent / "warehouse"))
     return str(caught.value)
 
 
@@ -99,7 +100,7 @@ def test_a_text_may_begin_as_a_kind_does(start: str, tmp_path: Path) -> None:
     """A column may have such a name."""
     path = tmp_path / "a.csv"
     path.write_text(f"{start},text\n1,hello\n")
-    assert ingest(CorpusConfig(path=str(path)), ["no", "yes"], tmp_path / "warehouse").documents == 1
+    assert ingest(CorpusConfig(path=str(path)), ["no", "yes"], Files(tmp_path / "warehouse")).documents == 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.corpus.labels import LabelMap
 from calig.errors import InputError
+from calig.files import Files
 from tests.material.fuzz import examples
 from tests.material.tiers import extended
 
@@ -158,7 +159,7 @@ def frame(path: Path, table: Any) -> Path:
 
 
 def taken(path: Path, classes: list[str], **corpus: Any) -> CorpusManifest:
-    return ingest(CorpusConfig(path=str(path), label="label", **corpus), classes, path.parent / "w")
+    return ingest(CorpusConfig(path=str(path), label="label", **corpus), classes, Files(path.parent / "w"))
 
 
 def labels_in(path: Path, classes: list[str], **corpus: Any) -> list[int | None]:
@@ -223,7 +224,7 @@ def test_classes_that_datasets_declares_in_parquet(tmp_path: Path) -> None:
 def test_a_reading_without_labels(tmp_path: Path) -> None:
     path = frame(tmp_path / "a.csv", pa.table({"text": ["a"]}))
     with pytest.raises(InputError, match=r"corpus\.labels: there is no label column; set corpus"):
-        ingest(CorpusConfig(path=str(path), labels="names"), CLASSES, tmp_path / "w")
+        ingest(CorpusConfig(path=str(path), labels="names"), CLASSES, Files(tmp_path / "w"))
 
 
 WRITTEN = {

@@ -13,13 +13,14 @@ import pytest
 from calig.config import CorpusConfig
 from calig.corpus import ingest
 from calig.errors import InputError
+from calig.files import Files
 from calig.records import Head, document_key
 
 CLASSES = ["plot", "cast", "music"]
 
 
 def take(path: Path, root: Path, head: Head = "single_label", **fields: Any) -> dict[str, list[Any]]:
-    manifest = ingest(CorpusConfig(path=str(path), **fields), CLASSES, root, head=head)
+    manifest = ingest(CorpusConfig(path=str(path), **fields), CLASSES, Files(root), head=head)
     found: dict[str, list[Any]] = pq.read_table(manifest.parts(root)[0]).to_pydict()
     return found
 
@@ -59,7 +60,7 @@ def test_a_csv_s_pairs_stay_as_written(tmp_path: Path) -> None:
 
 def test_the_key_of_single_texts_is_what_it_was(tmp_path: Path) -> None:
     source = parquet(tmp_path / "a.parquet", text=["x", "y"], label=[0, 1])
-    manifest = ingest(CorpusConfig(path=str(source), label="label"), CLASSES, tmp_path / "w")
+    manifest = ingest(CorpusConfig(path=str(source), label="label"), CLASSES, Files(tmp_path / "w"))
     assert manifest.key == "181d66cc5e5044be3fa889dc4263158a"
     assert "text_pair" not in pq.read_schema(manifest.parts(tmp_path / "w")[0]).names
 
@@ -99,7 +100,7 @@ def test_a_set_with_what_is_no_class_is_no_label(wrong: str, tmp_path: Path) -> 
     path = tmp_path / "a.csv"
     path.write_text(f'text,label\nx,"{wrong}"\ny,[1]\n')
     corpus = CorpusConfig(path=str(path), label="label")
-    manifest = ingest(corpus, CLASSES, tmp_path / "w", head="multi_label")
+    manifest = ingest(corpus, CLASSES, Files(tmp_path / "w"), head="multi_label")
     assert pq.read_table(manifest.parts(tmp_path / "w")[0])["label"].to_pylist() == [None, [1]]
     [note] = manifest.notes
     assert note.startswith(
@@ -117,7 +118,7 @@ def test_lists_of_a_dataset_s_named_classes(tmp_path: Path) -> None:
     made = datasets.Dataset.from_dict({"text": ["x", "y"], "label": [[0], [1, 2]]}, features=features)
     made.to_parquet(str(folder / "train.parquet"))
     corpus = CorpusConfig(dataset=str(folder), label="label")
-    manifest = ingest(corpus, CLASSES, tmp_path / "w", head="multi_label")
+    manifest = ingest(corpus, CLASSES, Files(tmp_path / "w"), head="multi_label")
     rows = pq.read_table(manifest.parts(tmp_path / "w")[0])
     assert rows["label"].to_pylist() == [[2], [0, 1]]
 
@@ -139,7 +140,9 @@ def test_numbers_are_the_labels_of_a_regression(tmp_path: Path) -> None:
     path.write_text("text,stars\nx,4\ny,3.5\nz,\n")
     assert take(path, tmp_path / "v", "regression", label="stars")["label"] == [4.0, 3.5, None]
     path.write_text("text,stars\nx,4\ny,good\nz,inf\n")
-    manifest = ingest(CorpusConfig(path=str(path), label="stars"), CLASSES, tmp_path / "u", head="regression")
+    manifest = ingest(
+        CorpusConfig(path=str(path), label="stars"), CLASSES, Files(tmp_path / "u"), head="regression"
+    )
     assert pq.read_table(manifest.parts(tmp_path / "u")[0])["label"].to_pylist() == [4.0, None, None]
     assert manifest.notes == [
         "2 documents have in column 'stars' what is not a number, and no label therefore: 'good' (1), 'inf' (1); first "

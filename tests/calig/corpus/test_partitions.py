@@ -18,6 +18,7 @@ from calig.config import CorpusConfig
 from calig.corpus import ingest
 from calig.corpus.reading import read_rows
 from calig.errors import InputError
+from calig.files import Files
 
 Rows = Sequence[dict[str, Any]]
 
@@ -52,9 +53,9 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, Rows
 
 def _ingested(tmp_path: Path, path: str = "data", **options: Any) -> list[dict[str, Any]]:
     config = CorpusConfig(path=str(tmp_path / path), **options)
-    manifest = ingest(config, ["no", "yes"], tmp_path / "w")
+    manifest = ingest(config, ["no", "yes"], Files(tmp_path / "w"))
     names = [*manifest.columns, "text", "label"]
-    return read_rows(manifest, tmp_path / "w", names).to_pylist()
+    return read_rows(manifest, Files(tmp_path / "w"), names).to_pylist()
 
 
 def test_folders_become_columns(write: Callable[[str, Rows], None], tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_column_of_the_same_kind_gives_way_as_in_pyarrow(tmp_path: Path) -> No
     _parquet(place / "part", [{"text": "one", "dt": "inside"}])
     assert ds.dataset(tmp_path / "data", partitioning="hive").to_table()["dt"].to_pylist() == ["2026-11-24"]
     assert [row["dt"] for row in _ingested(tmp_path)] == ["2026-11-24"]
-    manifest = ingest(CorpusConfig(path=str(tmp_path / "data")), ["no", "yes"], tmp_path / "w")
+    manifest = ingest(CorpusConfig(path=str(tmp_path / "data")), ["no", "yes"], Files(tmp_path / "w"))
     assert manifest.notes == [
         "columns of the files whose values are those of the folders of the same names: 'dt'"
     ]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.errors import InputError
+from calig.files import Files
 from tests.material.fuzz import examples
 
 CLASSES = ["negative", "positive"]
@@ -38,7 +39,7 @@ odd_rows = st.lists(
 def taken(path: Path, root: Path, **columns: str) -> CorpusManifest | None:
     """What was brought in, or None where one clear line refused it; nothing else is raised."""
     try:
-        return ingest(CorpusConfig(path=str(path), **columns), CLASSES, root)
+        return ingest(CorpusConfig(path=str(path), **columns), CLASSES, Files(root))
     except InputError as error:
         message = str(error)
     assert len(message.splitlines()) == 1, message

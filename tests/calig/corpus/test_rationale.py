@@ -14,6 +14,7 @@ from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, ingest, load_corpus
 from calig.corpus.reading import read_rows
 from calig.errors import InputError
+from calig.files import Files
 
 CLASSES = ("negative", "positive")
 TEXTS = ["good film", "bad film", "a film"]
@@ -21,7 +22,7 @@ SPANS = [[{"start": 0, "end": 4}], None, []]
 
 
 def brought_in(path: Path, root: Path, rationale: str = "why", **corpus: Any) -> CorpusManifest:
-    return ingest(CorpusConfig(path=str(path), rationale=rationale, **corpus), CLASSES, root)
+    return ingest(CorpusConfig(path=str(path), rationale=rationale, **corpus), CLASSES, Files(root))
 
 
 def parquet(path: Path, name: str, values: Any) -> Path:
@@ -31,7 +32,7 @@ def parquet(path: Path, name: str, values: Any) -> Path:
 
 def read_back(manifest: CorpusManifest, root: Path, doc_ids: list[int] | None = None) -> list[Any]:
     assert manifest.rationale is not None
-    return read_rows(manifest, root, [manifest.rationale], doc_ids)[manifest.rationale].to_pylist()
+    return read_rows(manifest, Files(root), [manifest.rationale], doc_ids)[manifest.rationale].to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -72,11 +73,11 @@ def test_a_name_of_the_warehouses_own_is_found_under_its_new_one(tmp_path: Path)
 
 def test_the_same_corpus_serves_with_and_without_rationales(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", "why", SPANS)
-    plain = ingest(CorpusConfig(path=str(path)), CLASSES, tmp_path / "w")
+    plain = ingest(CorpusConfig(path=str(path)), CLASSES, Files(tmp_path / "w"))
     marked = brought_in(path, tmp_path / "w")
     assert (plain.rationale, marked.rationale) == (None, "why")
     assert plain.key == marked.key
-    assert load_corpus(tmp_path / "w", plain.key).columns.keys() == {"why"}
+    assert load_corpus(Files(tmp_path / "w"), plain.key).columns.keys() == {"why"}
 
 
 @pytest.mark.parametrize(
@@ -100,4 +101,4 @@ def test_what_can_be_no_rationale_is_one_line(
 
 def test_images_have_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^corpus\.rationale: the model reads images"):
-        ingest(CorpusConfig(path="a.parquet", rationale="why"), CLASSES, tmp_path, modality="image")
+        ingest(CorpusConfig(path="a.parquet", rationale="why"), CLASSES, Files(tmp_path), modality="image")

@@ -14,6 +14,7 @@ from calig.corpus import fingerprint, ingest
 from calig.corpus.left_out import LeftOut, total
 from calig.corpus.remote import local_copies
 from calig.errors import InputError
+from calig.files import Files
 from tests.material.object_store import Store, elsewhere
 from tests.material.tiny import make_rows, write_parquet
 
@@ -29,7 +30,7 @@ def _put(name: str, seed: int, tmp_path: Path) -> None:
 
 
 def _texts(url: str, root: Path) -> list[str]:
-    manifest = ingest(CorpusConfig(path=url, text="text", id="id"), ("a", "b"), root)
+    manifest = ingest(CorpusConfig(path=url, text="text", id="id"), ("a", "b"), Files(root))
     assert manifest.source == url
     return [text for part in manifest.parts(root) for text in pq.read_table(part)["text"].to_pylist()]
 
@@ -100,7 +101,7 @@ def test_names_that_are_no_data_are_left_out(
     copies = local_copies(f"s3://audits/{given}", left_out)
     assert [path.relative_to(copies.place).as_posix() for path in copies.files] == names
     assert left_out.to_json().get("hidden", {"first": []})["first"] == hidden
-    manifest = ingest(CorpusConfig(path=f"s3://audits/{given}"), ("a", "b"), tmp_path / "w")
+    manifest = ingest(CorpusConfig(path=f"s3://audits/{given}"), ("a", "b"), Files(tmp_path / "w"))
     assert manifest.documents == len(names)
     assert total(manifest.files_left_out) == len(hidden)
 

@@ -21,6 +21,7 @@ from calig.corpus import ingest
 from calig.corpus.sample import draw, pick
 from calig.corpus.source import Batch
 from calig.errors import InputError
+from calig.files import Files
 from calig.records import document_key
 
 Row = dict[str, Any]
@@ -35,7 +36,7 @@ def bring(rows: Sequence[Row], folder: Path, files: int = 1, **fields: Any) -> l
     folder.mkdir()
     for number in range(files):
         pq.write_table(pa.Table.from_pylist(rows[number::files]), folder / f"{number}.parquet")
-    manifest = ingest(CorpusConfig(path=str(folder), **fields), ("a", "b"), folder.parent / "w")
+    manifest = ingest(CorpusConfig(path=str(folder), **fields), ("a", "b"), Files(folder.parent / "w"))
     found = [row for part in manifest.parts(folder.parent / "w") for row in pq.read_table(part).to_pylist()]
     assert manifest.rows == len(rows)
     assert [row["doc_id"] for row in found] == list(range(len(found)))
@@ -72,7 +73,7 @@ def test_by_a_column_values_share_the_sample_evenly(tmp_path: Path) -> None:
             pa.table({"text": [f"{day} {i}" for i in range(50)]}), days / f"dt={day}" / "a.parquet"
         )
     corpus = CorpusConfig(path=str(days), sample={"documents": 10, "by": "dt"})
-    manifest = ingest(corpus, ("a", "b"), tmp_path / "w")
+    manifest = ingest(corpus, ("a", "b"), Files(tmp_path / "w"))
     dates = [row["dt"] for part in manifest.parts(tmp_path / "w") for row in pq.read_table(part).to_pylist()]
     assert [str(day) for day in dates] == ["1"] * 5 + ["2"] * 5
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.errors import InputError
+from calig.files import Files
 from calig.records import DOCUMENT_VIEW
 from tests.material.fuzz import examples
 from tests.material.tiers import extended
@@ -34,7 +35,7 @@ CLASSES = ["negative", "positive"]
 
 
 def taken(path: Path, **corpus: Any) -> CorpusManifest:
-    return ingest(CorpusConfig(path=str(path), **corpus), CLASSES, path.parent / "w", audit="nightly")
+    return ingest(CorpusConfig(path=str(path), **corpus), CLASSES, Files(path.parent / "w"), audit="nightly")
 
 
 def shown(path: Path, **corpus: Any) -> dict[str, list[Any]]:
@@ -546,7 +547,7 @@ def check_any_table(seed: int, folder: Path) -> None:
     meant = MAKERS[ending](rng, place / f"a.{ending}", rows)
     fields = {"id": rng.choice(["i", "text"])} if ending == "csv" else {}
     corpus = CorpusConfig(path=str(folder / f"{seed}"), **fields)
-    manifest = ingest(corpus, CLASSES, folder / "w", audit=f"a{seed}")
+    manifest = ingest(corpus, CLASSES, Files(folder / "w"), audit=f"a{seed}")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         files = [str(one) for one in manifest.parts(folder / "w")]

@@ -18,6 +18,7 @@ from calig.evaluating import stages
 from calig.evaluating.stages import Evaluation
 from calig.evaluating.survey import evaluation_key, sample
 from calig.warehouse.evaluations import read_evaluation
+from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from tests.material.tiny import CLASSES, Row, audit_config, select, write_parquet
 
@@ -56,9 +57,15 @@ def configure(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> Any:
 
 
 def start(config: AuditConfig) -> Evaluation:
-    stages.precheck(config)
+    warehouse = Warehouse.open(config.warehouse)
+    stages.precheck(warehouse, config)
     model = audit.describe_model(config)
-    return stages.start_evaluation(config, model, audit.bring_in(config, model))
+    return stages.start_evaluation(
+        warehouse,
+        config,
+        model,
+        audit.bring_in(warehouse, config, model),
+    )
 
 
 def run(evaluation: Evaluation) -> list[str]:
@@ -69,10 +76,12 @@ def run(evaluation: Evaluation) -> list[str]:
 
 
 def test_the_sample_depends_on_seed_and_content_alone(configure: Any, tiny_rows: list[Row]) -> None:
+    warehouse = Warehouse.open(config.warehouse)
+
     def drawn(rows: list[Row], **section: Any) -> list[str]:
         config = configure(rows, **section)
-        corpus = audit.bring_in(config, audit.describe_model(config))
-        return [rows[doc_id]["id"] for doc_id in sample(config, corpus)]
+        corpus = audit.bring_in(warehouse, config, audit.describe_model(config))
+        return [rows[doc_id]["id"] for doc_id in sample(warehouse, config, corpus)]
 
     first = drawn(tiny_rows)
     assert len(set(first)) == 7
@@ -87,7 +96,7 @@ def test_portions_are_sanity_documents_others_and_pairs(configure: Any, tmp_path
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("text,contrast,word\na good film,a not good film,good\n")
     evaluation = start(configure(pairs=str(pairs)))
-    drawn = sample(evaluation.config, evaluation.corpus)
+    drawn = sample(evaluation.warehouse, evaluation.config, evaluation.corpus)
     assert [(p.doc_ids, p.metrics) for p in stages.missing_portions(evaluation)] == [
         (tuple(drawn[:2]), ("faithfulness", "sanity")),
         (tuple(drawn[2:5]), ("faithfulness",)),
@@ -102,7 +111,7 @@ def test_what_is_done_is_not_done_again(configure: Any) -> None:
     done: list[int] = []
     shard = stages.evaluate_portion(evaluation, second, done.append)
     assert (shard.documents, shard.failures, sum(done)) == (3, 0, 3)
-    assert held(evaluation.folder, column="doc_id") == set(second.doc_ids)
+    assert held(evaluation.warehouse.files, evaluation.folder, column="doc_id") == set(second.doc_ids)
     assert stages.missing_portions(evaluation) == [first, third]
     assert len(run(evaluation)) == 2
     before = read_evaluation(evaluation.warehouse, evaluation.evaluation_id)
@@ -116,7 +125,10 @@ def test_what_is_done_is_not_done_again(configure: Any) -> None:
 def test_the_tables_hold_what_was_measured(configure: Any, tiny_rows: list[Row]) -> None:
     evaluation = start(configure())
     run(evaluation)
-    root, drawn = evaluation.warehouse.root, sample(evaluation.config, evaluation.corpus)
+    root, drawn = (
+        evaluation.warehouse.root,
+        sample(evaluation.warehouse, evaluation.config, evaluation.corpus),
+    )
     found = select(root, "SELECT DISTINCT method, share FROM evaluation WHERE metric = 'comprehensiveness'")
     assert set(found) == {(m, share) for m in SECTION["methods"] for share in (0.2, 0.5, None)}
     sane = select(root, "SELECT DISTINCT doc_id FROM evaluation WHERE metric = 'determinism'")
@@ -156,7 +168,7 @@ def test_a_rationale_reaches_metrics_and_documents(configure: Any, tiny_rows: li
     evaluation = start(config)
     run(evaluation)
     manifest = read_evaluation(evaluation.warehouse, evaluation.evaluation_id)
-    drawn = sample(config, evaluation.corpus)
+    drawn = sample(Warehouse.open(config.warehouse), config, evaluation.corpus)
     shares = [1 / len(rows[doc_id]["text"].split()) for doc_id in drawn]
     assert manifest.evaluation["rationale_share"] == pytest.approx(np.mean(shares))
     [(count,)] = select(
@@ -191,7 +203,8 @@ def test_failures_are_rows_and_a_gate(configure: Any, tiny_rows: list[Row]) -> N
 def test_the_key_covers_what_numbers_depend_on(configure: Any, tiny_rows: list[Row], tmp_path: Path) -> None:
     config = configure(marked(tiny_rows[:12]))
     model = audit.describe_model(config)
-    corpus = audit.bring_in(config, model)
+    warehouse = Warehouse.open(config.warehouse)
+    corpus = audit.bring_in(warehouse, config, model)
 
     def changed(section: str, **values: Any) -> AuditConfig:
         own = getattr(config, section)
@@ -202,7 +215,7 @@ def test_the_key_covers_what_numbers_depend_on(configure: Any, tiny_rows: list[R
     for word in ("good", "film"):
         pairs.write_text(f"text,contrast,word\na good film,a not good film,{word}\n")
         keys.append(evaluation_key(changed("evaluation", pairs=str(pairs)), model, corpus, None))
-    schedule = audit.read_schedule(audit.learn_schedule(config, model, corpus))
+    schedule = audit.read_schedule(audit.learn_schedule(warehouse, config, model, corpus))
     keys += [
         evaluation_key(other, card, held_corpus, learnt)
         for other, card, held_corpus, learnt in (
@@ -231,7 +244,7 @@ def test_a_learnt_schedule_is_used(configure: Any) -> None:
     config = configure()
     before = start(config)
     model = before.model
-    audit.learn_schedule(config, model, before.corpus)
+    audit.learn_schedule(Warehouse.open(config.warehouse), config, model, before.corpus)
     after = start(config)
     assert before.schedule is None
     assert after.schedule is not None
@@ -297,4 +310,4 @@ def test_images_have_no_rationales_nor_pairs(monkeypatch: pytest.MonkeyPatch, co
     monkeypatch.setattr("calig.models.configuration.modality_of", lambda _: "image")
     monkeypatch.setattr(audit, "precheck", lambda _: None)
     with pytest.raises(InputError, match=r"^evaluation\.pairs: the model reads images"):
-        stages.precheck(configure(pairs="sentiment"))
+        stages.precheck(Warehouse.open(configure(pairs="sentiment").warehouse), configure(pairs="sentiment"))

@@ -25,6 +25,7 @@ from tests.material.derived_tables import Expected
 from tests.material.warehouses import make_warehouse
 
 EXPECTED = Expected(120, 4, 0)
+NOWHERE = Warehouse(Path("not-looked-at"))
 WATCH = {"praise": ["great", "superb"], "odd": ["{value}", "한국"]}
 COMPARED: dict[str, Any] = {
     "run_id": "run-0",
@@ -533,7 +534,9 @@ def test_sql_that_cannot_be_answered_fails_and_says_why(aggregated: Warehouse, t
 def test_sql_sees_its_run_alone_and_no_files(aggregated: Warehouse) -> None:
     assert sql(aggregated, "SELECT DISTINCT run_id FROM word_stats").value == 1
     with pytest.raises(InputError, match=r"^gates\.sql, mine: SQL: the table function read_text is off"):
-        check_configured(config({"sql": [{"name": "mine", "sql": "FROM read_text('/etc/passwd')"}]}), "text")
+        check_configured(
+            NOWHERE, config({"sql": [{"name": "mine", "sql": "FROM read_text('/etc/passwd')"}]}), "text"
+        )
 
 
 # ---- before anything starts
@@ -573,7 +576,7 @@ ODD = "no such watch list, or term of one; "
 )
 def test_what_makes_no_sense_is_refused(gates: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_configured(config(gates), "text")
+        check_configured(NOWHERE, config(gates), "text")
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
 
@@ -581,23 +584,23 @@ def test_what_makes_no_sense_is_refused(gates: dict[str, Any], said: str) -> Non
 def test_what_makes_sense_is_not_refused() -> None:
     gates = {"max_watched_share": {"praise": 0.1, "odd/{value}": 1}, "drift": True, "max_class_psi": 0.1}
     check_configured(
-        config(gates | {"sql": [{"name": "a", "sql": " @misled "}]}, compare_to="previous"), "text"
+        NOWHERE, config(gates | {"sql": [{"name": "a", "sql": " @misled "}]}, compare_to="previous"), "text"
     )
-    check_configured(config({}, watch={}), "image")
+    check_configured(NOWHERE, config({}, watch={}), "image")
 
 
 def test_a_level_that_an_audit_does_not_use_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    check_configured(config({}, compare_to="previous", compare={"min_share": 0.1}), "text")
-    check_configured(config({}, compare={"alpha": 0.05}), "text")
+    check_configured(NOWHERE, config({}, compare_to="previous", compare={"min_share": 0.1}), "text")
+    check_configured(NOWHERE, config({}, compare={"alpha": 0.05}), "text")
     assert caplog.messages == []
-    check_configured(config({}, compare_to="previous", compare={"alpha": 0.05}), "text")
+    check_configured(NOWHERE, config({}, compare_to="previous", compare={"alpha": 0.05}), "text")
     [said] = caplog.messages
     assert said.startswith("compare.alpha: 0.05 is not used in an audit, only by calig compare")
 
 
 def test_images_have_no_watch_lists() -> None:
     with pytest.raises(InputError, match=r"^watch: the model reads images"):
-        check_configured(config({}), "image")
+        check_configured(NOWHERE, config({}), "image")
 
 
 # ---- what becomes of them

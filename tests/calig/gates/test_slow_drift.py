@@ -342,7 +342,7 @@ def test_a_runs_gate_looks_at_the_runs_before_it(real: Warehouse) -> None:
 )
 def test_what_makes_no_sense_is_refused(real: Warehouse, gate: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_configured(config(real, gate), "text")
+        check_configured(real, config(real, gate), "text")
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
 
@@ -351,10 +351,11 @@ def test_accuracy_without_labels_is_refused(real: Warehouse) -> None:
     with pytest.raises(
         InputError, match=r"what: accuracy: the corpus has no labels; set corpus\.label, or leave"
     ):
-        check_configured(config(real, {"what": ["accuracy"]}, corpus={"path": "a.csv"}), "text")
+        check_configured(real, config(real, {"what": ["accuracy"]}, corpus={"path": "a.csv"}), "text")
 
 
 def test_what_makes_sense_is_not_refused(real: Warehouse, tmp_path: Path) -> None:
-    check_configured(config(real, True), "image")
-    check_configured(config(real, {"what": ["layers"], "since": "nightly-00"}), "text")
-    check_configured(config(Warehouse.open(tmp_path), {"since": "not-yet-there"}), "text")
+    check_configured(real, config(real, True), "image")
+    check_configured(real, config(real, {"what": ["layers"], "since": "nightly-00"}), "text")
+    empty = Warehouse.open(tmp_path)
+    check_configured(empty, config(empty, {"since": "not-yet-there"}), "text")

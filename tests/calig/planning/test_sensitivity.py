@@ -27,7 +27,7 @@ def plan(
         }
     )
     model = ModelCard("m", None, "h", ("a", "b"), 3, head, "text")  # type: ignore[arg-type]
-    return unseen(config, model, documents)
+    return unseen(Warehouse.open(warehouse), config, model, documents)
 
 
 def test_more_documents_and_more_alarms_let_smaller_changes_be_seen(tmp_path: Path) -> None:

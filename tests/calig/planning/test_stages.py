@@ -13,6 +13,7 @@ from calig import stages
 from calig.attribution.explainer import Explainer
 from calig.config import AuditConfig
 from calig.errors import InputError
+from calig.files import Files
 from calig.planning.stages import SMALL, make_plan
 from calig.records import Document
 from calig.warehouse.layout import Warehouse
@@ -41,7 +42,7 @@ def _config(model: Path, corpus: Path, folder: Path) -> AuditConfig:
 
 
 def _plan(config: AuditConfig, documents: int | None = None) -> Plan:
-    made = make_plan(config, documents, lambda _: None)
+    made = make_plan(Warehouse.open(config.warehouse), config, documents, lambda _: None)
     assert made is not None
     return made
 
@@ -55,7 +56,7 @@ def test_a_plan_and_the_run_that_follows_agree(tiny_model: Path, corpus: Path, t
     plan = _plan(config)
     warehouse = Warehouse.open(config.warehouse)
     folder = warehouse.attributions(plan.attribution_key)
-    (pilot,) = completed(folder)
+    (pilot,) = completed(Files(folder), folder)
     assert 0 < pilot.documents <= (ROWS + 1) // 2
     assert (plan.device, plan.threads, plan.workers, plan.actual) == ("cpu", 1, 1, None)
     predicted = _figures(plan)
@@ -74,7 +75,9 @@ def test_a_plan_and_the_run_that_follows_agree(tiny_model: Path, corpus: Path, t
     assert predicted["shards"].value == read.actual["shards"] == -(-left // 25)
     assert predicted["files"].value == read.actual["files"] == 3 * read.actual["shards"]
 
-    documents = [pq.read_table(path) for m in completed(folder) for path in m.paths(folder, "documents")]
+    documents = [
+        pq.read_table(path) for m in completed(Files(folder), folder) for path in m.paths(folder, "documents")
+    ]
     all_tokens = sum(sum(t for t in table["tokens"].to_pylist() if t) for table in documents)
     assert predicted["tokens"].value == pytest.approx(read.actual["tokens"])
     assert read.actual["tokens"] == all_tokens - pilot.tokens
@@ -83,7 +86,7 @@ def test_a_plan_and_the_run_that_follows_agree(tiny_model: Path, corpus: Path, t
     assert not plan_path(warehouse, plan.attribution_key, plan.corpus_key).exists(), (
         "it waits for no other run"
     )
-    assert len(held(folder)) == ROWS + 1
+    assert len(held(Files(folder), folder)) == ROWS + 1
 
 
 def test_a_run_without_a_plan_says_how_to_get_one(
@@ -125,13 +128,14 @@ def test_what_an_interrupted_pilot_explained_is_kept(
 
     said: list[str] = []
     seconds: list[float] = []
+    warehouse = Warehouse.open(config.warehouse)
     with monkeypatch.context() as patch:
         patch.setattr(Explainer, "attribute", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            make_plan(config, None, said.append, seconds.append)
-    (folder,) = Warehouse.open(config.warehouse).attributions("").iterdir()
+            make_plan(warehouse, config, None, said.append, seconds.append)
+    (folder,) = warehouse.attributions("").iterdir()
     assert calls[:2] == [8, 8]
-    assert len(held(folder)) == 16
+    assert len(held(Files(folder), folder)) == 16
     assert said[:2] == ["loading the model …", "bringing in the corpus …"]
     assert said[2] == "learning steps from documents: 0 of 64 …"
     assert said[-1] == "explaining documents of the pilot: 16 of 32 …"
@@ -147,8 +151,15 @@ def test_workers_share_the_hours_but_not_the_core_hours(
 
     config = _config(tiny_model, corpus, tmp_path)
     model = stages.describe_model(config)
-    manifest = stages.bring_in(config, model)
-    run = planned_run(config, model, manifest, stages.learn_schedule(config, model, manifest))
+    warehouse = Warehouse.open(config.warehouse)
+    manifest = stages.bring_in(warehouse, config, model)
+    run = planned_run(
+        warehouse,
+        config,
+        model,
+        manifest,
+        stages.learn_schedule(warehouse, config, model, manifest),
+    )
     pilot = run_pilot(run, range(ROWS), lambda _: None)
     one, ten = ({f.name: f for f in figures(pilot, 100_000, "", 100, workers)} for workers in (1, 10))
     assert one["core-hours"] == ten["core-hours"]
@@ -163,6 +174,7 @@ def test_nothing_is_left_to_plan_when_all_is_held(
 ) -> None:
     config = _config(tiny_model, tiny_corpus, tmp_path)
     run_stages(config)
-    assert make_plan(config, None, lambda _: None) is None
+    warehouse = Warehouse.open(config.warehouse)
+    assert make_plan(warehouse, config, None, lambda _: None) is None
     with pytest.raises(InputError, match="none is left for a pilot"):
-        make_plan(config, 1000, lambda _: None)
+        make_plan(warehouse, config, 1000, lambda _: None)

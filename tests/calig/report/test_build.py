@@ -30,12 +30,12 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("run", "depths"), [("run-0", 5), ("run-1", 7)])
 def test_a_run_of_the_warehouse_becomes_a_page(warehouse: Path, run: str, depths: int) -> None:
-    path = build(warehouse, run)
+    path = build(Warehouse.open(warehouse), run)
     assert path == warehouse / "runs" / run / "report" / "index.html"
     page = path.read_text(encoding="utf-8")
     assert run in page
     assert f'max="{depths}"' in page
-    assert build(warehouse, run).read_text(encoding="utf-8") == page
+    assert build(Warehouse.open(warehouse), run).read_text(encoding="utf-8") == page
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -59,4 +59,4 @@ def test_the_commands_on_the_page_run(warehouse: Path) -> None:
 
 def test_a_run_that_is_not_there_is_an_input_error(warehouse: Path) -> None:
     with pytest.raises(InputError, match="nope"):
-        build(warehouse, "nope")
+        build(Warehouse.open(warehouse), "nope")

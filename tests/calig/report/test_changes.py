@@ -53,7 +53,7 @@ def gathered(warehouse: Warehouse, run: str, reference: str) -> Changes:
 
 
 def page_of(warehouse: Warehouse, night: int, other: int) -> str:
-    path = changes.build(warehouse.root, run_id(night), run_id(other))
+    path = changes.build(warehouse, run_id(night), run_id(other))
     assert path == warehouse.comparison(run_id(night), run_id(other)) / "index.html"
     return path.read_text("utf-8")
 
@@ -178,7 +178,7 @@ def test_documents_of_two_samples_are_told_apart(paired: Warehouse, tmp_path: Pa
     edited = [one for one in data.documents if one.text_changed]
     assert edited
     assert all(one.text and one.text_before and one.heats is None for one in edited)
-    page = changes.build(root, "run-b", "run-a").read_text("utf-8")
+    page = changes.build(Warehouse.open(root), "run-b", "run-a").read_text("utf-8")
     plain = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
     assert (
         "two samples of documents are compared: 50 in both, 7 in both with another text, 3 in the reference alone, "
@@ -316,7 +316,7 @@ def test_both_heats_are_the_words_of_the_two_runs_on_one_scale(paired: Warehouse
     assert abs(steps[0].effect) == pytest.approx(largest, rel=0.06)
     for unit in (*shown.a, *shown.b):
         assert ("neg" in unit.style.split()) == (unit.effect < 0)
-    page = changes.build(paired.root, "run-b", "run-a").read_text("utf-8")
+    page = changes.build(paired, "run-b", "run-a").read_text("utf-8")
     assert page.count('<article class="card">') == changes_data.HEATS
 
 
@@ -340,7 +340,7 @@ def test_a_removed_reference_leaves_the_page(tmp_path: Path) -> None:
 
 def test_what_was_never_compared_is_said(warehouse: Warehouse) -> None:
     with pytest.raises(InputError, match=r"no comparison of run .* run `calig compare nothing .*` first"):
-        changes.build(warehouse.root, run_id(2), "nothing")
+        changes.build(warehouse, run_id(2), "nothing")
 
 
 def test_many_outcomes_are_folded_but_for_what_changed(warehouse: Warehouse) -> None:
@@ -385,7 +385,7 @@ def test_five_thousand_changed_words_fit(tmp_path: Path) -> None:
 def test_nothing_is_fetched_and_nothing_is_inline(warehouse: Warehouse, paired: Warehouse) -> None:
     pages = [
         page_of(warehouse, RETRAINED, 0),
-        changes.build(paired.root, "run-b", "run-a").read_text("utf-8"),
+        changes.build(paired, "run-b", "run-a").read_text("utf-8"),
     ]
     for page in pages:
         for _, attributes in Page(page).tags:

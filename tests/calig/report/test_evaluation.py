@@ -25,6 +25,7 @@ from calig.report.heat import visible
 from calig.report.measures import KNOWN, SUBJECT, measure
 from calig.report.standings import columns, finding, verdict
 from calig.warehouse import database
+from calig.warehouse.layout import Warehouse
 from tests.material.html import Page
 from tests.material.report_evaluations import EVALUATION, STRENGTHS, TABLES, EvaluationScene, make
 
@@ -384,15 +385,15 @@ def merged(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("merged")
 def test_build_writes_one_file_and_refuses_what_is_not_there(tmp_path: Path) -> None:
     folder = make(tmp_path, EvaluationScene(documents=13))
-    path = evaluation.build(tmp_path, EVALUATION)
+    path = evaluation.build(Warehouse.open(tmp_path), EVALUATION)
     assert path == folder / "report" / "index.html"
     assert list(path.parent.iterdir()) == [path]
     page = path.read_text(encoding="utf-8")
     assert EVALUATION in page
-    assert evaluation.build(tmp_path, EVALUATION).read_text(encoding="utf-8") == page
+    assert evaluation.build(Warehouse.open(tmp_path), EVALUATION).read_text(encoding="utf-8") == page
     for other in ("nope", "../evaluations", ""):
         with pytest.raises(InputError, match="no evaluation"):
-            evaluation.build(tmp_path, other)
+            evaluation.build(Warehouse.open(tmp_path), other)
     (tmp_path / "evaluations" / "empty").mkdir()
     with pytest.raises(InputError, match="no evaluation empty in the warehouse"):
-        evaluation.build(tmp_path, "empty")
+        evaluation.build(Warehouse.open(tmp_path), "empty")

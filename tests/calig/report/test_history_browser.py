@@ -30,11 +30,11 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 def pages(nights: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pair = make_pair(tmp_path_factory.mktemp("pair"))
     return {
-        "report": build(pair.root, "run-b"),
-        "heats": changes.build(pair.root, "run-b", "run-a"),
-        "changes": changes.build(nights.root, run_id(RETRAINED), run_id(0)),
-        "calm": changes.build(nights.root, run_id(3), run_id(2)),
-        "history": trend.build(nights.root, NAME),
+        "report": build(pair, "run-b"),
+        "heats": changes.build(pair, "run-b", "run-a"),
+        "changes": changes.build(nights, run_id(RETRAINED), run_id(0)),
+        "calm": changes.build(nights, run_id(3), run_id(2)),
+        "history": trend.build(nights, NAME),
     }
 
 

@@ -36,7 +36,7 @@ def own(warehouse: Warehouse, tmp_path: Path) -> Warehouse:
 
 @pytest.fixture(scope="module")
 def page(warehouse: Warehouse) -> str:
-    return build(warehouse.root, "run-b").read_text("utf-8")
+    return build(warehouse, "run-b").read_text("utf-8")
 
 
 def opening_of(warehouse: Warehouse, run: str) -> Opening:
@@ -184,9 +184,7 @@ def test_a_removed_references_layer_profile_is_what_the_comparison_kept(own: War
     assert [row.special_share for row in opening.behind] == [row.special_share for row in before]
     assert {row.cancellation for row in opening.behind} == {None}
     assert opening.changes[0].started is None
-    assert "since <b><bdi>previous</bdi></b> <small>run-a</small>" in build(own.root, "run-b").read_text(
-        "utf-8"
-    )
+    assert "since <b><bdi>previous</bdi></b> <small>run-a</small>" in build(own, "run-b").read_text("utf-8")
 
 
 def test_the_previous_run_is_first_whatever_else_it_is_called(own: Warehouse) -> None:
@@ -222,13 +220,13 @@ def test_long_watch_lists_are_cut(own: Warehouse) -> None:
     assert [row.term for row in opening.watched if row.listed == "long" and row.label == "*"] == [
         f"t{number:04d}" for number in range(499, 459, -1)
     ]
-    assert build(own.root, "run-b").stat().st_size < 5_000_000
+    assert build(own, "run-b").stat().st_size < 5_000_000
 
 
 def test_a_first_night_says_nothing_of_changes(warehouse: Warehouse) -> None:
     opening = opening_of(warehouse, "run-a")
     assert (opening.gates, opening.changes, opening.behind, opening.nights) == ((), (), (), 2)
-    page = build(warehouse.root, "run-a").read_text("utf-8")
+    page = build(warehouse, "run-a").read_text("utf-8")
     assert 'class="since"' not in page
 
 

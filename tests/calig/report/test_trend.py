@@ -46,7 +46,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
 
 @pytest.fixture(scope="module")
 def page(warehouse: Warehouse) -> str:
-    path = trend.build(warehouse.root, NAME)
+    path = trend.build(warehouse, NAME)
     assert path == warehouse.root / "history" / NAME / "index.html"
     assert list(path.parent.iterdir()) == [path]
     return path.read_text("utf-8")
@@ -133,7 +133,7 @@ def test_slow_drift_is_drawn_where_it_was_found_and_told(tmp_path: Path) -> None
     found = {followed.metric: alarm for followed, alarm in drift.alarms()}
     alarm = found["layer.special_share:0"]
     assert (alarm.since, alarm.direction) == (RETRAINED, 1)
-    content = trend.build(tmp_path, NAME).read_text("utf-8")
+    content = trend.build(Warehouse.open(tmp_path), NAME).read_text("utf-8")
     figure = content.split('data-chart="layer-special_share"')[1].split("</figure>")[0]
     lines = re.findall(r'class="mark-slow" x1="([\d.]+)" x2="([\d.]+)"', figure)
     bars = re.findall(r'class="slow-span" x="([\d.]+)" width="([\d.]+)"', figure)
@@ -310,18 +310,18 @@ def test_the_newest_run_is_at_the_head(page: str) -> None:
 
 def test_pages_of_comparisons_are_linked_where_they_are(tmp_path: Path) -> None:
     warehouse = make(tmp_path, Story(nights=LEAK_FROM + 1))
-    assert "/comparisons/" not in trend.build(warehouse.root, NAME).read_text("utf-8")
+    assert "/comparisons/" not in trend.build(warehouse, NAME).read_text("utf-8")
     place = warehouse.comparison(run_id(LEAK_FROM), run_id(LEAK_FROM - 1)) / "index.html"
     place.parent.mkdir(parents=True)
     place.touch()
-    path = trend.build(warehouse.root, NAME)
+    path = trend.build(warehouse, NAME)
     links = set(re.findall(r'href="([^"]*/comparisons/[^"]*)"', path.read_text("utf-8")))
     assert {(path.parent / link).resolve() for link in links} == {place}
 
 
 def test_one_night_is_a_page(tmp_path: Path) -> None:
     warehouse = make(tmp_path, Story(nights=1, tags={}))
-    page = trend.build(warehouse.root, NAME).read_text("utf-8")
+    page = trend.build(warehouse, NAME).read_text("utf-8")
     assert "<h1>1 run of reviews; none failed a gate.</h1>" in page
     assert "NaN" not in page
     assert len(Page(page).data["nights"]) == 1
@@ -329,7 +329,7 @@ def test_one_night_is_a_page(tmp_path: Path) -> None:
 
 def test_four_hundred_nights_fit(tmp_path: Path) -> None:
     warehouse = make(tmp_path, Story(nights=400))
-    page = trend.build(warehouse.root, NAME).read_text("utf-8")
+    page = trend.build(warehouse, NAME).read_text("utf-8")
     assert len(page.encode()) < 5_000_000
     assert page.count('<th scope="row"><a href="../../runs/') == 400
 
@@ -352,7 +352,7 @@ def test_numbers_that_are_missing_are_dashes(tmp_path: Path) -> None:
             for place in range(2)
         ]},
     )  # fmt: skip
-    page = trend.build(warehouse.root, "bare").read_text("utf-8")
+    page = trend.build(warehouse, "bare").read_text("utf-8")
     assert set(Page(page).data["charts"]) == {"documents"}
     assert "<h1>2 runs of bare.</h1>" in page
 
@@ -366,7 +366,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
         connection.execute("UPDATE comparisons SET requested = ? WHERE requested = 'baseline'", [HOSTILE])
         connection.execute("UPDATE class_stats SET class = ? WHERE class = 'negative'", [HOSTILE])
         connection.execute("UPDATE runs SET model_id = ?", [HOSTILE])
-    page = trend.build(warehouse.root, NAME).read_text("utf-8")
+    page = trend.build(warehouse, NAME).read_text("utf-8")
     seen = Page(page)
     assert len(seen.inside["script"]) == 2
     assert not [tag for tag, _ in seen.tags if tag == "i"]
@@ -378,12 +378,12 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc"])
 def test_a_name_that_is_no_folder_is_refused(warehouse: Warehouse, name: str) -> None:
     with pytest.raises(InputError, match="folder's name"):
-        trend.build(warehouse.root, name)
+        trend.build(warehouse, name)
 
 
 def test_an_audit_without_runs_is_said(warehouse: Warehouse) -> None:
     with pytest.raises(InputError, match="audit 'nope': no complete run"):
-        trend.build(warehouse.root, "nope")
+        trend.build(warehouse, "nope")
 
 
 def test_nothing_is_fetched_and_nothing_is_inline(page: str) -> None:

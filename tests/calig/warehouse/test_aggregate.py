@@ -157,7 +157,7 @@ def test_the_tables_do_not_depend_on_how_the_corpus_is_sharded(tmp_path: Path) -
         run_id = make_warehouse(tmp_path / name, shards=shards)
         warehouse = Warehouse.open(tmp_path / name)
         if name == "merged":
-            assert len(compact(warehouse.attributions("attribution-60-4-0"))) == 1
+            assert len(compact(warehouse.files, warehouse.attributions("attribution-60-4-0"))) == 1
         aggregate(warehouse, run_id)
         found.append(tables(warehouse.database, run_id))
     assert_same(found[1], found[0])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from calig.errors import InputError
-from calig.files import write_json
+from calig.files import Files, write_json
 from calig.warehouse.aggregate import Rebuilt, aggregate, rebuild
 from calig.warehouse.catalog import EVALUATION_TABLES
 from calig.warehouse.evaluation_tables import aggregate_evaluation
@@ -72,7 +72,9 @@ def make_evaluation(warehouse: Warehouse, evaluation_id: str, documents: int = 2
     ids = [*range(documents - 1), -2]
     for start in range(3):
         rows = joined(ids[start::3], seed)
-        write_evaluation_shard(warehouse.evaluation(evaluation_id), rows, tokens=5, seconds=2.0)
+        write_evaluation_shard(
+            warehouse.files, warehouse.evaluation(evaluation_id), rows, tokens=5, seconds=2.0
+        )
     manifest = EvaluationManifest(
         evaluation_id=evaluation_id,
         key="0" * 32,
@@ -218,26 +220,26 @@ def test_the_question_ranks_methods_by_comprehensiveness(evaluated: Warehouse) -
 
 
 def test_a_shard_counts_whole_or_not_at_all(tmp_path: Path) -> None:
-    kept = write_evaluation_shard(tmp_path, joined([0, 1, 4], 0), tokens=9, seconds=1.0)
-    lost = write_evaluation_shard(tmp_path, joined([2, 3], 0), tokens=9, seconds=1.0)
+    kept = write_evaluation_shard(Files(tmp_path), tmp_path, joined([0, 1, 4], 0), tokens=9, seconds=1.0)
+    lost = write_evaluation_shard(Files(tmp_path), tmp_path, joined([2, 3], 0), tokens=9, seconds=1.0)
     assert (kept.documents, kept.failures, kept.tokens) == (3, 1, 9)
     assert {name.partition("-")[0] for name in kept.files} == {"documents", "scores", "values"}
-    assert held(tmp_path, column="doc_id") == {0, 1, 2, 3, 4}
+    assert held(Files(tmp_path), tmp_path, column="doc_id") == {0, 1, 2, 3, 4}
     manifest_path(tmp_path, lost.shard).unlink()
-    assert held(tmp_path, column="doc_id") == {0, 1, 4}
+    assert held(Files(tmp_path), tmp_path, column="doc_id") == {0, 1, 4}
     (values,) = kept.paths(tmp_path, "values")
     assert len(sweep(tmp_path, older_than=0)) == 3
     assert values.is_file()
     content = bytearray(values.read_bytes())
     content[len(content) // 2] ^= 1
     values.write_bytes(content)
-    assert completed(tmp_path) == []
+    assert completed(Files(tmp_path), tmp_path) == []
 
 
 @pytest.mark.parametrize("doc_ids", [[], [1, 1]])
 def test_a_shard_needs_documents_each_once(doc_ids: list[int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="each only once"):
-        write_evaluation_shard(tmp_path, joined(doc_ids, 0), tokens=0, seconds=0.0)
+        write_evaluation_shard(Files(tmp_path), tmp_path, joined(doc_ids, 0), tokens=0, seconds=0.0)
 
 
 def test_a_manifest_that_is_none_is_named(evaluated: Warehouse, tmp_path: Path) -> None:

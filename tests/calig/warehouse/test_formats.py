@@ -48,7 +48,7 @@ def test_an_old_warehouse_is_read_as_it_is(old: Path) -> None:
     assert select(warehouse.root, "SELECT count(*) FROM comparisons", runs[1].run_id)[0][0] > 0
     assert select(warehouse.root, "SELECT count(*) FROM word_stats", first)[0][0] > 0
     assert query(warehouse, "SELECT count(*) FROM evaluation_stats").rows[0][0] > 0
-    assert build(warehouse.root, first).is_file()
+    assert build(warehouse, first).is_file()
 
 
 @extended("all tables of four runs, twice")

@@ -88,8 +88,10 @@ def make_images(root: Path, run_id: str = RUN) -> Warehouse:
     warehouse = Warehouse.open(root)
     items: list[Attribution | Failure] = [*IMAGES, FAILED]
     for number in range(3):
-        write_shard(warehouse.attributions("images"), items[number::3], 1.0, "image")
-    write_shard(warehouse.attributions("images"), [Failure("0" * 64, "empty", "alone")], 1.0, "image")
+        write_shard(warehouse.files, warehouse.attributions("images"), items[number::3], 1.0, "image")
+    write_shard(
+        warehouse.files, warehouse.attributions("images"), [Failure("0" * 64, "empty", "alone")], 1.0, "image"
+    )
     count = len(items)
     shared = {
         "doc_id": pa.array(range(count), pa.int64()),
@@ -344,7 +346,7 @@ def test_merged_and_rebuilt_it_is_the_same(tmp_path: Path) -> None:
         table: query(made, f"SELECT * FROM {table} ORDER BY ALL").rows
         for table in (*tables, "tokens", "thumbnails")
     }
-    compact(made.attributions("images"), min_files=2)
+    compact(made.files, made.attributions("images"), min_files=2)
     assert len(list(made.attributions("images").glob("documents-*.parquet"))) == 1
     made.database.unlink()
     rebuild(made)

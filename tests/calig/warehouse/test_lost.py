@@ -56,7 +56,7 @@ def _running(warehouse: Warehouse, run_id: str, name: str = "nightly") -> RunMan
 def _held_elsewhere(folder: Path) -> subprocess.Popen[str]:
     """A process that holds the run of a folder, until it is killed."""
     code = (
-        "import sys, time, pathlib; from calig.warehouse import lost; lost.hold(pathlib.Path(sys.argv[1])); "
+        "import sys, time, pathlib; from calig.warehouse import lost; lost.Hold(pathlib.Path(sys.argv[1])); "
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code + "print('held', flush=True); time.sleep(60)", str(folder)],
@@ -116,14 +116,14 @@ def test_the_lock_is_touched_while_it_is_held(warehouse: Warehouse, monkeypatch:
     monkeypatch.setattr(lost, "BEAT_SECONDS", 0.05)
     run = _running(warehouse, "20260101-020000-a")
     folder = warehouse.run(run.run_id)
-    lost.hold(folder)
+    held = lost.Hold(folder)
     os.utime(folder / ".lock", (1, 1))
     deadline = time.monotonic() + 10
     while (folder / ".lock").stat().st_mtime == 1:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert not lost.is_lost(warehouse, run), "held by this very process"
-    lost.release(folder)
+    held.release()
     assert lost.is_lost(warehouse, run), "let go of while it says running"
     time.sleep(0.15)
     os.utime(folder / ".lock", (1, 1))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from calig import files
 from calig.errors import InputError
 from calig.warehouse import lost, mirror
 from calig.warehouse.layout import Warehouse
@@ -43,24 +42,24 @@ def machine(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ma
 
 def test_what_is_finished_on_one_machine_is_on_the_other(machine: Machine) -> None:
     one = machine("one")
-    files.write_json(one.runs / "r" / "manifest.json", {"n": 1})
-    files.write_atomic(one.attributions("k") / "tokens-a.parquet", b"rows")
+    one.files.write_json(one.runs / "r" / "manifest.json", {"n": 1})
+    one.files.write_atomic(one.attributions("k") / "tokens-a.parquet", b"rows")
     other = machine("other")
     assert other.root != one.root
     assert (other.runs / "r" / "manifest.json").read_text() == (one.runs / "r" / "manifest.json").read_text()
     assert not other.attributions("k").exists(), "it is fetched when it is wanted"
-    files.fetch(other.attributions("k"))
+    other.files.fetch(other.attributions("k"))
     assert (other.attributions("k") / "tokens-a.parquet").read_bytes() == b"rows"
 
 
 def test_what_changes_or_goes_changes_and_goes_elsewhere(machine: Machine) -> None:
     one = machine("one")
     for name in ("a", "b"):
-        files.write_json(one.runs / name / "manifest.json", {"n": 1})
+        one.files.write_json(one.runs / name / "manifest.json", {"n": 1})
     machine("other")
     one = machine("one")
-    files.write_json(one.runs / "a" / "manifest.json", {"n": 22})
-    files.discard(one.runs / "b")
+    one.files.write_json(one.runs / "a" / "manifest.json", {"n": 22})
+    one.files.discard(one.runs / "b")
     other = machine("other")
     assert '"n": 22' in (other.runs / "a" / "manifest.json").read_text()
     assert not (other.runs / "b" / "manifest.json").exists()
@@ -77,7 +76,7 @@ def test_what_a_killed_writer_did_not_upload_is_uploaded_next_time(machine: Mach
     (one.attributions("k") / ".tokens-b.parquet.0011.part").write_bytes(b"half")
     machine("one")
     other = machine("other")
-    files.fetch(other.attributions("k"))
+    other.files.fetch(other.attributions("k"))
     assert sorted(path.name for path in other.attributions("k").iterdir()) == [
         "manifest-a.json",
         "tokens-a.parquet",
@@ -104,10 +103,10 @@ def test_data_are_there_before_the_manifest_that_names_them(
 def test_the_newest_tables_win_and_none_are_overwritten(machine: Machine) -> None:
     one = machine("one")
     for content in (b"first", b"second", b"third"):
-        files.write_atomic(one.database, content)
+        one.files.write_atomic(one.database, content)
     other = machine("other")
     assert other.database.read_bytes() == b"third"
-    files.write_atomic(other.database, b"fourth")
+    other.files.write_atomic(other.database, b"fourth")
     one = Warehouse(one.root, None)
     stale = Mirror(URL, one.root, *mirror.filesystem(URL, "warehouse"))
     stale.known["calig.duckdb"] = "database/000000003.duckdb"
@@ -144,12 +143,12 @@ def test_the_lease_of_a_dead_holder_is_taken_over(machine: Machine, monkeypatch:
 def test_a_run_is_lost_when_the_machine_that_is_at_it_lets_go(machine: Machine) -> None:
     one = machine("one")
     manifest = {**_RUN, "run_id": "r", "status": "running"}
-    files.write_json(one.run("r") / "manifest.json", manifest)
-    lost.hold(one.run("r"), one.mirror)
+    one.files.write_json(one.run("r") / "manifest.json", manifest)
+    hold = lost.Hold(one.run("r"), one.mirror)
     other = machine("other")
     [run] = list_runs(other)
     assert not lost.is_lost(other, run), "there is no lock to be seen here"
-    lost.release(one.run("r"))
+    hold.release()
     assert lost.is_lost(other, run)
 
 
@@ -169,9 +168,11 @@ def test_errors_throttling_and_silence_pass(machine: Machine, store: Store, coun
     store.faults = {500: share, 503: share, 0: 0.03}
     one = machine("one")
     for number in range(count):
-        files.write_atomic(one.attributions("k") / f"documents-{number:02d}.parquet", bytes([number]) * 1000)
+        one.files.write_atomic(
+            one.attributions("k") / f"documents-{number:02d}.parquet", bytes([number]) * 1000
+        )
     other = machine("other")
-    files.fetch(other.attributions("k"))
+    other.files.fetch(other.attributions("k"))
     found = {path.name: path.read_bytes() for path in other.attributions("k").iterdir()}
     assert found == {f"documents-{n:02d}.parquet": bytes([n]) * 1000 for n in range(count)}
     assert {500, 503} <= set(store.met)

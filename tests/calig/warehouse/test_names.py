@@ -137,7 +137,7 @@ def test_a_column_may_have_any_name(
         given = [row[shown.columns.index(column)] for row in shown.rows]
         assert given == values(kind).to_pylist(), name
     if folder is None:
-        assert build(root, run_id).is_file()
+        assert build(Warehouse.open(root), run_id).is_file()
         rebuild(warehouse)
         assert answers(root) == plain
 
@@ -174,7 +174,7 @@ def test_a_class_may_have_any_name(classes: list[str], plain: dict[str, Any], tm
     found = answers(root)
     for table, rows in plain.items():
         assert ordered(found[table]) == ordered(renamed(rows)), table
-    assert build(root, run_id).is_file()
+    assert build(Warehouse.open(root), run_id).is_file()
 
 
 def test_two_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:

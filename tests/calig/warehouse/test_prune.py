@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from calig.errors import InputError
-from calig.files import write_json
+from calig.files import Files, write_json
 from calig.records import document_key
 from calig.warehouse.aggregate import rebuild
 from calig.warehouse.compact import compact
@@ -118,9 +118,9 @@ def test_what_only_the_old_runs_needed_goes(warehouse: Warehouse) -> None:
     wanted = {document_key(text) for text in (*corpora[4], *TEXTS[:4])}
     for key in ("model-a", "model-c"):
         folder = warehouse.attributions(key)
-        assert sorted(shard.documents for shard in completed(folder)) == [4, 6, 6]
-        assert held(folder) == wanted
-    assert len(completed(warehouse.attributions("model-d"))) == 5
+        assert sorted(shard.documents for shard in completed(Files(folder), folder)) == [4, 6, 6]
+        assert held(Files(folder), folder) == wanted
+    assert len(completed(warehouse.files, warehouse.attributions("model-d"))) == 5
     after = sum(path.stat().st_size for path in warehouse.root.rglob("*.parquet"))
     assert 0.5 < (before - after) / pruned.bytes < 1.5, "of shards written anew the size is estimated"
 
@@ -133,13 +133,13 @@ def test_shards_are_dropped_when_nobody_holds_them_and_cut_when_few_do(warehouse
     run_id = add_night(warehouse, 3, texts)
     seen = sight(warehouse, run_id)
     folder = warehouse.attributions("model-a")
-    assert [shard.documents for shard in completed(folder)] != []
+    assert [shard.documents for shard in completed(Files(folder), folder)] != []
     pruned = prune(warehouse, 1)
     assert pruned.shards == 2
-    assert sorted(shard.documents for shard in completed(folder)) == [3, 4, 8]
-    assert held(folder) == {document_key(text) for text in (*texts, *TEXTS[40:44])}
+    assert sorted(shard.documents for shard in completed(Files(folder), folder)) == [3, 4, 8]
+    assert held(Files(folder), folder) == {document_key(text) for text in (*texts, *TEXTS[40:44])}
     assert sight(warehouse, run_id) == seen
-    paid = {run for shard in completed(folder) for run in shard.paid}
+    paid = {run for shard in completed(Files(folder), folder) for run in shard.paid}
     assert paid == {"nightly-00", "nightly-02", "nightly-03"}
     assert prune(warehouse, 1).shards == 0
 
@@ -330,7 +330,7 @@ def test_no_kept_run_misses_anything(seed: int, warehouse: Warehouse) -> None:
             set_tag(warehouse, run_id, f"tag{night}")
         if rng.random() < 0.3:
             for key in ("model-a", "model-b"):
-                compact(warehouse.attributions(key), min_files=2)
+                compact(warehouse.files, warehouse.attributions(key), min_files=2)
     complete = [run.run_id for run in list_runs(warehouse) if run.status == "complete"]
     seen = {run_id: sight(warehouse, run_id) for run_id in complete}
     told = plan(warehouse, 1)

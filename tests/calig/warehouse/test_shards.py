@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from calig.files import Files
 from calig.records import Attribution, Failure
 from calig.warehouse.compact import compact
 from calig.warehouse.shards import (
@@ -27,12 +28,12 @@ ITEMS = make_items(make_texts(60, 3), depths=5, seed=3)
 
 
 def write_many(folder: Path, count: int = 12) -> list[ShardManifest]:
-    return [write_shard(folder, ITEMS[number::count], 1.0) for number in range(count)]
+    return [write_shard(Files(folder), folder, ITEMS[number::count], 1.0) for number in range(count)]
 
 
 def rows(folder: Path, kind: str) -> list[dict[str, object]]:
     """All rows of the shards that count, sorted."""
-    paths = [path for manifest in completed(folder) for path in manifest.paths(folder, kind)]
+    paths = [path for manifest in completed(Files(folder), folder) for path in manifest.paths(folder, kind)]
     found = [row for path in paths for row in pq.read_table(path).to_pylist()]
     return sorted(found, key=lambda row: (row["doc_key"], row.get("position", 0)))
 
@@ -43,7 +44,7 @@ def test_the_name_depends_on_the_keys_only() -> None:
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
-    manifest = write_shard(tmp_path, ITEMS, 2.5)
+    manifest = write_shard(Files(tmp_path), tmp_path, ITEMS, 2.5)
     attributions = {item.key: item for item in ITEMS if isinstance(item, Attribution)}
     failures = {item.key: item for item in ITEMS if isinstance(item, Failure)}
     assert (manifest.documents, manifest.failures) == (len(ITEMS), len(failures))
@@ -80,7 +81,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 
 
 def test_float_columns_are_split_by_byte_and_others_dictionaries(tmp_path: Path) -> None:
-    path = write_shard(tmp_path, ITEMS, 1.0).paths(tmp_path, "tokens")[0]
+    path = write_shard(Files(tmp_path), tmp_path, ITEMS, 1.0).paths(tmp_path, "tokens")[0]
     group = pq.ParquetFile(path).metadata.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
     for name, column in columns.items():
@@ -90,30 +91,33 @@ def test_float_columns_are_split_by_byte_and_others_dictionaries(tmp_path: Path)
 
 
 def test_a_shard_does_not_depend_on_the_order_of_its_items(tmp_path: Path) -> None:
-    one = write_shard(tmp_path / "one", ITEMS, 1.0)
-    two = write_shard(tmp_path / "two", ITEMS[::-1], 1.0)
+    one = write_shard(Files(tmp_path / "one"), tmp_path / "one", ITEMS, 1.0)
+    two = write_shard(Files(tmp_path / "two"), tmp_path / "two", ITEMS[::-1], 1.0)
     assert one.files == two.files
 
 
 def test_failures_alone_make_a_shard_without_tokens(tmp_path: Path) -> None:
-    manifest = write_shard(tmp_path, [Failure("k", "empty", "no text")], 0.1)
+    manifest = write_shard(Files(tmp_path), tmp_path, [Failure("k", "empty", "no text")], 0.1)
     assert manifest.paths(tmp_path, "tokens") == []
-    assert held(tmp_path) == {"k"}
+    assert held(Files(tmp_path), tmp_path) == {"k"}
 
 
 def test_wrong_items_are_refused(tmp_path: Path) -> None:
     other = make_items(make_texts(3, 4), depths=3, seed=4)
     for items in ([], [ITEMS[0], ITEMS[0]], [ITEMS[0], other[0]]):
         with pytest.raises(ValueError, match=r"shard"):
-            write_shard(tmp_path, items, 1.0)
+            write_shard(Files(tmp_path), tmp_path, items, 1.0)
 
 
 def test_a_shard_without_manifest_does_not_count_and_is_swept(tmp_path: Path) -> None:
-    kept, lost = write_shard(tmp_path, ITEMS[:5], 1.0), write_shard(tmp_path, ITEMS[5:9], 1.0)
+    kept, lost = (
+        write_shard(Files(tmp_path), tmp_path, ITEMS[:5], 1.0),
+        write_shard(Files(tmp_path), tmp_path, ITEMS[5:9], 1.0),
+    )
     manifest_path(tmp_path, lost.shard).unlink()
     (tmp_path / f".tokens-{lost.shard}.parquet.0badcafe.part").write_bytes(b"half")
-    assert [manifest.shard for manifest in completed(tmp_path)] == [kept.shard]
-    assert held(tmp_path) == {item.key for item in ITEMS[:5]}
+    assert [manifest.shard for manifest in completed(Files(tmp_path), tmp_path)] == [kept.shard]
+    assert held(Files(tmp_path), tmp_path) == {item.key for item in ITEMS[:5]}
     assert sweep(tmp_path) == []  # too young: its writer may be at work
     assert len(sweep(tmp_path, older_than=0)) == 3
     assert {path.name for path in tmp_path.iterdir()} == {*kept.files, f"manifest-{kept.shard}.json"}
@@ -124,7 +128,10 @@ def test_a_shard_without_manifest_does_not_count_and_is_swept(tmp_path: Path) ->
 def test_a_damaged_shard_is_set_aside_and_can_be_redone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, damage: str
 ) -> None:
-    bad, good = write_shard(tmp_path, ITEMS[:5], 1.0), write_shard(tmp_path, ITEMS[5:9], 1.0)
+    bad, good = (
+        write_shard(Files(tmp_path), tmp_path, ITEMS[:5], 1.0),
+        write_shard(Files(tmp_path), tmp_path, ITEMS[5:9], 1.0),
+    )
     path = bad.paths(tmp_path, kind)[0]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -133,29 +140,29 @@ def test_a_damaged_shard_is_set_aside_and_can_be_redone(
     else:
         path.write_bytes(content if damage == "flip" else content[:-10])
     with caplog.at_level(logging.WARNING):
-        assert [manifest.shard for manifest in completed(tmp_path)] == [good.shard]
+        assert [manifest.shard for manifest in completed(Files(tmp_path), tmp_path)] == [good.shard]
     assert bad.shard in caplog.text
     assert (tmp_path / f"manifest-{bad.shard}.json.damaged").is_file()
-    assert write_shard(tmp_path, ITEMS[:5], 1.0).files == bad.files
-    assert held(tmp_path) == {item.key for item in ITEMS[:9]}
+    assert write_shard(Files(tmp_path), tmp_path, ITEMS[:5], 1.0).files == bad.files
+    assert held(Files(tmp_path), tmp_path) == {item.key for item in ITEMS[:9]}
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"files": {"../x": {"sha256": "", "bytes": 0}}}'])
 def test_an_unreadable_manifest_is_set_aside(tmp_path: Path, content: str) -> None:
     manifest_path(tmp_path, "feed").write_text(content)
-    assert completed(tmp_path) == []
+    assert completed(Files(tmp_path), tmp_path) == []
     assert (tmp_path / "manifest-feed.json.damaged").is_file()
 
 
 def test_a_manifest_survives_json(tmp_path: Path) -> None:
-    manifest = replace(write_shard(tmp_path, ITEMS[:2], 1.0), replaces=("a", "b"))
+    manifest = replace(write_shard(Files(tmp_path), tmp_path, ITEMS[:2], 1.0), replaces=("a", "b"))
     assert ShardManifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
 def test_merging_keeps_every_row_and_leaves_few_files(tmp_path: Path) -> None:
     manifests = write_many(tmp_path)
     before = rows(tmp_path, "tokens"), rows(tmp_path, "documents")
-    merged = compact(tmp_path, min_files=12)
+    merged = compact(Files(tmp_path), tmp_path, min_files=12)
     assert len(merged) == 1
     assert merged[0].replaces == tuple(sorted(manifest.shard for manifest in manifests))
     assert merged[0].seconds == 12.0
@@ -168,16 +175,16 @@ def test_merging_keeps_every_row_and_leaves_few_files(tmp_path: Path) -> None:
 def test_merging_is_the_same_whatever_the_order_of_writing(tmp_path: Path) -> None:
     write_many(tmp_path / "one")
     for number in reversed(range(12)):
-        write_shard(tmp_path / "two", ITEMS[number::12], 1.0)
-    one, two = (compact(tmp_path / name, min_files=2)[0] for name in ("one", "two"))
+        write_shard(Files(tmp_path / "two"), tmp_path / "two", ITEMS[number::12], 1.0)
+    one, two = (compact(Files(tmp_path / name), tmp_path / name, min_files=2)[0] for name in ("one", "two"))
     assert one.files == two.files
 
 
 def test_merging_waits_for_enough_small_shards_and_fills_up_to_the_target(tmp_path: Path) -> None:
     manifests = write_many(tmp_path)
-    assert len(compact(tmp_path, min_files=13)) == 12
+    assert len(compact(Files(tmp_path), tmp_path, min_files=13)) == 12
     target = 4 * max(manifest.bytes for manifest in manifests)
-    assert 3 <= len(compact(tmp_path, target_bytes=target, min_files=2)) <= 4
+    assert 3 <= len(compact(Files(tmp_path), tmp_path, target_bytes=target, min_files=2)) <= 4
 
 
 @pytest.mark.parametrize("step", range(1, 8))
@@ -204,19 +211,19 @@ def test_a_merge_killed_at_any_step_loses_and_doubles_nothing(
     killed("replace")
     killed("unlink")
     with pytest.raises(KeyboardInterrupt):
-        compact(tmp_path, min_files=2)
+        compact(Files(tmp_path), tmp_path, min_files=2)
     monkeypatch.undo()
     assert (rows(tmp_path, "tokens"), rows(tmp_path, "documents")) == before
-    assert len(compact(tmp_path, min_files=2)) == 1
+    assert len(compact(Files(tmp_path), tmp_path, min_files=2)) == 1
     sweep(tmp_path, older_than=0)
     assert (rows(tmp_path, "tokens"), rows(tmp_path, "documents")) == before
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_merging_keeps_a_document_of_two_shards_once(tmp_path: Path) -> None:
-    write_shard(tmp_path, ITEMS[:6], 1.0)
-    write_shard(tmp_path, ITEMS[3:9], 1.0)
-    assert compact(tmp_path, min_files=2)[0].documents == 9
+    write_shard(Files(tmp_path), tmp_path, ITEMS[:6], 1.0)
+    write_shard(Files(tmp_path), tmp_path, ITEMS[3:9], 1.0)
+    assert compact(Files(tmp_path), tmp_path, min_files=2)[0].documents == 9
     assert len(rows(tmp_path, "documents")) == 9
     assert len(rows(tmp_path, "tokens")) == sum(
         len(i.tokens) for i in ITEMS[:9] if isinstance(i, Attribution)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calig.files import write_json
+from calig.files import Files, write_json
 from calig.records import Attribution, document_key
 from calig.warehouse import portions
 from calig.warehouse.aggregate import aggregate
@@ -105,7 +105,7 @@ def test_whatever_size_the_outputs_have(
             norm = np.abs(item.context * own).sum(axis=1).astype(np.float32)
             items[number] = replace(item, **grown, context_norm=norm, logit=float(item.logit * own))
     for number in range(8):
-        write_shard(folder, items[number::8], seconds=1.0)
+        write_shard(Files(folder), folder, items[number::8], seconds=1.0)
     path = warehouse.run(run_id) / "manifest.json"
     manifest = json.loads(path.read_bytes())
     manifest["model"]["head"] = head

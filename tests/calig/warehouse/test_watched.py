@@ -106,7 +106,7 @@ def make_run(
     )
     items: list[Attribution | Failure] = [document.attribution() for document in documents]
     items += [Failure(document_key(text), "non_finite", "no") for text in failed]
-    write_shard(warehouse.attributions("attribution-3-2-0"), items, seconds=1.0)
+    write_shard(warehouse.files, warehouse.attributions("attribution-3-2-0"), items, seconds=1.0)
     watch(root, run_id, lists)
     aggregate(warehouse, run_id)
 
