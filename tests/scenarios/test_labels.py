@@ -58,7 +58,7 @@ def test_classes_that_are_numbers_stop_an_audit_before_anything_is_computed(
     tokenizer.save_pretrained(tmp_path / "stars")
     rows = [{**row, "label": 1 + number % 3} for number, row in enumerate(tiny_rows)]
     found = []
-    warehouse = Warehouse.open(config.warehouse)
+    warehouse = Warehouse.open(tmp_path / "w")
     for path in (write_csv(tmp_path / "a.csv", rows), write_parquet(tmp_path / "a.parquet", rows)):
         data = audit_dict(tmp_path / "stars", path, tmp_path / "w")
         config = parse_config(data)

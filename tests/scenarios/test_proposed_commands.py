@@ -82,7 +82,7 @@ def audited(program: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model:
     for portion in evaluations.missing_portions(evaluation):
         evaluations.evaluate_portion(evaluation, portion)
     evaluations.close_evaluation(evaluation, {})
-    evaluation_page.build(Warehouse.open(Path(config.warehouse)), evaluation.evaluation_id)
+    evaluation_page.build(warehouse, evaluation.evaluation_id)
     return config
 
 
@@ -162,7 +162,7 @@ def test_commands_in_the_terminal_run(
     warehouse = Warehouse.open(audited.warehouse)
     first, last = (run.run_id for run in sorted(list_runs(warehouse), key=lambda run: run.run_id))
     monkeypatch.setattr(changes, "WORDS", 0)
-    cli._print_run(Warehouse.open(audited.warehouse), audited, last, 1.0)
+    cli._print_run(warehouse, audited, last, 1.0)
     with pytest.raises(GateError) as failed:
         enforce(last, read_gates(warehouse.run(last)))
     for words in (

@@ -26,6 +26,7 @@ from pathlib import Path
 from calig.config import CorpusConfig
 from calig.corpus import ingest
 from calig.errors import InputError
+from calig.files import Files
 def peak():  # of this process: that of getrusage may be its parent's
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))) // 1024
 asked = json.loads(sys.argv[1])
@@ -35,7 +36,7 @@ if short:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + short * 2**20,) * 2)
 try:
-    said = ingest(CorpusConfig(**asked), ["a", "b"], root, modality=modality).documents
+    said = ingest(CorpusConfig(**asked), ["a", "b"], Files(root), modality=modality).documents
 except InputError as error:
     said = str(error)
 print(json.dumps([said, peak() - before]))

@@ -76,10 +76,10 @@ def run(evaluation: Evaluation) -> list[str]:
 
 
 def test_the_sample_depends_on_seed_and_content_alone(configure: Any, tiny_rows: list[Row]) -> None:
-    warehouse = Warehouse.open(config.warehouse)
 
     def drawn(rows: list[Row], **section: Any) -> list[str]:
         config = configure(rows, **section)
+        warehouse = Warehouse.open(config.warehouse)
         corpus = audit.bring_in(warehouse, config, audit.describe_model(config))
         return [rows[doc_id]["id"] for doc_id in sample(warehouse, config, corpus)]
 

@@ -11,6 +11,7 @@ import pytest
 from calig.config import parse_config
 from calig.planning import sensitivity
 from calig.planning.sensitivity import unseen
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
 
 
