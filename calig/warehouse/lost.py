@@ -44,19 +44,18 @@ class Hold:
         self._lease = contextlib.ExitStack()
         if mirror is not None:
             self._lease.enter_context(mirror.lease(_lease(folder), wait=0))
-        self._stream = stream = (folder / ".lock").open("a+")
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.truncate(0)
-        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, stream)
-        stream.flush()
-        self._stop = stop = threading.Event()
+        path = folder / ".lock"
+        self._stream = path.open("a+")
+        fcntl.flock(self._stream, fcntl.LOCK_EX)
+        self._stream.truncate(0)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, self._stream)
+        self._stream.flush()
+        self._stop = threading.Event()
 
         def beat() -> None:
-            while not stop.wait(BEAT_SECONDS):
+            while not self._stop.wait(BEAT_SECONDS):  # so the thread keeps the hold where nobody else does
                 with contextlib.suppress(OSError):
-                    os.utime(
-                        stream.name
-                    )  # which keeps the file open, and so locked, where nobody keeps the hold
+                    os.utime(path)
 
         threading.Thread(target=beat, daemon=True).start()
 

@@ -12,6 +12,13 @@ from calig.errors import InputError
 from calig.files import sha256_file, write_atomic, write_json
 from calig.warehouse.layout import Warehouse
 
+ROOT = Path(__file__).parents[3]
+EDGES = {
+    *("calig/cli.py", "calig/doctor.py", "calig/engines/work.py", "calig/planning/rehearsal.py"),
+    *("flows/audit.py", "flows/evaluate.py", "flows/ranges.py"),
+}
+"""Commands, flows and workers, and the rehearsal of a plan, whose warehouse is its own."""
+
 
 def test_open_makes_the_folder_and_paths_are_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -87,3 +94,9 @@ def test_the_lock_of_a_killed_writer_is_free(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 9
     with Warehouse.open(tmp_path).writer_lock():
         assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+
+
+def test_a_warehouse_is_opened_at_the_edge_and_passed_on() -> None:
+    sources = {path for package in ("calig", "flows", "tasks") for path in (ROOT / package).rglob("*.py")}
+    opening = {path for path in sources if "Warehouse.open(" in path.read_text("utf-8")}
+    assert {path.relative_to(ROOT).as_posix() for path in opening} == EDGES

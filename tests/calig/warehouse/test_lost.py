@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -123,8 +124,10 @@ def test_the_lock_is_touched_while_it_is_held(warehouse: Warehouse, monkeypatch:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert not lost.is_lost(warehouse, run), "held by this very process"
+    assert pickle.loads(pickle.dumps(held)) is None, "it stays with this process"
     held.release()
     assert lost.is_lost(warehouse, run), "let go of while it says running"
+    held.release()  # once more does nothing
     time.sleep(0.15)
     os.utime(folder / ".lock", (1, 1))
     time.sleep(0.2)
