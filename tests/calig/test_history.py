@@ -245,8 +245,8 @@ def run(tmp_path: Path) -> Any:
 def test_an_audit_writes_the_trend_page_from_its_second_complete_run_on(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[tuple[Path, str]] = []
-    monkeypatch.setattr(trend, "build", lambda root, name: built.append((root, name)))
+    built: list[tuple[Warehouse, str]] = []
+    monkeypatch.setattr(trend, "build", lambda warehouse, name: built.append((warehouse, name)))
     stages.write_trend(run)
     assert built == []
     other = make_warehouse(run.warehouse.root, documents=20, depths=3, seed=1)
@@ -257,7 +257,7 @@ def test_an_audit_writes_the_trend_page_from_its_second_complete_run_on(
     assert built == []
     write_json(manifest, first)
     stages.write_trend(run)
-    assert built == [(run.warehouse.root, "synthetic")]
+    assert built == [(run.warehouse, "synthetic")]
 
 
 def test_a_report_brings_the_trend_page_with_it(run: Any) -> None:

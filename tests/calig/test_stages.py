@@ -362,8 +362,12 @@ def test_stages_run_without_prefect(run: Run) -> None:
     code = (
         "import sys, pickle; sys.modules['prefect'] = None\n"
         "from calig import stages\n"
+        "from calig.engines.work import Outcome, Worker\n"
+        "def tell(message):\n"
+        "    if isinstance(message, Outcome):\n"
+        "        print(message.get().documents)\n"
         "run = pickle.load(sys.stdin.buffer)\n"
-        "print(stages.attribute_shard(run, [0, 1]).documents)"
+        "Worker(tell).perform(stages.attribute_shard, (run, [0, 1]))"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run(

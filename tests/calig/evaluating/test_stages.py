@@ -308,6 +308,7 @@ def test_an_evaluation_that_was_cut_off_says_so_and_goes_on(configure: Any) -> N
 
 def test_images_have_no_rationales_nor_pairs(monkeypatch: pytest.MonkeyPatch, configure: Any) -> None:
     monkeypatch.setattr("calig.models.configuration.modality_of", lambda _: "image")
-    monkeypatch.setattr(audit, "precheck", lambda _: None)
+    monkeypatch.setattr(audit, "precheck", lambda *_: None)
+    config = configure(pairs="sentiment")
     with pytest.raises(InputError, match=r"^evaluation\.pairs: the model reads images"):
-        stages.precheck(Warehouse.open(configure(pairs="sentiment").warehouse), configure(pairs="sentiment"))
+        stages.precheck(Warehouse.open(config.warehouse), config)
