@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from calig.warehouse.layout import Warehouse
 from tests.material.tiny import audit_config, make_rows, select, write_parquet
 
 
@@ -36,9 +37,9 @@ def test_each_night_is_compared_with_the_one_before(
     assert verdict.startswith("'zendex' is new: in 15 of 30 documents")
     asked = {}
 
-    def build(root: Path, run_id: str, reference_id: str) -> Path:
-        asked["page"] = (root, run_id, reference_id)
-        return root / "page.html"
+    def build(warehouse: Warehouse, run_id: str, reference_id: str) -> Path:
+        asked["page"] = (warehouse.root, run_id, reference_id)
+        return warehouse.root / "page.html"
 
     page = types.ModuleType("calig.report.changes")
     page.build = build  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest, verify
 from calig.files import Files
+from calig.warehouse.layout import Warehouse
 from calig.workers import ModelCard
 from tests.material.tiny import Row, audit_config, save_model, write_parquet
 
@@ -47,7 +48,7 @@ def ingest(prefect_server: str, config: AuditConfig) -> Ingest:
 
     def run(ingests: int = 1, models: int = 1) -> tuple[ModelCard, CorpusManifest, list[str], list[str]]:
         with tagged() as tag:
-            model, corpus = flow(config)
+            model, corpus = flow(Warehouse.open(config.warehouse), config)
         runs = seen(tag, fingerprint_model=models, ingest_corpus=ingests)
         states = [[r.states[-1] for r in runs[task]] for task in ("fingerprint_model", "ingest_corpus")]
         return model, corpus, *states
