@@ -20,10 +20,17 @@ WORDS = 30
 
 
 def print_changes(warehouse: Warehouse, run_id: str, reference_id: str, out: Console) -> None:
-    """Print a comparison: verdict, how much was tested, and what changed, outcomes first, words the surest first."""
+    """Print a comparison: verdict, how much was tested, and what changed, outcomes first, words the surest first.
+
+    What differs in how the runs were explained comes before all that.
+    """
     folder = warehouse.comparison(run_id, reference_id)
     row = read_table(folder, "comparisons").to_pylist()[0]
     out.print(Text(f"{reference_id} → {run_id}"), Text(f"({_sample(row)})"), soft_wrap=True)
+    for difference in row.get("differences") or ():
+        out.print(
+            Text(f"{difference[0].upper()}{printable(difference[1:])}.", style="yellow"), soft_wrap=True
+        )
     out.print(Text(printable(row["verdict"]), style="bold"), soft_wrap=True)
     out.print(Text(tested(row)), soft_wrap=True)
     outcomes, words, layers = (_changed(folder, file) for file in ("outcomes", "words", "layers"))

@@ -598,9 +598,12 @@ def compare(
     from calig.changes import print_changes
     from calig.comparing import stages
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.refresh import refresh_tables
     from calig.warehouse.runs import resolve_run
 
     opened = Warehouse.open(warehouse, create=False)
+    if opened.unwritable is None:
+        refresh_tables(opened, wait=_LOCK_SECONDS)
     reference_id, run_id = resolve_run(opened, reference), resolve_run(opened, run)
     wanted = stages.asked(opened, reference_id, run_id, alpha)
     if not stages.is_there(opened, wanted):
@@ -629,6 +632,7 @@ def tag(
 ) -> None:
     """Name a run, which is then never pruned; without a run, list the tags."""
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.refresh import refresh_tables
     from calig.warehouse.runs import set_tag
     from calig.warehouse.tags import delete_tag, list_tags
 
@@ -636,6 +640,7 @@ def tag(
     if delete is not None and run is None:
         delete_tag(opened, delete)
     elif delete is None and run is not None and name is not None:
+        refresh_tables(opened, wait=_LOCK_SECONDS)
         out.print(
             f"{name}: {set_tag(opened, run, name, force, wait=_LOCK_SECONDS)}", markup=False, soft_wrap=True
         )
@@ -659,9 +664,12 @@ def prune(
     """Remove old runs, but no tagged one, and the data that then no run and no evaluation needs."""
     from calig.warehouse import prune as pruning
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.refresh import refresh_tables
 
     opened = Warehouse.open(warehouse, create=False)
     wait = _LOCK_SECONDS
+    if not dry_run:
+        refresh_tables(opened, wait=wait)
     done = pruning.plan(opened, keep, name) if dry_run else pruning.prune(opened, keep, name, wait)
     for run_id in done.runs:
         out.print(f"  {run_id}", markup=False, soft_wrap=True)
@@ -672,6 +680,9 @@ def prune(
     )
     for key in done.busy:
         err.print(f"left as it is, an audit writes there: attributions/{key}", style="yellow", soft_wrap=True)
+    for place in done.pinned:
+        text = f"left as it is, it is being read; prune again later: {place}"
+        err.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -682,10 +693,13 @@ def report(
     """Write a run's report again and print where it is."""
     from calig.report.build import build
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.refresh import refresh_tables
     from calig.warehouse.runs import resolve_run
 
     opened = Warehouse.open(warehouse, create=False)
-    print(build(opened, resolve_run(opened, run)))
+    run_id = resolve_run(opened, run)
+    refresh_tables(opened, wait=_LOCK_SECONDS)
+    print(build(opened, run_id))
 
 
 @app.command()
@@ -707,6 +721,7 @@ def history(
     """Show a metric over an audit's runs; without one, list the metrics and write the trend page."""
     from calig import history as histories
     from calig.report import trend
+    from calig.warehouse.lacking import say_unlisted
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.metrics import audit_names, metrics, series
     from calig.warehouse.query import open_tables
@@ -716,6 +731,7 @@ def history(
     if output is not Format.table:
         _write_utf8()
     with closing(open_tables(opened)) as connection:
+        say_unlisted(connection, opened)
         names = audit_names(connection)
         if not names or (name is not None and name not in names):
             wanted = "" if name is None else f" of audit {name}"

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING
 from packaging.requirements import Requirement
 
 from calig.environment import LOOPBACK, is_homeless, temporary_folder, unwritable
-from calig.errors import InputError
+from calig.errors import InputError, NewerError
 from calig.listing import children, exists, is_file, is_folder
 from calig.stores import cache_folder, cache_home
 
 if TYPE_CHECKING:
     from calig.warehouse.layout import Warehouse
+    from calig.warehouse.runs import RunManifest
 
 _LOW_DISK = 2 * 2**30
 
@@ -148,7 +150,7 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
     from calig.warehouse.evaluations import list_evaluations
     from calig.warehouse.layout import Warehouse
     from calig.warehouse.leftovers import sweep_warehouse
-    from calig.warehouse.lost import close_lost, is_lost
+    from calig.warehouse.lost import close_lost, is_lost, stopped_runs
     from calig.warehouse.runs import damaged_runs, list_runs
 
     absent = Finding("warehouse", None, f"none at {path} yet: the first audit makes one")
@@ -166,36 +168,45 @@ def _warehouse(path: str | Path, fix: bool) -> Iterator[Finding]:
         text = f"{warehouse.root} cannot be written ({problem}): query, runs and history work, what writes does not"
         yield Finding("warehouse", False if fix else None, text)
         fix = False
-    unfinished = [run.run_id for run in runs if run.status != "complete"]
+    unfinished = [run.run_id for run in runs if not run.is_finished]
     text = f"{len(runs)} runs at {warehouse.root}"
     if unfinished:
         text += f"; unfinished: {', '.join(unfinished[-3:])} (run the audit again: it goes on from there)"
     yield Finding("warehouse", None if unfinished else True, text)
     for run_id, damage in damaged.items():
-        yield Finding(f"run {run_id}", False, str(damage).removeprefix(f"run {run_id}: "))
+        healthy = None if isinstance(damage, NewerError) else False
+        yield Finding(f"run {run_id}", healthy, str(damage).removeprefix(f"run {run_id}: "))
     if fix and (swept := sweep_warehouse(warehouse)):
         yield Finding("leftovers", True, f"{len(swept)} files that killed writers left are deleted")
     yield from _leftovers(warehouse, fix)
     yield from _tags(warehouse, [*(run.run_id for run in runs), *damaged], fix)
     if fix and (closed := close_lost(warehouse)):
         yield Finding("lost", True, f"marked as failed, their processes died: {', '.join(closed)}")
-    elif lost := [run.run_id for run in runs if is_lost(warehouse, run)]:
+    elif lost := [run.run_id for run in runs if run.status == "running" and is_lost(warehouse, run)]:
         yield Finding(
             "lost",
-            False,
-            f"{', '.join(lost)}: no process is at work on it; `calig doctor --fix` marks it failed",
+            None,
+            f"{', '.join(lost)}: no process is at work on it; the next audit of its name marks it failed, "
+            "and so does `calig doctor --fix`",
         )
+    for run in stopped_runs(warehouse):
+        yield Finding(
+            f"run {run.run_id}", None, f"stopped when it was {run.status}: the next audit finishes it"
+        )
+    for run in runs:
+        yield from _files_of(warehouse, run, fix)
     for folder in children(warehouse.attributions("")):
-        yield Finding(f"attributions {folder.name[:8]}", True, _shards(warehouse, folder, fix))
+        yield _attributions(warehouse, folder, fix)
     evaluations = list_evaluations(warehouse)
     for evaluation in evaluations:
         status = "" if evaluation.status == "complete" else f"{evaluation.status}, evaluate again to go on; "
-        text = status + _shards(warehouse, warehouse.evaluation(evaluation.evaluation_id), fix)
+        try:
+            text = status + _shards(warehouse, warehouse.evaluation(evaluation.evaluation_id), fix)
+        except NewerError as error:
+            status = text = str(error)
         yield Finding(f"evaluation {evaluation.evaluation_id}", None if status else True, text)
-    complete = [run.run_id for run in runs if run.status == "complete"]
-    evaluated = [one.evaluation_id for one in evaluations if one.status == "complete"]
-    if complete or evaluated:
-        yield _tables(warehouse, complete, evaluated, fix)
+    if any(run.is_finished for run in runs) or any(one.status == "complete" for one in evaluations):
+        yield _tables(warehouse, fix)
 
 
 def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
@@ -206,11 +217,8 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
         if fix:
             yield Finding("prune", True, f"finished for {len(finish(warehouse).runs)} runs")
         else:
-            yield Finding(
-                "prune",
-                False,
-                "one was stopped: run `calig doctor --fix`, or prune again, to finish it",
-            )
+            text = "one was stopped: prune again to finish it; `calig doctor --fix` does, too"
+            yield Finding("prune", None, text)
     if warehouse.unwritable is not None:  # nobody is at work there, nor was one who could not end
         return
     with warehouse.at_rest() as resting:
@@ -225,7 +233,7 @@ def _leftovers(warehouse: Warehouse, fix: bool) -> Iterator[Finding]:
                 warehouse.files.discard(folder)
                 yield Finding(subject, True, "was not finished: deleted")
             else:
-                yield Finding(subject, False, "not finished: run `calig doctor --fix`, and compare again")
+                yield Finding(subject, None, "not finished: compare again; `calig doctor --fix` deletes it")
 
 
 def _tags(warehouse: Warehouse, runs: Sequence[str], fix: bool) -> Iterator[Finding]:
@@ -247,6 +255,37 @@ def _tags(warehouse: Warehouse, runs: Sequence[str], fix: bool) -> Iterator[Find
         yield Finding(f"tag {path.name}", fix, f"{problem}: {cure}")
 
 
+def _attributions(warehouse: Warehouse, folder: Path, fix: bool) -> Finding:
+    """Look at the shards of an attribution key."""
+    subject = f"attributions {folder.name[:8]}"
+    try:
+        return Finding(subject, True, _shards(warehouse, folder, fix))
+    except NewerError as error:
+        return Finding(subject, None, str(error))
+
+
+def _files_of(warehouse: Warehouse, run: RunManifest, check: bool) -> Iterator[Finding]:
+    """Look whether a finished run's files are as its manifest says; with `check`, at hashes and shards too."""
+    from calig.warehouse.inventory import damaged_files, lost_documents
+
+    for name in damaged_files(warehouse, run, check):
+        place = f"{warehouse.run(run.run_id) / name} is missing, or not as the run's manifest says"
+        yield Finding(f"run {run.run_id}", False, f"{place}: {_cure(run.run_id, name)}")
+    if check and (number := lost_documents(warehouse, run)):
+        text = f"no shard holds {number} of its documents any more: run the audit again"
+        yield Finding(f"run {run.run_id}", False, text)
+
+
+def _cure(run_id: str, name: str) -> str:
+    kind, _, rest = name.partition("/")
+    if kind == "report":
+        return f"`calig report {run_id}` writes it again"
+    if kind == "comparisons":
+        reference = rest.partition("/")[0]
+        return f"delete its folder; `calig compare {reference} {run_id}` makes it again"
+    return "run the audit again"
+
+
 def _shards(warehouse: Warehouse, folder: Path, fix: bool) -> str:
     """Count a folder's shards; with `fix`, check their hashes, so that damaged ones are set aside."""
     from calig.warehouse.shards import completed
@@ -254,29 +293,29 @@ def _shards(warehouse: Warehouse, folder: Path, fix: bool) -> str:
     return f"{len(completed(warehouse.files, folder, check=fix))} shards"
 
 
-def _tables(warehouse: Warehouse, runs: Sequence[str], evaluations: Sequence[str], fix: bool) -> Finding:
-    """Look whether the tables have all that is complete; with `fix`, build them again where they have not."""
+def _tables(warehouse: Warehouse, fix: bool) -> Finding:
+    """Look whether the tables have all that is finished; with `fix`, make what they lack, or all of them anew."""
     from calig.warehouse.aggregate import rebuild
-    from calig.warehouse.query import query
+    from calig.warehouse.lacking import find_lacking
+    from calig.warehouse.query import open_tables
+    from calig.warehouse.refresh import refresh_tables
 
-    problems = []
     try:
-        for what, column, ids in (
-            ("runs", "run_id", runs),
-            ("evaluations", "evaluation_id", evaluations),
-        ):
-            lacking = set(ids) - {row[0] for row in query(warehouse, f"SELECT {column} FROM {what}").rows}
-            if lacking:
-                problems.append(f"{len(lacking)} complete {what} are not in {warehouse.database}")
+        with closing(open_tables(warehouse)) as connection:
+            lacking = find_lacking(connection, warehouse)
+    except NewerError as error:
+        return Finding("tables", False, str(error))
     except InputError as error:
-        problems.append(str(error))
-    problem = ", ".join(problems)
-    if not problem:
+        if not fix:
+            return Finding("tables", False, f"{error}; `calig doctor --fix` does, too")
+        rebuilt = rebuild(warehouse)
+        text = f"rebuilt for {len(rebuilt.runs)} runs"
+        if rebuilt.evaluations:
+            text += f" and {len(rebuilt.evaluations)} evaluations"
+        return Finding("tables", True, text)
+    if not lacking:
         return Finding("tables", True, str(warehouse.database))
     if not fix:
-        return Finding("tables", False, f"{problem}: run `calig rebuild` or `calig doctor --fix`")
-    rebuilt = rebuild(warehouse)
-    text = f"rebuilt for {len(rebuilt.runs)} runs"
-    if rebuilt.evaluations:
-        text += f" and {len(rebuilt.evaluations)} evaluations"
-    return Finding("tables", True, text)
+        return Finding("tables", None, f"{warehouse.database} lacks {lacking.text}: the next audit adds them")
+    refresh_tables(warehouse)
+    return Finding("tables", True, f"{warehouse.database} lacked {lacking.text}: added")

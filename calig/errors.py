@@ -16,6 +16,14 @@ class DamagedError(InputError):
     """A record of one run, evaluation or tag is not what calig wrote; the others can be used without it."""
 
 
+class BusyError(InputError):
+    """Another writer is at work; it is named."""
+
+
+class NewerError(DamagedError):
+    """A record is of a format that a newer version wrote: this one can neither use it nor judge it, and leaves it."""
+
+
 def shown(message: str) -> str:
     """Return a message with its line breaks, control characters and halves of surrogate pairs as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)

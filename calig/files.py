@@ -74,6 +74,9 @@ class Remote(Protocol):
     def fetch(self, *prefixes: str) -> None:
         """Bring what is under these paths (relative to the folder)."""
 
+    def counted(self, prefix: str) -> set[str]:
+        """Return the files under a path, relative to it, that are in force there as far as is known here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -100,6 +103,12 @@ class Files:
         """Bring the files below `folder`, a folder within the root, from where they are kept, if that is elsewhere."""
         if self.remote is not None:
             self.remote.fetch(folder.relative_to(self.root).as_posix())
+
+    def counted(self, folder: Path) -> set[str] | None:
+        """Return the names of the files below `folder` that count where they are kept; None: all that are here."""
+        if self.remote is None:
+            return None
+        return self.remote.counted(folder.relative_to(self.root).as_posix())
 
     def discard(self, path: Path) -> None:
         """Delete a file, or a folder with all that is in it, here and where it is kept; it may be missing."""

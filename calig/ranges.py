@@ -16,14 +16,15 @@ import pyarrow.parquet as pq
 
 from calig.config import AuditConfig
 from calig.corpus.manifest import load_corpus
-from calig.corpus.reading import read_rows
+from calig.corpus.reading import label_of, read_rows
 from calig.errors import InputError
 from calig.files import part_path
-from calig.stages import Run
+from calig.records import Document
+from calig.stages import Run, name_of
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards
 from calig.warehouse.runs import read_run
-from calig.warehouse.shards import completed, shard_name
+from calig.warehouse.shards import completed
 from calig.workers import ModelCard, key_of, read_schedule, schedule_path
 
 SHARDS = "shards.parquet"
@@ -79,12 +80,15 @@ def unfinished(run: Run, shards: Mapping[int, Sequence[int]]) -> list[int]:
     """Return the numbers of those shards, among these, that are not in the warehouse."""
     done = {manifest.shard for manifest in completed(run.warehouse.files, run.folder, check=False)}
     wanted = [doc_id for doc_ids in shards.values() for doc_id in doc_ids]
-    rows = read_rows(run.corpus, run.warehouse.files, ["doc_id", "doc_key"], wanted)
-    keys = dict(zip(rows["doc_id"].to_pylist(), rows["doc_key"].to_pylist(), strict=True))
+    labels = ["label"] if run.asked == "label" else []
+    rows = read_rows(run.corpus, run.warehouse.files, ["doc_id", "doc_key", *labels], wanted).to_pylist()
+    documents = {
+        row["doc_id"]: Document(row["doc_key"], label=label_of(row) if labels else None) for row in rows
+    }
     return [
         number
         for number, doc_ids in shards.items()
-        if shard_name([keys[doc_id] for doc_id in doc_ids]) not in done
+        if name_of(run, [documents[doc_id] for doc_id in doc_ids]) not in done
     ]
 
 
@@ -112,10 +116,12 @@ def find_run(warehouse: Warehouse, config: AuditConfig, run_id: str) -> Run:
     model = ModelCard.of_run(manifest)
     path = schedule_path(warehouse, config, model)
     schedule = read_schedule(path)
-    if schedule is None or key_of(config, model, schedule) != manifest.attribution_key:
+    same = config.method.target == manifest.method["target"]
+    if not same or schedule is None or key_of(config, model, schedule) != manifest.attribution_key:
         raise InputError(
-            f"run {run_id}: with the configuration and the calig of this worker, its results would lie under another "
-            "key; install the same version here, and leave method and model as they are while the run is under way"
+            f"run {run_id}: with the configuration and the calig of this worker, its results would be others, or "
+            "lie under another key; install the same version here, and leave method and model as they are while "
+            "the run is under way"
         )
     corpus = load_corpus(warehouse.files, manifest.corpus["key"])
     key, started = manifest.attribution_key, manifest.started

@@ -27,6 +27,9 @@ Modality: TypeAlias = Literal["text", "image"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 
 
+NO_LABEL = "no-label"
+"""Reason of the failure of a document whose label is to be explained, and which has none."""
+
 DOCUMENT_VIEW = (
     *("run_id", "doc_id", "source_id", "doc_key", "text", "text_pair", "image", "label"),
     *("label_id", "labels", "label_value", "predicted", "predicted_id", "predicted_labels"),
@@ -83,26 +86,20 @@ class Document:
     image: Any = None
 
 
-def document_key(text: str, label: int | None = None, pair: str | None = None) -> str:
+def document_key(text: str, pair: str | None = None) -> str:
     """SHA-256 (hex) of the canonical input.
 
-    The text's UTF-8 bytes; of a pair also 0xFF, which UTF-8 never holds, and the second text's; then the label, where
-    the target is the label.
+    The text's UTF-8 bytes; of a pair also 0xFF, which UTF-8 never holds, and the second text's.
     """
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     if pair is not None:
         digest.update(b"\xff" + pair.encode("utf-8", "surrogatepass"))
-    if label is not None:
-        digest.update(f"\0label={label}".encode())
     return digest.hexdigest()
 
 
-def image_key(data: bytes, label: int | None = None) -> str:
-    """SHA-256 (hex) of an image file's bytes; then the label, where the target is the label."""
-    digest = hashlib.sha256(data)
-    if label is not None:
-        digest.update(f"\0label={label}".encode())
-    return digest.hexdigest()
+def image_key(data: bytes) -> str:
+    """SHA-256 (hex) of an image file's bytes."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def missing_image_key(path: str) -> str:
@@ -147,6 +144,9 @@ class Attribution:
         (T,) final signed scores: the sum of `relevance` over blocks.
     target, predicted
         Class indices: the explained class, and that of the highest logit (of a regression: the explained output).
+    rival
+        The class of the highest logit beside the target's, over which the margin is taken at the input; None where the
+        output is no margin.
     logits
         (C,) the model's logits at the input; of one logit z, 0 and z; of a regression, its values.
     logit, baseline_logit
@@ -205,6 +205,7 @@ class Attribution:
     patches: Int | None = None
     grid: tuple[int, int] | None = None
     thumbnail: bytes | None = None
+    rival: int | None = None
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
@@ -243,8 +244,12 @@ def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A document that could not be explained: `reason` is a short code, `detail` one line."""
+    """A document that could not be explained: `reason` is a short code, `detail` one line.
+
+    `target` is the class that could not be; None where the document cannot be read, or no class was asked for by name.
+    """
 
     key: str
     reason: str
     detail: str
+    target: int | None = None

@@ -1,7 +1,7 @@
 """The stages of an audit as plain functions, in the order in which data flows through them.
 
     AuditConfig → describe_model → bring_in → learn_schedule → start_run → missing_shards → attribute_shard …
-    → aggregate_run → check_gates → write_report → enforce_gates
+    → aggregate_run → check_gates → write_report → complete_run → enforce_gates
 
 Truth is in the warehouse's files: each function may be run again after any crash and does only what is missing.
 Prefect's tasks call these; nothing here knows of Prefect.
@@ -12,16 +12,18 @@ from __future__ import annotations
 import heapq
 import json
 import logging
+import math
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -30,19 +32,27 @@ from calig import gates
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
 from calig.corpus.left_out import in_words
+from calig.corpus.order import Sorter
 from calig.corpus.reading import content_columns, document_of, read_rows
-from calig.errors import InputError
+from calig.errors import BusyError, InputError
 from calig.files import part_path
+from calig.formats import stamp
 from calig.records import Document
 from calig.warehouse import lost
-from calig.warehouse.database import check_database, records
+from calig.warehouse.database import SPILL, UnreadableTablesError, records
+from calig.warehouse.earlier import take_over
+from calig.warehouse.explained import Asked, asked_for
 from calig.warehouse.gates import GateOutcome, store_gates
+from calig.warehouse.inventory import close_run, name_shards
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.missing import Shards, missing_documents
+from calig.warehouse.missing import Shards, missing_documents, wanted_documents
+from calig.warehouse.pins import pinned
 from calig.warehouse.plans import close_plan, peak_memory, take_plan
 from calig.warehouse.references import check_comparable, resolve_references
-from calig.warehouse.runs import RunManifest, list_runs, read_run
-from calig.warehouse.shards import ShardManifest, completed, payments, write_shard
+from calig.warehouse.refresh import refresh_tables
+from calig.warehouse.runs import RunManifest, State, list_runs, read_run, write_run
+from calig.warehouse.shards import ROW_GROUP, ShardManifest, asked_name, completed, payments, write_shard
+from calig.warehouse.views import write_explained
 from calig.warehouse.words import check_segmenter
 from calig.workers import (
     ModelCard,
@@ -53,6 +63,7 @@ from calig.workers import (
     pretrained_of,
     read_schedule,
     schedule_path,
+    stored_schedule,
     versions,
     workers_explainer,
 )
@@ -93,6 +104,11 @@ class Run:
         """Where the shards of its attributions lie."""
         return self.warehouse.attributions(self.attribution_key)
 
+    @property
+    def asked(self) -> Asked:
+        """Which class of its documents is explained."""
+        return asked_for(self.config.method.target, self.model.head, self.model.classes)
+
 
 def precheck(warehouse: Warehouse, config: AuditConfig) -> None:
     """Look at what is cheap to look at before anything is started: warehouse, model configuration, gates, corpus.
@@ -106,7 +122,7 @@ def precheck(warehouse: Warehouse, config: AuditConfig) -> None:
     from calig.models.configuration import modality_of, read_config
     from calig.models.heads import class_names, find_head
 
-    check_database(warehouse)
+    refresh_tables(warehouse, wait=LOCK_SECONDS)
     model = read_config(config.model.id, config.model.revision)
     head = find_head(model, head_of(config))
     modality = modality_of(model)
@@ -139,10 +155,11 @@ def model_stamp(config: AuditConfig) -> str:
 def describe_model(config: AuditConfig) -> ModelCard:
     """Load the model, check that it can be explained as asked, and take its fingerprint."""
     from calig.attribution.explainer import Explainer
-    from calig.models.loading import fingerprint
+    from calig.models.loading import fingerprint, fingerprints
 
     pretrained = pretrained_of(config, config.model.revision)
     fresh = fingerprint(pretrained)  # before any use: a tokenizer keeps how it last truncated
+    parts = fingerprints(pretrained)
     explainer = Explainer(pretrained, method_of(config))
     revision = pretrained.revision or config.model.revision
     notes = (*pretrained.notes, *explainer.notes)
@@ -158,6 +175,7 @@ def describe_model(config: AuditConfig) -> ModelCard:
         pretrained.modality,
         notes,
         explainer.method.baseline if explainer.notes else None,
+        parts,
     )
 
 
@@ -169,7 +187,7 @@ def bring_in(warehouse: Warehouse, config: AuditConfig, model: ModelCard) -> Cor
         config.dated_corpus,
         model.classes,
         warehouse.files,
-        label_in_key=config.method.target == "label",
+        one_class=config.method.target == "label",
         head=model.head,
         modality=model.modality,
         audit=config.name or "audit",
@@ -190,12 +208,17 @@ def learn_schedule(
 ) -> Path:
     """The step schedule's file: the one there, or learnt now on the documents with the smallest content hash.
 
+    One that an earlier version learnt is taken over, and so is what that explained with it.
     Without documents there is nothing to learn from: the default goes into a file of its own, and a later run learns.
     """
     from calig.attribution.schedule import PILOT_DOCUMENTS, Schedule
 
     path = schedule_path(warehouse, config, model)
-    if read_schedule(path) is not None:
+    if (found := stored_schedule(warehouse, config, model)) is not None:
+        if read_schedule(path) is None:
+            warehouse.files.write_atomic(path, found.to_json().encode())
+        if config.method.target != "label":  # else the old keys of documents are others
+            take_over(warehouse, key_of(config, model, found, before=True), key_of(config, model, found))
         return path
     if not corpus.documents:
         path = path.with_stem(f"{path.stem}-default")
@@ -224,15 +247,14 @@ def start_run(
     Raises
     ------
     InputError
-        The gates or watch lists make no sense, the segmenter of earlier runs is missing, or calig.duckdb is damaged or
-        of another version; no folder is made.
+        The gates or watch lists make no sense, the segmenter of earlier runs is missing, or calig.duckdb is of another
+        version; no folder is made.
     """
     from calig.attribution.schedule import Schedule
 
-    gates.check_configured(
-        warehouse, config, model.modality
-    )  # a run made by a form or a schedule has had no precheck
-    check_database(warehouse)
+    # a run made by a form or a schedule has had no precheck
+    gates.check_configured(warehouse, config, model.modality)
+    refresh_tables(warehouse, wait=LOCK_SECONDS)
     if model.modality == "text":
         check_segmenter(warehouse, config.name or "audit")
     key = key_of(config, model, Schedule.from_json(schedule.read_text()))
@@ -249,7 +271,7 @@ def start_run(
         started = now.isoformat(timespec="seconds")
         run = Run(warehouse, run_id, config, model, corpus, schedule.stem, key, started)
         _write_documents(run)
-        take_plan(warehouse, run_id, key, corpus.key)
+        take_plan(warehouse, run_id, key, corpus.key, run.asked)
         if run.corpus.files_left_out:
             log.warning("corpus %s: left out: %s", run.corpus.source, in_words(run.corpus.files_left_out))
         lost.close_lost(warehouse, config.name or "audit")
@@ -273,14 +295,35 @@ def _after_all_others(warehouse: Warehouse) -> datetime:
 
 
 def missing_shards(run: Run) -> Shards:
-    """Row numbers (doc_id) of the documents not yet attributed under the run's key, grouped into shards.
+    """Row numbers (doc_id) of the documents whose class in the run is not yet attributed, in shards.
 
-    A document that the corpus holds twice is attributed once.
+    Shards are ranges of the corpus's order. A document that the corpus holds twice is attributed once for each class
+    that is asked for.
     """
-    shards = completed(run.warehouse.files, run.folder)
-    held = [path for shard in shards for path in shard.paths(run.folder, "documents")]
-    missing = missing_documents(run.corpus.parts(run.warehouse.root), held)
+    with pinned(run.folder):
+        shards = completed(run.warehouse.files, run.folder)
+        held = [path for shard in shards for path in shard.paths(run.folder, "documents")]
+        parts = run.corpus.parts(run.warehouse.root)
+        missing = missing_documents(parts, held, run.asked, run.model.head)
     return Shards(missing, run.config.runtime.shard_documents or shard_size(schedule_of(run)))
+
+
+@contextmanager
+def alone_under_the_key(run: Run) -> Iterator[None]:
+    """Be the only audit that explains under the run's key, so that no document is explained twice.
+
+    Another one is waited for, however long it takes: what it explains is then there for this one.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(run.warehouse.writer_lock(run.folder))
+        except BusyError as error:
+            said = str(error).partition("; ")[0]
+            log.warning(
+                "%s: it explains documents under the same key; this audit waits until it has finished", said
+            )
+            held.enter_context(run.warehouse.writer_lock(run.folder, wait=math.inf))
+        yield
 
 
 def attribute_shard(
@@ -291,32 +334,60 @@ def attribute_shard(
     documents = read_documents(run.warehouse, run.config, run.model, run.corpus, doc_ids)
     items = workers_explainer(run.config, run.model, schedule_of(run)).attribute(documents, progress=progress)
     seconds = time.perf_counter() - start
-    return write_shard(run.warehouse.files, run.folder, items, seconds, run.model.modality, run.run_id)
+    files, modality, name = run.warehouse.files, run.model.modality, name_of(run, documents)
+    return write_shard(files, run.folder, items, seconds, modality, run.run_id, name)
+
+
+def name_of(run: Run, documents: Iterable[Document]) -> str:
+    """The name of the shard of some documents, read by `read_documents`, which is known before they are explained."""
+    return asked_name((one.key, one.label if run.asked == "label" else run.asked) for one in documents)
 
 
 def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
-    """Close the run: say what was computed and what reused, merge small shards, build the run's tables."""
-    from calig.warehouse.aggregate import aggregate
-    from calig.warehouse.compact import compact
-
-    keys = read_rows(run.corpus, run.warehouse.files, ["doc_key"])["doc_key"]
-    reused = pc.count_distinct(keys).as_py() - attributed
+    """Say what was computed and what reused, merge small shards, build the run's tables: it is then `aggregated`."""
+    parts = run.corpus.parts(run.warehouse.root)
+    reused = wanted_documents(parts, run.asked, run.model.head) - attributed
+    write_explained(run.warehouse, run.run_id)
     start, memory = time.perf_counter(), peak_memory()
     shards = completed(run.warehouse.files, run.folder, check=False)
     own = payments(shards).get(run.run_id, (0, 0.0))
-    _write_manifest(run, status="complete", attributed=attributed, reused=reused, timings=timings, own=own)
-    _release(run)
-    with run.warehouse.writer_lock(run.folder, wait=LOCK_SECONDS):
-        compact(run.warehouse.files, run.folder)
-    aggregate(run.warehouse, run.run_id, wait=LOCK_SECONDS)
+    _write_manifest(run, status="attributed", attributed=attributed, reused=reused, timings=timings, own=own)
+    make_tables(run.warehouse, run.run_id)
     timings = {**timings, "aggregate": time.perf_counter() - start}
     close_plan(run.warehouse, run.run_id, shards, timings, memory)
 
 
-def mark_failed(run: Run) -> None:
-    """Say in the run's manifest that it did not come to its end."""
-    _write_manifest(run, status="failed", attributed=0, reused=0, timings={})
-    _release(run)
+def make_tables(warehouse: Warehouse, run_id: str) -> None:
+    """Bring a run that is attributed to the state `aggregated`: merge small shards, build tables, name the shards.
+
+    Tables that cannot be read are made again from the files, those of other runs too.
+    """
+    from calig.warehouse.aggregate import aggregate, rebuild
+    from calig.warehouse.compact import compact
+
+    manifest = read_run(warehouse, run_id)
+    folder = warehouse.attributions(manifest.attribution_key)
+    try:
+        with warehouse.writer_lock(folder):
+            compact(warehouse.files, folder)
+    except BusyError:
+        log.info("small shards are left to the audit that is at work under the same key")
+    try:
+        aggregate(warehouse, run_id, wait=LOCK_SECONDS)
+    except UnreadableTablesError as error:
+        log.warning("%s: made again from the Parquet files", error.reason)
+        rebuild(warehouse, wait=LOCK_SECONDS)
+    name_shards(warehouse, manifest)
+    write_run(warehouse, replace(manifest, status="aggregated"))
+
+
+def stop_run(run: Run) -> None:
+    """Let go of a run that stops here before its end: failed while it was running, else the next audit finishes it."""
+    try:
+        if read_run(run.warehouse, run.run_id).status == "running":
+            _write_manifest(run, status="failed", attributed=0, reused=0, timings={})
+    finally:  # on a full disk, say, nothing can be written
+        _release(run)
 
 
 def _release(run: Run) -> None:
@@ -326,26 +397,28 @@ def _release(run: Run) -> None:
 
 
 def write_report(run: Run) -> Path:
-    """Write the run's report, and the trend page of its audit; that a trend page fails is logged, and stops nothing."""
+    """Write the run's report."""
     from calig.report.build import build
 
-    page = build(run.warehouse, run.run_id)
-    try:
-        write_trend(run)
-    except Exception:
-        log.exception(
-            "the trend page of %s could not be written; `calig history` tries again", run.config.name
-        )
-    return page
+    return build(run.warehouse, run.run_id)
 
 
-def write_trend(run: Run) -> Path | None:
-    """Write the page of the audit's history where it has two complete runs or more; return where it is."""
+def complete_run(run: Run) -> None:
+    """Say that the run is complete, with the hashes of its files, and write the trend page of its audit."""
+    close_run(run.warehouse, run.run_id)
+    _release(run)
+    write_trend(run.warehouse, run.config.name or "audit")
+
+
+def write_trend(warehouse: Warehouse, name: str) -> None:
+    """Write the page of an audit's history where it has two finished runs or more; a failure is logged, no more."""
     from calig.report import trend
 
-    name = run.config.name or "audit"
-    runs = [one for one in list_runs(run.warehouse) if one.name == name and one.status == "complete"]
-    return trend.build(run.warehouse, name) if len(runs) > 1 else None
+    try:
+        if sum(one.name == name and one.is_finished for one in list_runs(warehouse)) > 1:
+            trend.build(warehouse, name)
+    except Exception:
+        log.exception("the trend page of %s could not be written; `calig history` tries again", name)
 
 
 def summary(warehouse: Warehouse, run_id: str) -> dict[str, Any]:
@@ -403,23 +476,29 @@ def read_documents(
 
 
 def _write_documents(run: Run) -> None:
-    """`runs/<id>/documents.parquet`: the corpus's rows without their texts and images, under the run's id."""
-    path = run.warehouse.run(run.run_id) / "documents.parquet"
-    dataset = ds.dataset(run.corpus.parts(run.warehouse.root), format="parquet")
+    """`runs/<id>/documents.parquet`: the corpus's rows by doc_id, without texts and images, under the run's id."""
+    warehouse = run.warehouse
+    path = warehouse.run(run.run_id) / "documents.parquet"
+    dataset = ds.dataset(run.corpus.parts(warehouse.root), format="parquet")
     columns = [name for name in dataset.schema.names if name not in _CONTENT]
     schema = pa.schema([("run_id", pa.string()), *(dataset.schema.field(name) for name in columns)])
     part = part_path(path)
-    with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    spill = tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root)
+    with spill as folder, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        sorter = Sorter(Path(folder), end=run.corpus.documents)
         for batch in dataset.to_batches(columns=columns):
             run_id = pa.array([run.run_id] * batch.num_rows, pa.string())
-            writer.write_batch(pa.record_batch([run_id, *batch.columns], schema=schema))
-    run.warehouse.files.swap_in(part, path)
+            rows = pa.Table.from_arrays([run_id, *batch.columns], schema=schema)
+            sorter.add(rows, batch["doc_id"].to_numpy().astype(np.uint64))
+        for rows in sorter.rows():
+            writer.write_table(rows, row_group_size=ROW_GROUP)
+    warehouse.files.swap_in(part, path)
 
 
 def _write_manifest(
     run: Run,
     *,
-    status: str,
+    status: State,
     attributed: int,
     reused: int,
     timings: dict[str, float],
@@ -428,7 +507,8 @@ def _write_manifest(
     method = run.config.method.model_dump(mode="json")
     fitted = method_of(run.config, run.model)
     method |= {"output": fitted.output, "baseline": fitted.baseline}
-    finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
+    schedule = read_schedule(run.warehouse.schedules / f"{run.schedule_key}.json")
+    finished = datetime.now(UTC).isoformat(timespec="seconds") if status == "failed" else None
     manifest = RunManifest(
         run_id=run.run_id,
         name=run.config.name or "audit",
@@ -455,5 +535,7 @@ def _write_manifest(
         timings={stage: round(seconds, 3) for stage, seconds in timings.items()},
         own_block_passes=own[0],
         own_seconds=own[1],
+        schedule=None if schedule is None else schedule.key,
+        **stamp(),
     )
-    run.warehouse.files.write_json(run.warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
+    write_run(run.warehouse, manifest)

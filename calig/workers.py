@@ -9,7 +9,8 @@ import importlib.metadata
 import logging
 import os
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _VERSIONED = ("calig", "torch", "transformers", "tokenizers", "pillow", "prefect", "duckdb", "pyarrow")
-CARD_VERSION = 3
+CARD_VERSION = 4
 """Bumped when what is checked of a model, or kept in its card, changes: cards from before are made again."""
 _worker = threading.local()
 _guard = threading.Lock()
@@ -47,7 +48,9 @@ class ModelCard:
     """What the audit needs to know of a model without loading it: hash, classes, depth L, head, and what it reads.
 
     `notes` are lines for whoever started the audit, on weights in the model's files that are not read, on classes that
-    are called alike, and on a baseline that is taken in place of a degenerate one, which is then `baseline`.
+    are called alike, and on a baseline that is taken in place of a degenerate one, which is then `baseline`. `hashes`
+    are those of its parts (`calig.models.loading.fingerprints`), to say what differs between two models; it is none of
+    what tells them apart.
     """
 
     id: str
@@ -59,6 +62,7 @@ class ModelCard:
     modality: Modality = "text"
     notes: tuple[str, ...] = ()
     baseline: str | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of_run(cls, run: RunManifest) -> ModelCard:
@@ -72,6 +76,7 @@ class ModelCard:
             run.head,
             run.modality,
             baseline=run.model.get("baseline"),
+            hashes=run.model.get("hashes", {}),
         )
 
 
@@ -88,18 +93,24 @@ def method_of(config: AuditConfig, model: ModelCard | None = None) -> Method:
     return fit(method, model.head, model.classes, model.modality)
 
 
-def key_of(config: AuditConfig, model: ModelCard, schedule: Schedule) -> str:
-    """The key that attributions lie under which are made so."""
+def key_of(config: AuditConfig, model: ModelCard, schedule: Schedule, before: bool = False) -> str:
+    """The key that attributions lie under which are made so; `before`: that of versions whose keys held the target."""
     from calig.attribution.explainer import attribution_key
 
-    return attribution_key(model.hash, method_of(config, model), schedule)
+    return attribution_key(model.hash, method_of(config, model), schedule, before)
 
 
-def schedule_path(warehouse: Warehouse, config: AuditConfig, model: ModelCard) -> Path:
-    """Where the step schedule of the model and method is, or will be."""
+def schedule_path(warehouse: Warehouse, config: AuditConfig, model: ModelCard, before: bool = False) -> Path:
+    """Where the step schedule of the model and method is, or will be; `before`: where such versions have it."""
     from calig.attribution.explainer import schedule_key
 
-    return warehouse.schedules / f"{schedule_key(model.hash, method_of(config, model))}.json"
+    return warehouse.schedules / f"{schedule_key(model.hash, method_of(config, model), before)}.json"
+
+
+def stored_schedule(warehouse: Warehouse, config: AuditConfig, model: ModelCard) -> Schedule | None:
+    """The step schedule that the warehouse holds, be it from a version whose keys held the target; None: none."""
+    paths = (schedule_path(warehouse, config, model, before) for before in (False, True))
+    return next((found for found in map(read_schedule, paths) if found is not None), None)
 
 
 def read_schedule(path: Path) -> Schedule | None:

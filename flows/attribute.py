@@ -35,10 +35,10 @@ def attribute(
     run: Run = start_run(warehouse, config, model, corpus, schedule)
     start = time.perf_counter()
     try:
-        with warehouse.writer_lock(run.folder):
+        with stages.alone_under_the_key(run):
             attributed = _attribute(run)
     except BaseException:
-        stages.mark_failed(run)
+        stages.stop_run(run)
         raise
     return run, attributed, {"pilot": pilot, "attribute": time.perf_counter() - start}
 

@@ -14,6 +14,8 @@ from calig.comparing.stages import wanted
 from calig.config import AuditConfig, expand_config
 from calig.errors import GateError
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.lost import stopped_runs
+from calig.warehouse.refresh import refresh_tables
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
@@ -22,6 +24,7 @@ from flows.ingest import ingest
 from flows.report import report
 from flows.server import reach
 from flows.zone import with_schedule_zone
+from tasks.finish import finish_run
 from tasks.gates import check_gates, publish_gates
 
 
@@ -52,7 +55,15 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
     config = config.started(runtime.flow_run.scheduled_start_time)
     warehouse = Warehouse.open(config.warehouse)
     with warehouse.at_work(), tags(*runtime.flow_run.tags):  # of the flows within as well
+        _finish_stopped(warehouse, config)
         return _in_order(warehouse, config)
+
+
+def _finish_stopped(warehouse: Warehouse, config: AuditConfig) -> None:
+    """Finish earlier runs whose process died after attribution; one that cannot be now is left to the next audit."""
+    refresh_tables(warehouse, wait=stages.LOCK_SECONDS)
+    for run in stopped_runs(warehouse):
+        finish_run.with_options(retries=config.runtime.retries)(warehouse, run.run_id, return_state=True)
 
 
 def _in_order(warehouse: Warehouse, config: AuditConfig) -> AuditResult | State[AuditResult]:
@@ -64,12 +75,16 @@ def _in_order(warehouse: Warehouse, config: AuditConfig) -> AuditResult | State[
     except ModelChangedError:  # since it was fingerprinted: once more, from what is there now
         model, corpus = ingest(warehouse, config, refresh=True)
         run, attributed, timings = attribute(warehouse, config, model, corpus)
-    aggregate(run, attributed, {"ingest": ingested, **timings})
     retries = config.runtime.retries
-    if comparisons := wanted(warehouse, config, run.run_id):
-        compare(warehouse, run.run_id, comparisons, retries)
-    outcomes = check_gates.with_options(retries=retries)(run)
-    page = report(run)
+    try:
+        aggregate(run, attributed, {"ingest": ingested, **timings})
+        if comparisons := wanted(warehouse, config, run.run_id):
+            compare(warehouse, run.run_id, comparisons, retries)
+        outcomes = check_gates.with_options(retries=retries)(run)
+        page = report(run)
+    except BaseException:
+        stages.stop_run(run)
+        raise
     publish_gates.with_options(retries=retries)(run, outcomes, page)
     try:
         stages.enforce_gates(run, outcomes)

@@ -12,5 +12,5 @@ from tasks.retries import RETRIES
 
 @task(name="aggregate-run", task_run_name="aggregate {run.run_id}", cache_policy=NO_CACHE, **RETRIES)
 def aggregate_run(run: Run, attributed: int, timings: dict[str, float]) -> None:
-    """Close the run and build its tables."""
+    """Close the attribution of the run and build its tables."""
     stages.aggregate_run(run, attributed, timings)

@@ -12,6 +12,7 @@ from prefect.context import TaskRunContext
 from calig import stages
 from calig.config import AuditConfig
 from calig.corpus import CorpusManifest
+from calig.formats import FORMAT
 from calig.warehouse.layout import Warehouse
 from calig.workers import CARD_VERSION, ModelCard
 from tasks.retries import RETRIES
@@ -35,8 +36,8 @@ def _corpus_key(_context: TaskRunContext, parameters: dict[str, Any]) -> str | N
 
 
 def _digest(*parts: object) -> str:
-    """Make a cache key: what it is for, then a hash of calig's version and of all the result depends on."""
-    content = repr((version("calig"), *parts))
+    """Make a cache key: what it is for, then a hash of calig's version and format and of all the result depends on."""
+    content = repr((version("calig"), FORMAT, *parts))
     return f"calig-{parts[0]}-{hashlib.sha256(content.encode()).hexdigest()}"
 
 

@@ -20,6 +20,12 @@ def write_report(run: Run) -> Path:
     return stages.write_report(run)
 
 
+@task(name="complete-run", task_run_name="complete {run.run_id}", cache_policy=NO_CACHE, **RETRIES)
+def complete_run(run: Run) -> None:
+    """Say that the run is complete; written last, with the hashes of its files."""
+    stages.complete_run(run)
+
+
 @task(name="publish-run", cache_policy=NO_CACHE, **RETRIES)
 def publish_run(run: Run, page: Path) -> None:
     """Show the run's numbers and a link to its report as Prefect artifacts, with a history per audit."""

@@ -7,11 +7,12 @@ A small audit, with two workers and an earlier run to be compared with, is run i
 - just before or just after one of the steps that change its warehouse (a rename, a sync, a deletion, a new folder);
 - at a random moment of the audit, and of the stages after attribution, most of whose work is DuckDB's.
 
-Then the audit is run again, and `calig doctor --fix` after it. What must hold:
+Then the audit is run again. What must hold:
 
 - the second run ends well, and its tables are those of an audit that nobody disturbed;
+- the killed run is failed where it was running, else complete, with the same tables: the doctor finds nothing to mend;
 - every shard that was finished stays as it is, and the second run computes the other documents alone;
-- no temporary file is left;
+- no temporary file is left after `calig doctor --fix`;
 - of audits that brought a Prefect server of their own, no process is left.
 
 Of audits whose workers are processes, one worker is killed, as it starts or at its work: the audit itself goes on, and
@@ -49,7 +50,7 @@ from typing import Any
 DOCUMENTS, EARLIER, SHARD, WORKERS = 24, 8, 4, 2
 STEPS = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 """Functions of `os` that all changes of a warehouse go through but the writing of new, temporary files."""
-AFTERWARDS = ("aggregate_run", "compare_runs", "check_gates", "write_report")
+AFTERWARDS = ("aggregate_run", "make_tables", "compare_runs", "check_gates", "write_report", "complete_run")
 STAGES = (
     *("describe_model", "bring_in", "learn_schedule", "start_run", "missing_shards", "attribute_shard"),
     *AFTERWARDS,
@@ -326,6 +327,7 @@ class Crashes:
         expected = DOCUMENTS - SHARD * done
         if (manifest["attributed"], manifest["reused"]) != (expected, DOCUMENTS - expected):
             raise BrokenPromiseError(f"{at}: {manifest['attributed']} computed again, not {expected}")
+        self.settled(warehouse, undisturbed, at)
         self.mended(warehouse, at)
         self.compare(warehouse, answer["run_id"], undisturbed, at)
         return scene.stage if died else "not reached", f"{done} of {DOCUMENTS // SHARD} shards, {run}"
@@ -357,12 +359,39 @@ class Crashes:
         self.compare(warehouse, answer["run_id"], undisturbed, where)
         return "killed" if answer["lost"] else "ended before"
 
+    def settled(self, warehouse: Path, undisturbed: Any, where: object) -> None:
+        """Check that no run is under way, that complete ones have all their tables, and that the doctor has no work."""
+        from tests.material.tiny import run_manifest
+
+        def look() -> list[str]:
+            from calig.doctor import examine
+
+            found = list(examine(warehouse))
+            first = next(place for place, one in enumerate(found) if one.subject == "warehouse")
+            return [f"{one.subject}: {one.text}" for one in found[first + 1 :] if one.healthy is not True]
+
+        status, problems = forked(look)
+        if status != 0 or problems:
+            raise BrokenPromiseError(f"{where}: the doctor has work: {problems}")
+        earlier = {path.name for path in (self.earlier / "runs").glob("[!.]*")}
+        for path in (warehouse / "runs").glob("*/manifest.json"):
+            run_id = path.parent.name
+            state = run_manifest(warehouse, run_id)["status"]
+            if state not in ("complete", "failed"):
+                raise BrokenPromiseError(f"{where}: run {run_id} is {state}")
+            if state == "complete" and run_id not in earlier:
+                self.same(warehouse, run_id, undisturbed, where)
+
     def compare(self, warehouse: Path, run_id: str, undisturbed: Any, where: object) -> None:
+        """Check that a run's tables are those of the run that nobody disturbed."""
+        self.same(warehouse, run_id, undisturbed, where)
+        shutil.rmtree(warehouse)
+
+    def same(self, warehouse: Path, run_id: str, undisturbed: Any, where: object) -> None:
         """Check that a run's tables are those of the run that nobody disturbed."""
         for table, rows in self.tables(warehouse, run_id).items():
             if problem := difference(rows, undisturbed[table]):
-                raise BrokenPromiseError(f"{where}: in {table}, {problem} as undisturbed")
-        shutil.rmtree(warehouse)
+                raise BrokenPromiseError(f"{where}: in {table} of {run_id}, {problem} as undisturbed")
 
     def mended(self, warehouse: Path, where: object) -> None:
         """Run the doctor, and look for what is left behind."""
@@ -434,7 +463,9 @@ def plan(kills: int, steps: int, stages: dict[str, int], seconds: float, seed: i
     found = _some(every, min((kills - len(first) + 1) // 2, len(every)), rng)
     for number in range(kills - len(first) - len(found)):
         if number % 2:
-            found.append(Kill(stage=AFTERWARDS[number // 2 % 4], seconds=rng.uniform(0, seconds / 8)))
+            found.append(
+                Kill(stage=AFTERWARDS[number // 2 % len(AFTERWARDS)], seconds=rng.uniform(0, seconds / 8))
+            )
         else:
             found.append(Kill(seconds=rng.uniform(0, seconds)))
     rng.shuffle(found)  # so that a matrix that is stopped has some of all

@@ -5,6 +5,7 @@
     orders       the first tier in three orders at random, and with one worker and with four
     ray          the node of a Ray cluster killed twenty times while another process keeps the cores busy
     config-fuzz  a thousand changed fields of the config.json of 36 families
+    protocol     10,000 schedules of the one-writer protocol in the model, and 200 with real processes
     mutants      sixty changed lines on each of two seeds, each against the tests that execute it
 
 The table of what was done, when, on which commit and how it ended is in tests/benchmarks/results/long.md; commit it.
@@ -43,6 +44,10 @@ STEPS: dict[str, list[tuple[str, ...]]] = {
     ],
     "ray": [("pytest", "--tier", "all", NODE)] * 20,
     "config-fuzz": [("tests.config_fuzz", "--changes", "1000", "--seed", "1")],
+    "protocol": [
+        ("tests.material.protocol", "--schedules", "10000"),
+        ("tests.material.protocol_processes", "--schedules", "200"),
+    ],
     "mutants": [("tests.benchmarks.mutants", "--seed", str(seed)) for seed in (1, 2)],
 }
 

@@ -19,7 +19,15 @@ from torch import Tensor
 from calig.attribution.baselines import settle
 from calig.attribution.engine import DepthResult, Engine, TextResult
 from calig.attribution.fusion import agreement, column
-from calig.attribution.heads import NO_LABEL, Target, choose, class_index, fit, targets_of, unlabelled
+from calig.attribution.heads import (
+    Target,
+    choose,
+    class_index,
+    fit,
+    pilot_target,
+    targets_of,
+    unlabelled,
+)
 from calig.attribution.method import ENGINE_VERSION, Method
 from calig.attribution.passes import give_back_memory
 from calig.attribution.quadrature import Float64
@@ -34,7 +42,7 @@ from calig.models.loading import Pretrained, load_pretrained
 from calig.models.refusing import in_one_line
 from calig.models.settings import own_settings
 from calig.models.text import TextEncoder
-from calig.records import Attribution, Document, Failure, Modality, document_key
+from calig.records import NO_LABEL, Attribution, Document, Failure, Modality, document_key
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +243,8 @@ class Explainer:
     def pilot(self, documents: Sequence[Document], progress: Callable[[int], None] | None = None) -> Schedule:
         """Learn a step schedule from documents that are integrated more exactly; `progress` as in `attribute`.
 
-        With fixed steps there is nothing to learn but the time that they take.
+        The schedule serves every class: which one is explained of a document is `pilot_target`'s choice, whatever the
+        method's target. With fixed steps there is nothing to learn but the time that they take.
         """
         engine = self.engine
         fixed = self.method.steps is not None
@@ -243,8 +252,9 @@ class Explainer:
         if not fixed:
             exact = replace(self.method, rule="auto", tolerance=self.method.tolerance / PILOT_EXACTNESS)
             finely = engine.with_method(exact, Schedule.for_pilot(self.depth))
+        targets = [pilot_target(document, self.head, self.classes) for document in documents]
         start = time.perf_counter()
-        results = sorted(self._run(finely, documents, None, progress), key=lambda result: result[0])
+        results = sorted(self._run(finely, documents, targets, progress), key=lambda result: result[0])
         seconds = (time.perf_counter() - start) / max(1, len(documents))
         explained = [depths for _, item, depths in results if isinstance(item, Attribution)]
         samples = [[d.samples for d in depth if d.samples] for depth in zip(*explained, strict=True)]
@@ -302,14 +312,15 @@ class Explainer:
             return [
                 (
                     i,
-                    self._finish(documents[i], encoded[i], result, spent * result.block_passes),
+                    self._finish(documents[i], encoded[i], targets[i], result, spent * result.block_passes),
                     result.depths,
                 )
                 for i, result in zip(members, results, strict=True)
             ]
 
         def failed(i: int, error: BaseException) -> Found:
-            return i, failure_of(documents[i].key, error, "not-explained", "explaining it"), []
+            failure = failure_of(documents[i].key, error, "not-explained", "explaining it")
+            return i, replace(failure, target=self._named(targets[i], documents[i])), []
 
         todo = list(encoded)
         for group in engine.pack(list(encoded.values())):
@@ -319,12 +330,24 @@ class Explainer:
             if progress:
                 progress(len(members))
 
+    def _named(self, target: Target, document: Document) -> int | None:
+        """The class that a target names without the model's answer; None where that decides."""
+        return document.label if target == "label" else self.class_index(target)
+
+    def _rival(self, result: TextResult) -> int | None:
+        """The strongest class beside the target at the input, where the margin over it is explained."""
+        if self.method.output != "margin":
+            return None
+        others = result.logits.copy()
+        others[result.target] = -np.inf
+        return int(np.argmax(others))
+
     def _finish(
-        self, document: Document, encoded: Encoded, result: TextResult, seconds: float
+        self, document: Document, encoded: Encoded, target: Target, result: TextResult, seconds: float
     ) -> Attribution | Failure:
         if not result.finite:
             detail = f"the model's output on this {self.modality} is NaN or infinite"
-            return Failure(document.key, "non-finite", detail)
+            return Failure(document.key, "non-finite", detail, self._named(target, document))
         layer_ig = np.stack([depth.ig for depth in result.depths]).astype(np.float32)
         context = result.context.astype(np.float32)
         norm = result.context_norm.astype(np.float32)
@@ -346,6 +369,7 @@ class Explainer:
             relevance=relevance,
             scores=relevance.sum(axis=0),
             target=result.target,
+            rival=self._rival(result),
             predicted=result.target if self.head == "regression" else int(np.argmax(result.logits)),
             logits=result.logits.astype(np.float32),
             logit=result.output,
@@ -413,17 +437,24 @@ def _image(index: int, item: object) -> Document:
     return Document(hashlib.sha256(header + values.tobytes()).hexdigest(), image=item)
 
 
-def schedule_key(model: str, method: Method) -> str:
-    """Key of the schedule of a model (by hash) and method under this engine version; 32 hex digits."""
-    return _key({"model": model, "method": method.identity()})
+def schedule_key(model: str, method: Method, before: bool = False) -> str:
+    """Key of the schedule of a model (by hash) and method under this engine version; 32 hex digits.
 
-
-def attribution_key(model: str, method: Method, schedule: Schedule) -> str:
-    """Key of the attributions of a model (by hash) and method with a schedule; 32 hex digits.
-
-    Fusion and its weight, shard size and token budget are not part of it: they change no stored number.
+    `before`: as it was when keys held the target.
     """
-    return _key({"model": model, "method": method.identity(), "schedule": schedule.key})
+    return _key({"model": model, "method": _choices(method, before)})
+
+
+def attribution_key(model: str, method: Method, schedule: Schedule, before: bool = False) -> str:
+    """Key of the attributions of a model (by hash) and method with a schedule; 32 hex digits. `before`: as above.
+
+    The target, fusion and its weight, shard size and token budget are not part of it: they change no stored number.
+    """
+    return _key({"model": model, "method": _choices(method, before), "schedule": schedule.key})
+
+
+def _choices(method: Method, before: bool) -> dict[str, object]:
+    return {**method.identity(), **({"target": method.target} if before else {})}
 
 
 def _key(content: dict[str, object]) -> str:

@@ -6,10 +6,7 @@ from dataclasses import asdict, dataclass
 
 from calig.attribution.quadrature import RULES, Rule, rule
 from calig.errors import InputError
-
-ENGINE_VERSION = 4
-"""Part of every attribution key: bumped only when the numbers change."""
-
+from calig.formats import ENGINE_VERSION as ENGINE_VERSION
 
 OUTPUTS = ("logit", "margin")
 CONTEXTS = ("path", "input")
@@ -93,8 +90,11 @@ class Method:
         return rule(self.rule, self.max_nodes, self.steps)
 
     def identity(self) -> dict[str, object]:
-        """The choices that change stored numbers: what attribution and schedule keys are made of."""
-        chosen = {k: v for k, v in asdict(self).items() if k not in ("fusion", "weight")}
+        """The choices that change stored numbers: what attribution and schedule keys are made of.
+
+        The target is none of them: a stored row says which class it explains, whatever asked for that class.
+        """
+        chosen = {k: v for k, v in asdict(self).items() if k not in ("target", "fusion", "weight")}
         if self.image_size is None:
             del chosen["image_size"]
         return chosen

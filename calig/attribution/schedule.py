@@ -17,6 +17,7 @@ import numpy as np
 
 from calig.attribution.climbing import Climbed, Samples, climb, judge
 from calig.attribution.quadrature import Float64, Mesh, Rule, spline_slopes
+from calig.formats import readable, stamp
 
 PILOT_DOCUMENTS = 64
 PILOT_EXACTNESS = 10
@@ -68,12 +69,12 @@ class Schedule:
 
     def to_json(self) -> str:
         """JSON text."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps({**asdict(self), **stamp()}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Schedule:
-        """Read `to_json`'s text; ValueError, KeyError or TypeError if it is not that."""
-        raw = json.loads(text)
+        """Read `to_json`'s text; ValueError, KeyError or TypeError if it is not that, NewerError if it is newer."""
+        raw = readable("a step schedule", json.loads(text))
         return cls(
             tuple(int(start) for start in raw["starts"]),
             tuple(float(factor) for factor in raw["factors"]),

@@ -11,26 +11,35 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from calig.comparing.again import explain_again
+from calig.comparing.differences import Differences, differences
 from calig.comparing.summing import lay_out
 from calig.comparison.rows import Row
 from calig.config import AuditConfig
 from calig.config.history import CompareConfig
 from calig.config.levels import levels_of
 from calig.errors import InputError
-from calig.listing import children
 from calig.stages import LOCK_SECONDS
-from calig.warehouse.comparisons import load_comparison, read_manifest, read_table, write_comparison
+from calig.warehouse.comparisons import (
+    load_comparison,
+    read_manifest,
+    read_manifests,
+    read_table,
+    write_comparison,
+)
+from calig.warehouse.inventory import writing_anew
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.pairing import pairing
+from calig.warehouse.pins import pinned_runs
 from calig.warehouse.references import Reference, check_comparable, resolve_references
 from calig.warehouse.runs import RunManifest
 from calig.warehouse.views import run_files
 
 logger = logging.getLogger(__name__)
 
-_NUMBERS = 4
+_NUMBERS = 5
 """Bumped when the same two runs give other numbers."""
 
 
@@ -104,7 +113,7 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
     run_id, reference_id = one.run_id, one.reference.run_id
     _check(warehouse, reference_id, run_id)
     folder = warehouse.comparison(run_id, reference_id)
-    with warehouse.writer_lock(folder, wait=LOCK_SECONDS):
+    with warehouse.writer_lock(folder, wait=LOCK_SECONDS), pinned_runs(warehouse, reference_id, run_id):
         if is_there(warehouse, one):
             logger.info("comparison of %s with %s: it is there already", run_id, reference_id)
         else:
@@ -115,9 +124,13 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
                 columns = lay_out(
                     pair, a.manifest, b.manifest, one.reference, one.compare, one.psi_level, again
                 )
+            columns["comparisons"] |= _told(differences(warehouse, a, b))
             row = {name: values[0] for name, values in columns["comparisons"].items()}
             manifest = {
-                **{name: row[name] for name in ("run_id", "reference_id", "requested", "verdict")},
+                **{
+                    name: row[name]
+                    for name in ("run_id", "reference_id", "requested", "verdict", "differences")
+                },
                 # of two samples none is explained again, and none would be the next time
                 "left_out": row["left_out"] if row["tests_paired"] else 0,
                 "key": _key(a.manifest, b.manifest, one),
@@ -126,9 +139,15 @@ def compare_runs(warehouse: Warehouse, one: Wanted) -> Row:
                 "compare": one.compare.model_dump(mode="json"),
                 "psi_level": one.psi_level,
             }
-            write_comparison(warehouse.files, folder, columns, manifest)
+            with writing_anew(warehouse, run_id, f"comparisons/{reference_id}"):
+                write_comparison(warehouse.files, folder, columns, manifest)
         load_comparison(warehouse, run_id, reference_id, wait=LOCK_SECONDS)
     return summary(warehouse, run_id, reference_id)
+
+
+def _told(found: Differences) -> dict[str, list[Any]]:
+    """The columns of the table `comparisons` that say what differs in how the runs were explained."""
+    return {"same_engine": [found.same_engine], "differences": [list(found.said)]}
 
 
 def _check(warehouse: Warehouse, reference_id: str, run_id: str) -> RunManifest:
@@ -147,9 +166,12 @@ def summary(warehouse: Warehouse, run_id: str, reference_id: str) -> Row:
 
 
 def verdicts(warehouse: Warehouse, run_id: str) -> list[tuple[str, str]]:
-    """How the reference was asked for, and the verdict, of each comparison of a run."""
-    found = map(read_manifest, children(warehouse.run(run_id) / "comparisons"))
-    return [(one["requested"], one["verdict"]) for one in found if one is not None]
+    """How the reference was asked for, and the verdict, of each comparison of a run.
+
+    What differs in how the two runs were explained comes before the verdict.
+    """
+    found = read_manifests(warehouse.run(run_id)).values()
+    return [(one["requested"], "; ".join([*one.get("differences", ()), one["verdict"]])) for one in found]
 
 
 def _key(a: RunManifest, b: RunManifest, one: Wanted) -> str:

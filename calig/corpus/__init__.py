@@ -1,6 +1,7 @@
 """The corpus: documents from files or the hub, brought into the warehouse as Parquet parts.
 
-`<root>/corpora/<key>/` exists: the corpus is whole, in `part-*.parquet`; the key is the hash of its content.
+`<root>/corpora/<key>/` exists: the corpus is whole, in `part-*.parquet`; the key is the hash of its content,
+whatever the order of its parts.
 `<root>/corpora/.ingest-*` exists: an ingest is under way, or was interrupted.
 """
 

@@ -49,12 +49,12 @@ class Content:
         corpus: CorpusConfig,
         extras: Sequence[Extra],
         labels: Labels,
-        label_in_key: bool,
+        one_class: bool,
         modality: Modality = "text",
     ) -> None:
         self.schema, self.corpus, self.extras = schema, corpus, extras
         self.modality = modality
-        self.labels, self.label_in_key = labels, label_in_key
+        self.labels, self.one_class = labels, one_class
         self.documents = 0
         self.labelled = False
         self.without_id = 0
@@ -63,10 +63,10 @@ class Content:
         self._digests = {name: hashlib.sha256() for name in schema.names if name not in _IN_THE_KEY}
 
     def keys(self, batch: Batch) -> Sequence[str]:
-        """Return the keys of a batch's documents, none of which covers a label."""
+        """Return the keys of a batch's documents."""
         for name in batch.table.column_names:
             _check_utf8(batch, name)
-        return [str(key) for key in self._inputs(batch, [None] * batch.table.num_rows)[0]]
+        return [str(key) for key in self._inputs(batch)[0]]
 
     def take(self, batch: Batch, first: int | None = None) -> pa.Table:
         """Return the batch as rows of a part; `first` is its first row's number in the source, if not all are taken."""
@@ -79,7 +79,7 @@ class Content:
         labels: Sequence[object] = [None] * count
         if corpus.label is not None:
             labels = self.labels.rows(_label_values(table.column(corpus.label)), batch.file, batch.row)
-            if self.label_in_key and self.labels.unmatched.total:
+            if self.one_class and self.labels.unmatched.total:
                 [value, *_] = self.labels.unmatched.counts
                 raise InputError(
                     f"{self.labels.unmatched.first}: label {value!r} is not a class of the model, and method.target: "
@@ -91,10 +91,10 @@ class Content:
             given = cast(column, pa.string(), corpus.id, batch.file).to_pylist()
             ids = [own or ordinal for own, ordinal in zip(given, ids, strict=True)]
         self.without_id += count if corpus.id is None else sum(not own for own in given)
-        in_key: Sequence[int | None] = [None] * count
-        if self.label_in_key:
-            in_key = [self.labels.single(label, batch.file, batch.row + i) for i, label in enumerate(labels)]
-        own = [ordinals, ids, *self._inputs(batch, in_key), labels]
+        if self.one_class:
+            for i, label in enumerate(labels):
+                self.labels.single(label, batch.file, batch.row + i)
+        own = [ordinals, ids, *self._inputs(batch), labels]
         arrays = [pa.array(values, self.schema.field(i).type) for i, values in enumerate(own)]
         rows = pa.Table.from_arrays(
             [*arrays, *(self._extra(batch, extra) for extra in self.extras)], schema=self.schema
@@ -117,18 +117,15 @@ class Content:
             return column
         return converted(column, extra.given, extra.source, batch.file, batch.row)
 
-    def _inputs(self, batch: Batch, labels: Sequence[int | None]) -> Sequence[Sequence[object]]:
-        """Return the columns from `doc_key` up to the label, whose keys cover `labels`."""
+    def _inputs(self, batch: Batch) -> Sequence[Sequence[object]]:
+        """Return the columns from `doc_key` up to the label."""
         if self.modality == "image":
-            return take_images(batch, self.corpus.image, labels)
+            return take_images(batch, self.corpus.image)
         table = batch.table
         names = [name for name in (self.corpus.text, self.corpus.text_pair) if name is not None]
         texts = [[text or "" for text in table.column(name).to_pylist()] for name in names]
         seconds: Sequence[str | None] = texts[1] if len(texts) > 1 else [None] * table.num_rows
-        keys = [
-            document_key(text, label, second)
-            for text, label, second in zip(texts[0], labels, seconds, strict=True)
-        ]
+        keys = [document_key(text, second) for text, second in zip(texts[0], seconds, strict=True)]
         return [keys, *texts]
 
     def key(self) -> str:

@@ -16,7 +16,7 @@ from calig.hashes import content_hashes
 from calig.listing import files_below
 from calig.records import Modality
 
-INGEST_VERSION = 6
+INGEST_VERSION = 7
 """Bumped when ingest makes other parts of the same source."""
 
 

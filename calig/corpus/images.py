@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,9 +76,7 @@ def check_image_type(source: Source, column: str) -> None:
     )
 
 
-def take_images(
-    batch: Batch, column: str, labels: Sequence[int | None]
-) -> tuple[list[str], list[str], list[bytes | None]]:
+def take_images(batch: Batch, column: str) -> tuple[list[str], list[str], list[bytes | None]]:
     """Return the keys of a batch's images, their references, and the bytes of those that are no files.
 
     Parameters
@@ -87,8 +85,6 @@ def take_images(
         Rows of a corpus.
     column
         The column of images.
-    labels
-        The labels that belong to the keys.
 
     Raises
     ------
@@ -98,12 +94,10 @@ def take_images(
     keys: list[str] = []
     references: list[str] = []
     held: list[bytes | None] = []
-    for row, (value, label) in enumerate(
-        zip(batch.table.column(column), labels, strict=True), start=batch.row
-    ):
+    for row, value in enumerate(batch.table.column(column), start=batch.row):
         data, path = _bytes_and_path(value.as_py())
         file = _file(path, batch, row) if path and data is None else None
-        keys.append(image_key(data or b"", label) if file is None else _file_key(file, label, batch.reach))
+        keys.append(image_key(data or b"") if file is None else _file_key(file, batch.reach))
         references.append(str(file) if file is not None else path or f"{Path(batch.file).name}#{row}")
         held.append(None if file is not None else data or b"")
     return keys, references, held
@@ -148,7 +142,7 @@ def _is_url(path: str) -> bool:
     return "://" in path or path.startswith("data:")
 
 
-def _file_key(file: Path, label: int | None, reach: Path | None) -> str:
+def _file_key(file: Path, reach: Path | None) -> str:
     """Return what `image_key` says of the file's bytes, without holding them; devices and pipes are not read.
 
     Nor is what lies outside of `reach`.
@@ -167,8 +161,6 @@ def _file_key(file: Path, label: int | None, reach: Path | None) -> str:
             if error.errno not in _NOT_THERE:
                 raise
             return missing_image_key(str(file))
-    if label is not None:
-        digest.update(f"\0label={label}".encode())
     return digest.hexdigest()
 
 

@@ -1,8 +1,9 @@
-"""Bring a corpus into the warehouse: read in batches, made uniform, written as parts, named by content."""
+"""Bring a corpus into the warehouse: read in batches, made uniform, sorted, written as parts, named by content."""
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 import uuid
@@ -24,12 +25,14 @@ from calig.corpus.images import check_image_type
 from calig.corpus.json_types import JSON
 from calig.corpus.labels import LabelMap, Labels, LabelSets, check_label_type, labels_of, listed
 from calig.corpus.manifest import MANIFEST, CorpusManifest, claim, describe, load_corpus
+from calig.corpus.order import Sorter, places
 from calig.corpus.parts import Parts
 from calig.corpus.sample import Drawn, draw, pick
 from calig.corpus.source import Batch, Source, as_content, as_written, first_rows
 from calig.corpus.stored_types import load_types, store_types
-from calig.errors import InputError
+from calig.errors import InputError, NewerError
 from calig.files import Files, sync
+from calig.formats import stamp
 from calig.records import Head, Modality
 
 log = logging.getLogger(__name__)
@@ -43,13 +46,16 @@ def ingest(
     corpus: CorpusConfig,
     classes: Sequence[str],
     files: Files,
-    label_in_key: bool = False,
+    one_class: bool = False,
     progress: Callable[[int], None] | None = None,
     head: Head = "single_label",
     modality: Modality = "text",
     audit: str | None = None,
 ) -> CorpusManifest:
-    """Bring the corpus into the warehouse, in memory bounded by a batch.
+    """Bring the corpus into the warehouse, in memory bounded by a batch and what is sorted at once.
+
+    The parts are in the order of a hash of `doc_key` (`calig.corpus.order`), on which the corpus's key does not depend;
+    `doc_id` counts the rows in the order of the source.
 
     Null texts, and null second texts of pairs, become empty ones, lone surrogates U+FFFD. Images are not decoded, and
     those that are null or not there are rows as well: they fail when they are explained. A corpus that is there
@@ -64,8 +70,8 @@ def ingest(
         The model's class names, in the order of their indices.
     files
         Those of the warehouse.
-    label_in_key
-        Whether the document's key covers its label: for explanations of the labelled class.
+    one_class
+        Whether each label has to be one class of the model, or none: for explanations of the labelled class.
     progress
         Called after every batch with the documents read so far.
     head
@@ -99,18 +105,19 @@ def ingest(
     rationale = _rationale(source, corpus, extras)
     own = own_columns(modality, corpus.text_pair is not None, labels.type)
     schema = pa.schema([*own, *((extra.name, extra.type) for extra in extras)])
-    content = Content(schema, corpus, extras, labels, label_in_key, modality)
+    content = Content(schema, corpus, extras, labels, one_class, modality)
     wanted = _wanted(source, corpus, extras, modality)
     drawn = None if corpus.sample is None else _draw(source, corpus.sample, content, wanted, content_roles)
     with _temporary_folder(files.root / "corpora") as folder:
-        parts = Parts(folder, schema)
+        sorter = Sorter(folder / "sorting")
         for batch, first in _rows(source, wanted, corpus.limit, drawn):
-            parts.write(content.take(batch, first))
+            rows = content.take(batch, first)
+            sorter.add(rows, places(rows["doc_key"].to_pylist()))
+            os.utime(folder)  # however long the source takes, the ingest is not abandoned
             if progress is not None:
                 progress(content.documents)
         if content.documents and corpus.rationale is not None and rationale is None:
             raise _no_rationale(source, corpus.rationale, pa.null())
-        parts.close()
         _store_types(files, audit, source, extras)
         notes = _notes(source, corpus, content, extras, left_out, classes)
         for note in notes:
@@ -119,7 +126,7 @@ def ingest(
             key=content.key(),
             source=source.name,
             documents=content.documents,
-            files={path.name: describe(path) for path in sorted(folder.iterdir())},
+            files={},
             columns={extra.name: str(extra.type) for extra in extras},
             labelled=content.labelled,
             left_out=left_out,
@@ -128,8 +135,12 @@ def ingest(
             files_left_out=source.left_out or {},
             notes=notes,
             without_id=content.without_id,
+            order="doc_key",
+            **stamp(),
         )
-        return _put(folder, manifest, files)
+        if (held := _held(manifest, files)) is not None:
+            return held
+        return _put(folder, replace(manifest, files=_write(sorter, folder, schema)), files)
 
 
 def _draw(
@@ -376,34 +387,50 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _write(sorter: Sorter, folder: Path, schema: pa.Schema) -> dict[str, dict[str, str | int]]:
+    """Write the rows in their order as parts; return these as in a manifest."""
+    parts = Parts(folder, schema)
+    for rows in sorter.rows():
+        parts.write(rows)
+    parts.close()
+    shutil.rmtree(sorter.folder, ignore_errors=True)
+    return {path.name: describe(path) for path in sorted(folder.iterdir())}
+
+
 def _put(folder: Path, manifest: CorpusManifest, files: Files) -> CorpusManifest:
-    """Rename the folder to its key, unless that is there and whole; replace a damaged one."""
+    """Rename the folder to its key."""
     final = manifest.folder(files.root)
-    if final.exists():
-        try:
-            return _held(manifest, files)
-        except InputError as error:
-            log.warning("%s; it is brought in again", str(error).partition(":")[0])
-            shutil.rmtree(final, ignore_errors=True)
     (folder / MANIFEST).write_text(manifest.to_json(), "utf-8")
     for path in (*folder.iterdir(), folder):
         sync(path)
     try:
         folder.rename(final)
     except OSError:
-        if not final.exists():
-            raise
         # another ingest of the same corpus was faster
-        return _held(manifest, files)
+        if (held := _held(manifest, files)) is None:
+            raise
+        return held
     sync(final.parent)
     files.publish(*(final / name for name in sorted(manifest.files)), final / MANIFEST)
     return manifest
 
 
-def _held(manifest: CorpusManifest, files: Files) -> CorpusManifest:
-    """Return the manifest of the same corpus that is there, under the source it has this time."""
+def _held(manifest: CorpusManifest, files: Files) -> CorpusManifest | None:
+    """Return the manifest of the same corpus that is there and whole, under the source it has this time.
+
+    None where there is none; a damaged one is deleted. One that an earlier version brought in keeps its order.
+    """
+    if not manifest.folder(files.root).exists():
+        return None
     claim(files.root, manifest)
-    there = load_corpus(files, manifest.key)
+    try:
+        there = load_corpus(files, manifest.key)
+    except NewerError:
+        raise
+    except InputError as error:
+        log.warning("%s; it is brought in again", str(error).partition(":")[0])
+        shutil.rmtree(manifest.folder(files.root), ignore_errors=True)
+        return None
     return replace(
         there,
         source=manifest.source,

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from calig.errors import InputError
 from calig.files import Files, sha256_file
+from calig.formats import readable
 
 MANIFEST = "manifest.json"
 
@@ -23,7 +24,7 @@ class CorpusManifest:
     Attributes
     ----------
     key
-        Hash of the content: rows in order, with ids, document keys, labels and extra columns.
+        Hash of the content: rows in the order of the source, with ids, document keys, labels and extra columns.
     source
         Where it came from, as the configuration names it.
     documents
@@ -46,6 +47,11 @@ class CorpusManifest:
         What is not in the corpus as the source has it, a sentence each.
     without_id
         Documents whose id the source does not give: theirs is their row number. None: not known, of earlier versions.
+    order
+        Order of the rows in the parts, of which a run's shards are ranges: that of a hash of "doc_key"
+        (`calig.corpus.order`), so that every prefix is a random sample; or of the "source", as earlier versions wrote.
+    format, engine_version, calig_version
+        By which version it was written (`calig.formats`): format 1, and None, where it does not say.
     """
 
     key: str
@@ -60,6 +66,10 @@ class CorpusManifest:
     files_left_out: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     without_id: int | None = None
+    order: Literal["doc_key", "source"] = "source"
+    format: int = 1
+    engine_version: int | None = None
+    calig_version: str | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON text."""
@@ -67,8 +77,11 @@ class CorpusManifest:
 
     @classmethod
     def from_json(cls, text: str) -> CorpusManifest:
-        """Read what `to_json` wrote; ValueError or TypeError on anything else."""
-        return cls(**json.loads(text))
+        """Read what `to_json` wrote; ValueError or TypeError on anything else, NewerError on a newer format."""
+        raw = json.loads(text)
+        return cls(
+            **readable(f"corpus {raw['key']}" if isinstance(raw, dict) and "key" in raw else "a corpus", raw)
+        )
 
     def folder(self, root: Path) -> Path:
         """Return the corpus's folder in the warehouse `root`."""

@@ -17,6 +17,7 @@ import pyarrow.types as pat
 from calig.corpus.json_types import JSON
 from calig.errors import InputError
 from calig.files import Files
+from calig.formats import readable, stamp
 
 _PLAIN = {
     str(kind): kind
@@ -40,13 +41,14 @@ def load_types(root: Path, audit: str | None) -> dict[str, pa.DataType]:
     Raises
     ------
     InputError
-        The file is damaged.
+        The file is damaged, or of a newer format.
     """
     if audit is None:
         return {}
     path = types_path(root, audit)
     try:
-        return {name: _type(value) for name, value in json.loads(path.read_bytes())["columns"].items()}
+        stored = readable(f"the types of the columns of {audit}", json.loads(path.read_bytes()))
+        return {name: _type(value) for name, value in stored["columns"].items()}
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -64,7 +66,7 @@ def store_types(files: Files, audit: str | None, types: Mapping[str, pa.DataType
     new = {name: value for name, value in new.items() if value is not None}
     if new:
         columns = {name: _described(kind) for name, kind in known.items()} | new
-        files.write_json(types_path(files.root, audit), {"columns": columns})
+        files.write_json(types_path(files.root, audit), {**stamp(), "columns": columns})
 
 
 def _described(kind: pa.DataType) -> Any:

@@ -34,16 +34,18 @@ from calig.evaluating.survey import (
     with_rationale,
 )
 from calig.faults import apart, failure_of
+from calig.formats import stamp
 from calig.listing import is_file
 from calig.records import Failure, document_key
-from calig.warehouse.database import check_database, records
+from calig.warehouse.database import records
 from calig.warehouse.evaluation_tables import aggregate_evaluation
 from calig.warehouse.evaluations import EvaluationManifest, read_evaluation, write_evaluation_shard
 from calig.warehouse.gates import SEE
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.questions import question
+from calig.warehouse.refresh import refresh_tables
 from calig.warehouse.shards import ShardManifest, held
-from calig.workers import ModelCard, method_of, read_schedule, schedule_path, versions, workers_explainer
+from calig.workers import ModelCard, method_of, stored_schedule, versions, workers_explainer
 
 if TYPE_CHECKING:
     from calig.attribution.quadrature import Float64
@@ -124,8 +126,8 @@ def start_evaluation(
     """
     if not corpus.documents:
         raise InputError(f"{corpus.source} has no rows: there is nothing to evaluate")
-    check_database(warehouse)
-    schedule = read_schedule(schedule_path(warehouse, config, model))
+    refresh_tables(warehouse, wait=stages.LOCK_SECONDS)
+    schedule = stored_schedule(warehouse, config, model)
     key = evaluation_key(config, model, corpus, schedule)
     evaluation_id = f"{config.name or 'audit'}-{key[:8]}"
     evaluation = Evaluation(warehouse, evaluation_id, key, config, model, corpus, schedule)
@@ -156,6 +158,7 @@ def start_evaluation(
         config=config.model_dump(mode="json"),
         versions=versions(),
         timings={},
+        **stamp(),
     )
     _write(evaluation, manifest)
     return evaluation
@@ -202,14 +205,16 @@ def evaluate_portion(
 
 
 def close_evaluation(evaluation: Evaluation, timings: dict[str, float]) -> None:
-    """Say that the evaluation is complete, unless it was before, and build its tables."""
+    """Build the evaluation's tables, and say that it is complete, unless it was before."""
     before = read_evaluation(evaluation.warehouse, evaluation.evaluation_id)
     if before.status != "complete":
         rounded = {stage: round(seconds, 3) for stage, seconds in timings.items()}
         config = evaluation.config.model_dump(mode="json")
-        done = replace(before, status="complete", finished=_now(), config=config, timings=rounded)
-        _write(evaluation, replace(done, versions=versions()))
+        before = replace(before, config=config, timings=rounded, versions=versions())
+        _write(evaluation, before)
     aggregate_evaluation(evaluation.warehouse, evaluation.evaluation_id, wait=stages.LOCK_SECONDS)
+    if before.status != "complete":
+        _write(evaluation, replace(before, status="complete", finished=_now()))
 
 
 def mark_failed(evaluation: Evaluation) -> None:

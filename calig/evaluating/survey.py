@@ -67,7 +67,12 @@ def evaluation_key(
         "engine": ENGINE_VERSION,
         "evaluation": EVALUATION_VERSION,
         "model": model.hash,
-        "method": {**method.identity(), "fusion": method.fusion, "weight": method.weight},
+        "method": {
+            **method.identity(),
+            "target": method.target,
+            "fusion": method.fusion,
+            "weight": method.weight,
+        },
         "schedule": None if schedule is None else schedule.key,
         "corpus": corpus.key,
         "rationale": corpus.rationale,

@@ -11,6 +11,7 @@ import scipy  # its parts are loaded where they are first used
 from calig.config.levels import CHANCE_GATES
 from calig.gates.finding import Checked, Row
 from calig.warehouse.gates import GateOutcome
+from calig.warehouse.runs import IS_FINISHED
 
 NIGHTS = 60
 """Earlier runs that say what a quiet run is like, the newest ones."""
@@ -28,7 +29,7 @@ def with_chance(checked: Checked, outcomes: Sequence[GateOutcome]) -> list[GateO
     """
     [run] = checked.rows("SELECT * FROM runs WHERE run_id = ?", checked.run_id)
     earlier = checked.rows(
-        "SELECT * FROM runs WHERE name = ? AND status = 'complete' AND (started, run_id) < (?, ?) "
+        f"SELECT * FROM runs WHERE name = ? AND {IS_FINISHED} AND (started, run_id) < (?, ?) "
         f"ORDER BY started DESC LIMIT {NIGHTS}",
         *(run[name] for name in ("name", "started", "run_id")),
     )

@@ -35,7 +35,7 @@ def check_since(warehouse: Warehouse, since: str, audit: str) -> None:
         raise InputError(
             f"gates.slow_drift.since: {since} is another run every night; name a run or a tag, or leave it out"
         )
-    complete = [run.run_id for run in runs if run.name == audit and run.status == "complete"]
+    complete = [run.run_id for run in runs if run.name == audit and run.is_finished]
     if not complete:
         return
     try:

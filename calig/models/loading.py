@@ -320,24 +320,49 @@ def _try_alignment(model_id: str, tokenizer: PreTrainedTokenizerBase) -> None:
 def fingerprint(pretrained: Pretrained) -> str:
     """SHA-256 (hex) of what decides the model's answers: weights, configuration, preprocessing, dtype, head."""
     digest = hashlib.sha256()
-    if pretrained.unmerged is None:
-        for name, tensor in sorted(pretrained.model.state_dict().items()):
-            digest_tensor(digest, name, tensor)
-    else:  # how a merge rounds depends on the machine
-        digest.update(f"{pretrained.unmerged} {pretrained.model.dtype}".encode())
-    config = pretrained.model.config.to_dict()
-    for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-        config.pop(volatile, None)
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    if pretrained.processor is not None:
-        digest.update(json.dumps(pretrained.processor.to_dict(), sort_keys=True, default=str).encode())
-    if pretrained.tokenizer is not None:
-        _digest_tokenizer(digest, pretrained.tokenizer)
+    _digest_weights(digest, pretrained)
+    digest.update(_settings(pretrained))
+    _digest_reader(digest, pretrained)
     if pretrained.head != find_head(pretrained.model.config):
         digest.update(pretrained.head.encode())
     if depends_on_length(pretrained.model.config):  # 0.1.0 put texts of other lengths beside them
         digest.update(b"texts of one length")
     return digest.hexdigest()
+
+
+def fingerprints(pretrained: Pretrained) -> dict[str, str]:
+    """SHA-256 (hex) of the parts that `fingerprint` is of: weights (with their dtype), configuration, and reader.
+
+    The reader is the tokenizer, or the processor of images.
+    """
+    digests = {name: hashlib.sha256() for name in ("weights", "configuration", "reader")}
+    _digest_weights(digests["weights"], pretrained)
+    digests["configuration"].update(_settings(pretrained) + pretrained.head.encode())
+    _digest_reader(digests["reader"], pretrained)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _digest_weights(digest: Any, pretrained: Pretrained) -> None:
+    if pretrained.unmerged is None:
+        for name, tensor in sorted(pretrained.model.state_dict().items()):
+            digest_tensor(digest, name, tensor)
+    else:  # how a merge rounds depends on the machine
+        digest.update(f"{pretrained.unmerged} {pretrained.model.dtype}".encode())
+
+
+def _settings(pretrained: Pretrained) -> bytes:
+    """The configuration, but for what says nothing of the model's answers."""
+    config = pretrained.model.config.to_dict()
+    for volatile in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        config.pop(volatile, None)
+    return json.dumps(config, sort_keys=True, default=str).encode()
+
+
+def _digest_reader(digest: Any, pretrained: Pretrained) -> None:
+    if pretrained.processor is not None:
+        digest.update(json.dumps(pretrained.processor.to_dict(), sort_keys=True, default=str).encode())
+    if pretrained.tokenizer is not None:
+        _digest_tokenizer(digest, pretrained.tokenizer)
 
 
 def _digest_tokenizer(digest: Any, tokenizer: Any) -> None:

@@ -72,7 +72,7 @@ def _bytes(document: Document) -> bytes:
         raise InputError(
             f"{path} was there when the corpus was brought in, and is gone; bring it back, or run the audit again"
         ) from error
-    if image_key(data, document.label) != document.key:
+    if image_key(data) != document.key:
         raise InputError(f"{path} changed since the corpus was brought in; run the audit again")
     return data
 

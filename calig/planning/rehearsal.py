@@ -61,7 +61,9 @@ def _aggregate(run: Run, explained: Sequence[Attribution], rows: pa.Table, times
         write_shard(warehouse.files, rehearsal.folder, items, 0.0, run.model.modality, rehearsal.run_id)
         start = time.perf_counter()
         stages.aggregate_run(rehearsal, len(items), {})
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        stages.stop_run(rehearsal)
+        return seconds
 
 
 def _corpus(run: Run, root: Path, rows: pa.Table, times: int) -> CorpusManifest:

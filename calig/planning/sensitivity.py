@@ -19,6 +19,7 @@ from calig.gates.sensitivity import of_a_measure, of_accuracy
 from calig.warehouse.database import records
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
+from calig.warehouse.runs import IS_FINISHED
 from calig.workers import ModelCard
 
 DRAWN = 10_000
@@ -87,7 +88,7 @@ def _accuracy(warehouse: Warehouse, config: AuditConfig) -> float:
         with closing(open_tables(warehouse)) as connection:
             rows = records(
                 connection.execute(
-                    "SELECT accuracy FROM runs WHERE name = ? AND status = 'complete' AND accuracy IS NOT NULL "
+                    f"SELECT accuracy FROM runs WHERE name = ? AND {IS_FINISHED} AND accuracy IS NOT NULL "
                     "ORDER BY started DESC LIMIT 1",
                     [config.name or "audit"],
                 )

@@ -82,7 +82,8 @@ def make_plan(
     left = len(_missing(run))
     if documents is None:
         pilot = replace(pilot, lengths=pilot.left)
-    counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there"
+    unlabelled = ", or without a label" if run.asked == "label" else ""
+    counted = f"{corpus.documents} in the corpus, {corpus.documents - left} of them held, or twice there{unlabelled}"
     size = config.runtime.shard_documents or stages.shard_size(stages.schedule_of(run))
     plan = Plan(
         audit=config.name or "audit",
@@ -103,6 +104,7 @@ def make_plan(
             )
         ),
         cannot_see=unseen(warehouse, config, model, corpus.documents if documents is None else documents),
+        asked=run.asked,
     )
     if documents is None:
         store_plan(run.warehouse, plan)

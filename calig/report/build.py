@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+from calig.listing import is_file
 from calig.report import changes, since
 from calig.report.data import collect
 from calig.report.render import render
+from calig.warehouse.inventory import writing_anew
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_run, open_tables
 
@@ -35,10 +38,15 @@ def build(warehouse: Warehouse, run_id: str) -> Path:
     """
     with closing(open_run(warehouse, run_id)) as connection, closing(open_tables(warehouse)) as tables:
         opening = since.collect(tables, connection, run_id)
-        page = render(collect(connection, run_id, opening.offending), opening, warehouse.place)
+        data = collect(connection, run_id, opening.offending)
+        if data.run.status == "aggregated" and is_file(warehouse.run(run_id) / "gates.json"):
+            # the report is the last that an audit makes: with it the run is complete
+            data = replace(data, run=replace(data.run, status="complete"))
+        page = render(data, opening, warehouse.place)
     for one in opening.changes:
         changes.build(warehouse, run_id, one.reference_id)
     path = warehouse.run(run_id) / "report" / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    warehouse.files.write_atomic(path, page.encode("utf-8"))
+    with writing_anew(warehouse, run_id, "report"):
+        warehouse.files.write_atomic(path, page.encode("utf-8"))
     return path

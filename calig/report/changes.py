@@ -21,6 +21,7 @@ from calig.report.model import Heat
 from calig.report.page import environment, policy, resource
 from calig.report.payload import encode
 from calig.report.shifts import shifts
+from calig.warehouse.inventory import writing_anew
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import open_tables
 
@@ -53,7 +54,8 @@ def build(warehouse: Warehouse, run_id: str, reference_id: str) -> Path:
         data = collect(connection, warehouse, run_id, reference_id)
     page = render(data, _report(warehouse, reference_id), warehouse.place)
     path = warehouse.comparison(run_id, reference_id) / "index.html"
-    warehouse.files.write_atomic(path, page.encode("utf-8"))
+    with writing_anew(warehouse, run_id, f"comparisons/{reference_id}"):
+        warehouse.files.write_atomic(path, page.encode("utf-8"))
     return path
 
 
@@ -127,6 +129,7 @@ def render(data: Changes, reference_report: str | None = None, warehouse: str = 
             further_outcomes=others,
             rest=rest,
             relation=changes_prose.relation(comparison),
+            differences=changes_prose.differences(comparison.differences),
             drifts=changes_prose.drifts(comparison),
             rules=changes_prose.rules(data),
             prose=changes_prose,

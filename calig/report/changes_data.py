@@ -77,6 +77,7 @@ class Comparison:
     class_psi_by_chance: float | None
     layer_psi_by_chance: float | None
     verdict: str | None
+    differences: Sequence[str] | None = None
 
     @property
     def in_pairs(self) -> bool:

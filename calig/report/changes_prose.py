@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -124,6 +125,11 @@ def relation(comparison: Comparison) -> str:
         return f"{how[0].upper()}{how[1:]}."
     joined = f"{model[0].upper()}{model[1:]}, {corpus}"
     return f"{joined}; {how}."
+
+
+def differences(found: Sequence[str] | None) -> list[str]:
+    """What differs in how two runs were explained, a sentence each; none for comparisons of before it was kept."""
+    return [f"{one[0].upper()}{one[1:]}." for one in found or ()]
 
 
 def _mixture(comparison: Comparison) -> str:

@@ -25,6 +25,7 @@ from calig.report.payload import encode
 from calig.report.standings import Column
 from calig.warehouse.database import attach
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.statuses import show_statuses
 
 TILES = 2
 
@@ -54,7 +55,7 @@ def build(warehouse: Warehouse, evaluation_id: str) -> Path:
             f"no evaluation {evaluation_id!r} in {warehouse.root}: run `calig evaluate CONFIG.yaml` first"
         )
     with closing(duckdb.connect()) as connection:
-        attach(connection, warehouse.database)
+        show_statuses(connection, warehouse, attach(connection, warehouse.database))
         page = render(collect(connection, evaluation_id, folder), warehouse.place)
     path = folder / "report" / "index.html"
     warehouse.files.write_atomic(path, page.encode("utf-8"))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calig.records import Head, Modality
+from calig.warehouse.runs import FINISHED
 
 FEW_DOCUMENTS = 50
 """Below it, a word in five documents, as `word_stats` has them, is in more than a tenth: "the", or a comma."""
@@ -91,9 +92,9 @@ class RunSummary:
 
     @property
     def passed(self) -> bool:
-        """Whether the run completed and its share of failures is within the limit, where there is one."""
+        """Whether the run came to its end and its share of failures is within the limit, where there is one."""
         within = self.failure_limit is None or self.failure_share <= self.failure_limit
-        return within and self.status == "complete" and self.explained > 0
+        return within and self.status in FINISHED and self.explained > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from calig.report.model import RegionEffect, ReportData, RunSummary, WordEffect
 from calig.report.since import Gate
 from calig.report.since import verdict as gates_verdict
 from calig.report.terms import terms
+from calig.warehouse.runs import FINISHED, UNDER_WAY
 
 BORDER = "border"
 BORDER_LIFT = 1.25
@@ -115,7 +116,9 @@ def gate(run: RunSummary, gates: Sequence[Gate] = ()) -> tuple[str, str]:
     """The state of the run and of its gates as (CSS class, words); runs of before gates were kept know one limit."""
     if run.status == "running":
         return "open", "Still running"
-    if run.status != "complete":
+    if run.status in UNDER_WAY:
+        return "open", "Not finished"
+    if run.status not in FINISHED:
         return "bad", "Run failed"
     if not run.documents and all(one.state != "fails" for one in gates):
         return "warn", "No documents"

@@ -155,6 +155,7 @@ class Since:
     verdict: str
     words: tuple[ChangedWord, ...]
     flips: int | None = None
+    differences: Sequence[str] = ()
 
     @property
     def state(self) -> tuple[str, str]:
@@ -243,6 +244,7 @@ def collect(tables: duckdb.DuckDBPyConnection, con: duckdb.DuckDBPyConnection, r
             verdict=row["verdict"] or "",
             words=tuple(words.get(row["reference_id"], ())),
             flips=row["flips"],
+            differences=changes_prose.differences(row["differences"]),
         )
         for row in fetch(tables, "since_comparisons", run=run_id)
     )

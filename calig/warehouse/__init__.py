@@ -4,14 +4,17 @@
 
     <warehouse>/
       .lock                                        held (flock) by the one writer; says who it is
-      corpora/<corpus key>/part-*.parquet          texts, labels and extra columns; manifest.json
+      corpora/<corpus key>/part-*.parquet          texts, labels and extra columns, in the order of a hash of
+                                                   doc_key; manifest.json
       schedules/<key>.json                         learned quadrature schedules
       attributions/<attribution key>/              shared by all runs that need it
-        tokens-<shard>.parquet                     a row per token: span, ig_00 … ig_L, ctx_01 … ctx_L
-        documents-<shard>.parquet                  a row per document, failures too
+        tokens-<shard>.parquet                     a row per token and class: span, ig_00 … ig_L, ctx_01 … ctx_L
+        documents-<shard>.parquet                  a row per document and explained class, failures too
         manifest-<shard>.json                      written last: the shard is done
-      runs/<run id>/documents.parquet              the run's documents, without text
-      runs/<run id>/manifest.json                  what was run, and how
+      runs/<run id>/documents.parquet              the run's documents by doc_id, without text
+      runs/<run id>/explained.parquet              which class of each document the run shows
+      runs/<run id>/manifest.json                  what was run, and how, and how far it is: complete is written last
+      runs/<run id>/attributions.parquet           the shards that it counts on
       runs/<run id>/report/index.html
       runs/<run id>/gates.json                     which of the audit's gates held
       runs/<run id>/comparisons/<reference>/       what changed since another run; its manifest.json written last
@@ -29,4 +32,7 @@ Truth is in the files. A shard is done when `manifest-<shard>.json` is there, th
 sizes and SHA-256 it lists, and no other done shard lists it under `replaces`. Every file is written under a
 temporary name (`.<name>.<random>.part`), synced and renamed, so whatever is killed whenever, a file under its
 final name is whole, and what lacks a manifest is done again.
+
+Every manifest says by which version it was written (`calig.formats`): older formats are read, newer ones refused and
+left alone. Who reads a run pins its folders (`calig.warehouse.pins`): what is pinned is neither deleted nor moved away.
 """

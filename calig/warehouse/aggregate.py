@@ -21,6 +21,7 @@ import pyarrow as pa
 from calig.bootstrap import LEAST
 from calig.corpus.left_out import in_words, total
 from calig.files import Files
+from calig.formats import STAMP
 from calig.listing import is_file
 from calig.warehouse.catalog import TABLES, quote, read_sql
 from calig.warehouse.columns import context_columns, ig_columns
@@ -32,13 +33,15 @@ from calig.warehouse.gates import insert_gates
 from calig.warehouse.label_order import other_order
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.moments import correlation, intervals
+from calig.warehouse.pins import pinned_runs
 from calig.warehouse.portions import BITS, Units, enter, enter_items, split, units
 from calig.warehouse.profiles import document_depths
 from calig.warehouse.runs import list_runs, utc
 from calig.warehouse.shards import completed
 from calig.warehouse.states import FEW, States
+from calig.warehouse.statuses import settle_statuses
 from calig.warehouse.terms import Terms
-from calig.warehouse.views import RunFiles, create_views, document_scan, run_files
+from calig.warehouse.views import EXPLAINED, SHOWN, RunFiles, create_views, document_scan, run_files
 from calig.warehouse.watched import find_watched, watch_terms
 from calig.warehouse.words import settle_words, write_words
 
@@ -88,8 +91,13 @@ def aggregate(warehouse: Warehouse, run_id: str, memory: str = "4GB", wait: floa
         If another writer is at work, the run or its files are missing, or calig.duckdb is damaged or of
         another version (then `calig rebuild` helps).
     """
-    with warehouse.writer_lock(wait=wait), new_database(warehouse, memory, keep=True) as connection:
-        _aggregate_run(connection, warehouse, run_files(warehouse, run_id))
+    with (
+        warehouse.writer_lock(wait=wait),
+        pinned_runs(warehouse, run_id),
+        new_database(warehouse, memory, keep=True) as connection,
+    ):
+        replace_rows(connection, warehouse, run_files(warehouse, run_id))
+        settle_statuses(connection, warehouse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +108,38 @@ class Rebuilt:
     evaluations: list[str]
 
 
-def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
-    """Make calig.duckdb from the Parquet files alone: every run that has its documents, and every evaluation.
+def rebuild(warehouse: Warehouse, memory: str = "4GB", wait: float = 0.0) -> Rebuilt:
+    """Make calig.duckdb from the Parquet files alone: every run whose results are all there, and every evaluation.
 
     All shards are checked by hash; damaged ones are set aside, and their documents counted as missing.
 
     Parameters
     ----------
-    warehouse, memory
+    warehouse, memory, wait
         As for `aggregate`.
 
     Raises
     ------
     InputError
-        If another writer is at work, or a run's files are damaged or missing.
+        If another writer is at work, a run's files are damaged or missing, or calig.duckdb is of a newer format.
     """
-    with warehouse.writer_lock(), new_database(warehouse, memory, keep=False) as connection:
-        runs = list_runs(warehouse)
-        ready = [run for run in runs if is_file(warehouse.run(run.run_id) / "documents.parquet")]
+    with warehouse.writer_lock(wait=wait):
+        return make_anew(warehouse, memory)
+
+
+def make_anew(warehouse: Warehouse, memory: str) -> Rebuilt:
+    """Do what `rebuild` does, for a caller who holds the writer's lock."""
+    with new_database(warehouse, memory, keep=False) as connection:
+        ready = [
+            run
+            for run in list_runs(warehouse)
+            if run.is_attributed and is_file(warehouse.run(run.run_id) / "documents.parquet")
+        ]
         for key in sorted({run.attribution_key for run in ready}):
             completed(warehouse.files, warehouse.attributions(key))
         for run in ready:
-            _aggregate_run(connection, warehouse, run_files(warehouse, run.run_id))
+            with pinned_runs(warehouse, run.run_id):
+                replace_rows(connection, warehouse, run_files(warehouse, run.run_id))
         evaluations = [evaluation.evaluation_id for evaluation in list_evaluations(warehouse)]
         for evaluation_id in evaluations:
             completed(warehouse.files, warehouse.evaluation(evaluation_id))
@@ -129,7 +147,7 @@ def rebuild(warehouse: Warehouse, memory: str = "4GB") -> Rebuilt:
     return Rebuilt([run.run_id for run in ready], evaluations)
 
 
-def _aggregate_run(database: duckdb.DuckDBPyConnection, warehouse: Warehouse, run: RunFiles) -> None:
+def replace_rows(database: duckdb.DuckDBPyConnection, warehouse: Warehouse, run: RunFiles) -> None:
     """Replace the run's rows, on a connection of its own: temporary tables go with it."""
     with database.cursor() as connection:
         for table in TABLES:
@@ -229,6 +247,8 @@ def _values(run: RunFiles, scales: Units) -> dict[str, object]:
     depths = run.manifest.depths
     return {
         "run_id": quote(run.manifest.run_id),
+        "explained": EXPLAINED,
+        "shown": SHOWN.format("a"),
         "depths": depths,
         "ig": ", ".join(ig_columns(depths)),
         "head": quote(run.manifest.head),
@@ -272,8 +292,10 @@ def _manifest_table(run: RunFiles) -> pa.Table:
         "own_block_passes": manifest.own_block_passes,
         "own_seconds": manifest.own_seconds,
         **{key: json.dumps(getattr(manifest, key)) for key in ("config", "versions", "timings")},
+        **{key: getattr(manifest, key) for key in STAMP},
         "notes": manifest.corpus.get("notes", []),
     }
     times = {"started": pa.timestamp("us"), "finished": pa.timestamp("us")}
+    times |= {"engine_version": pa.int32(), "calig_version": pa.string()}
     times |= dict.fromkeys(("classes", "notes"), pa.list_(pa.string()))
     return pa.table({key: pa.array([value], times.get(key)) for key, value in row.items()})

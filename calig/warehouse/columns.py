@@ -1,5 +1,9 @@
 """The Parquet schemas of attribution shards, and the records turned into rows of them.
 
+Rows are keyed by document and explained class, `target`; a failure's is null where it holds for all classes. Where the
+margin is explained, `rival` is the other class at the input. Files of before lack both but for a document's target, and
+have one class of each document.
+
 L blocks, depths 0..L, T tokens of a document.
 """
 
@@ -23,6 +27,7 @@ TOKEN_COLUMNS = pa.schema(
         ("char_end", pa.int32()),
         ("is_special", pa.bool_()),
         ("segment", pa.int8()),
+        ("target", pa.int32()),
     ]
 )
 
@@ -31,6 +36,7 @@ IMAGE_TOKEN_COLUMNS = pa.schema(
         *(TOKEN_COLUMNS.field(name) for name in ("doc_key", "position", "token", "is_special")),
         ("patch_row", pa.int16()),
         ("patch_column", pa.int16()),
+        ("target", pa.int32()),
     ]
 )
 
@@ -41,6 +47,7 @@ DOCUMENT_COLUMNS = pa.schema(
         ("failure_detail", pa.string()),
         ("predicted", pa.int32()),
         ("target", pa.int32()),
+        ("rival", pa.int32()),
         ("logits", pa.list_(pa.float32())),
         ("probability", pa.float32()),
         ("logit", pa.float32()),
@@ -107,6 +114,7 @@ def token_table(attributions: Sequence[Attribution], modality: Modality = "text"
     keys = pa.array([a.key for a in attributions], pa.string())
     columns: dict[str, object] = {
         "doc_key": keys.take(pa.array(np.repeat(np.arange(len(lengths)), lengths))),
+        "target": np.repeat(np.array([a.target for a in attributions], np.int32), lengths),
         "position": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
         "token": pa.array(
             [token for a in attributions for token in a.tokens], pa.string()
@@ -125,17 +133,23 @@ def token_table(attributions: Sequence[Attribution], modality: Modality = "text"
 
 
 def document_table(items: Sequence[Attribution | Failure], modality: Modality = "text") -> pa.Table:
-    """Lay out attributions and failures as rows of `document_schema`, a row per document."""
+    """Lay out attributions and failures as rows of `document_schema`, a row each."""
     return pa.Table.from_pylist([_document_row(item) for item in items], schema=document_schema(modality))
 
 
 def _document_row(item: Attribution | Failure) -> dict[str, object]:
     if isinstance(item, Failure):
-        return {"doc_key": item.key, "failure": item.reason, "failure_detail": item.detail}
+        return {
+            "doc_key": item.key,
+            "failure": item.reason,
+            "failure_detail": item.detail,
+            "target": item.target,
+        }
     return {
         "doc_key": item.key,
         "predicted": None if item.head == "regression" else item.predicted,
         "target": item.target,
+        "rival": item.rival,
         "logits": item.logits.tolist(),
         "probability": _probability(item),
         "logit": item.logit,

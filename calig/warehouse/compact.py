@@ -1,12 +1,14 @@
 """Merging small shards into large ones, since many small Parquet files are slow to query.
 
 Crash-safe by order: the merged files, then the merged manifest (which lists under `replaces` what it was
-merged from, so that those count no more), then the deletion of the old ones, manifest first.
+merged from, so that those count no more), then the deletion of the old ones, manifest first, unless they are being
+read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,14 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from calig.files import Files, part_path
+from calig.formats import stamp
+from calig.listing import exists
+from calig.warehouse.pins import unpinned
 from calig.warehouse.shards import (
     ROW_GROUP,
     FileState,
     ShardManifest,
+    by_class,
     completed,
     manifest_path,
     open_writer,
     payments,
+    row_keys,
     settle,
     shard_name,
 )
@@ -36,9 +43,9 @@ def compact(
 ) -> list[ShardManifest]:
     """Merge the small shards of a folder, and return the shards that count afterwards.
 
-    Which shards are merged, and the order of the rows, depend on the shards' names and sizes only. A document
-    that two merged shards hold is kept once, from the first. Only one process may do this to a folder at a
-    time.
+    Which shards are merged, and the order of the rows, depend on the shards' names and sizes only. A row, of a
+    document and class, that two merged shards hold is kept once, from the first. Only one process may do this to a
+    folder at a time.
 
     Parameters
     ----------
@@ -56,25 +63,31 @@ def compact(
         return shards
     for group in _groups(small, target_bytes):
         _merge(files, folder, group, _kept_keys(folder, group))
-        for manifest in group:
-            delete_shard(files, folder, manifest.shard)
-    return completed(files, folder, check=False)
+    shards = completed(files, folder, check=False)
+    tidy(files, folder, shards)
+    return shards
 
 
 def tidy(files: Files, folder: Path, shards: Iterable[ShardManifest]) -> None:
-    """Delete what is left of the shards that those that count were merged from, or written anew from."""
-    for manifest in shards:
-        for shard in manifest.replaces:
-            delete_shard(files, folder, shard)
+    """Delete what is left of the shards that those that count were merged from, or written anew from.
+
+    While somebody reads them they stay, and count no more: the next compaction or prune deletes them.
+    """
+    with unpinned(folder) as free:
+        if free:
+            for manifest in shards:
+                for shard in manifest.replaces:
+                    delete_shard(files, folder, shard)
 
 
 def rewrite(files: Files, folder: Path, manifest: ShardManifest, keys: pa.Array) -> None:
-    """Write a shard anew with the documents of these keys alone, and delete the old one.
+    """Write a shard anew with the rows of these keys (`row_keys`) alone.
+
+    The old one counts no more, and is left to `tidy`.
 
     Crash-safe as merging is; only one process may do this to a folder at a time.
     """
     _merge(files, folder, [manifest], [keys])
-    delete_shard(files, folder, manifest.shard)
 
 
 def delete_shard(files: Files, folder: Path, shard: str) -> None:
@@ -93,17 +106,30 @@ def _groups(small: Sequence[ShardManifest], target_bytes: int) -> list[list[Shar
     return [group for group in groups if len(group) > 1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file, the keys of the rows that are kept of it, and whether they are of a document and class."""
+
+    path: Path
+    keys: pa.Array
+    by_class: bool
+
+
 def _merge(files: Files, folder: Path, group: Sequence[ShardManifest], kept: Sequence[pa.Array]) -> None:
-    """Write the documents of the keys `kept`, per shard, of a group of shards as one."""
+    """Write the rows of the keys `kept`, per shard, of a group of shards as one."""
     shard = shard_name([manifest.shard for manifest in group])
     counts = dict.fromkeys(("documents", "failures", "tokens"), 0)
     states: dict[str, FileState] = {}
+    classes = [by_class(manifest.paths(folder, "documents")[0]) for manifest in group]
     for kind in ("documents", "tokens"):
-        pairs = zip(group, kept, strict=True)
-        sources = [(path, keys) for manifest, keys in pairs for path in manifest.paths(folder, kind)]
+        sources = [
+            _Source(path, keys, classed)
+            for manifest, keys, classed in zip(group, kept, classes, strict=True)
+            for path in manifest.paths(folder, kind)
+        ]
         if not sources:
             continue
-        schema = max((pq.read_schema(path) for path, _ in sources), key=len)
+        schema = max((pq.read_schema(source.path) for source in sources), key=len)
         path = folder / f"{kind}-{shard}.parquet"
         part = part_path(path)
         try:
@@ -116,6 +142,7 @@ def _merge(files: Files, folder: Path, group: Sequence[ShardManifest], kept: Seq
             states[path.name] = settle(files, part, path)
         finally:
             part.unlink(missing_ok=True)
+    engines = {manifest.engine_version for manifest in group}
     manifest = ShardManifest(
         shard=shard,
         documents=counts["documents"],
@@ -124,10 +151,17 @@ def _merge(files: Files, folder: Path, group: Sequence[ShardManifest], kept: Seq
         seconds=sum(manifest.seconds for manifest in group),
         files=states,
         written=datetime.now(UTC).isoformat(timespec="seconds"),
-        replaces=tuple(manifest.shard for manifest in group),
+        replaces=(*(manifest.shard for manifest in group), *_left(folder, group)),
         paid=payments(group),
+        **{**stamp(), "engine_version": engines.pop() if len(engines) == 1 else None},
     )
     files.write_json(manifest_path(folder, shard), manifest.to_json())
+
+
+def _left(folder: Path, group: Sequence[ShardManifest]) -> list[str]:
+    """Return the shards that those of a group replaced and that are there still, being read: they would count again."""
+    before = [shard for manifest in group for shard in manifest.replaces]
+    return [shard for shard in before if exists(manifest_path(folder, shard))]
 
 
 def _kept_keys(folder: Path, group: Sequence[ShardManifest]) -> list[pa.Array]:
@@ -137,24 +171,25 @@ def _kept_keys(folder: Path, group: Sequence[ShardManifest]) -> list[pa.Array]:
     for manifest in group:
         keys: set[str] = set()
         for path in manifest.paths(folder, "documents"):
-            keys.update(pq.read_table(path, columns=["doc_key"])["doc_key"].to_pylist())
+            table = pq.read_table(path, columns=["doc_key", "target"])
+            keys.update(row_keys(table, by_class(path)).to_pylist())
         kept.append(pa.array(sorted(keys - seen), pa.string()))
         seen |= keys
     return kept
 
 
-def _row_groups(sources: Sequence[tuple[Path, pa.Array]], schema: pa.Schema) -> Iterator[pa.Table]:
+def _row_groups(sources: Sequence[_Source], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the kept rows of all sources in tables of about ROW_GROUP rows.
 
     Columns that a file of an older version lacks are null.
     """
     pending: list[pa.Table] = []
-    for path, keys in sources:
-        with pq.ParquetFile(path) as file:
+    for source in sources:
+        with pq.ParquetFile(source.path) as file:
             for number in range(file.num_row_groups):
                 table = file.read_row_group(number)
-                table = _conformed(table.filter(pc.is_in(table["doc_key"], value_set=keys)), schema)
-                pending.append(table)
+                wanted = pc.is_in(row_keys(table, source.by_class), value_set=source.keys)
+                pending.append(_conformed(table.filter(wanted), schema))
                 if sum(other.num_rows for other in pending) >= ROW_GROUP:
                     yield pa.concat_tables(pending).unify_dictionaries()
                     pending = []

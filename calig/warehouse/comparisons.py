@@ -16,9 +16,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from calig.errors import NewerError
 from calig.files import Files, part_path
+from calig.formats import readable, stamp
 from calig.listing import children, is_file
 from calig.warehouse.catalog import name
+from calig.warehouse.damage import pass_over
 from calig.warehouse.database import expected_columns, new_database
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.views import scan
@@ -44,6 +47,7 @@ _TYPES = {
     "INTEGER": pa.int32(),
     "BOOLEAN": pa.bool_(),
     "TIMESTAMP": pa.timestamp("us"),
+    "VARCHAR[]": pa.list_(pa.string()),
 }
 
 
@@ -54,9 +58,16 @@ def schema(file: str) -> pa.Schema:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return a comparison's manifest; None where there is none that counts, or a file is missing."""
+    """Return a comparison's manifest; None where there is none that counts, or a file is missing.
+
+    Raises
+    ------
+    NewerError
+        If it is of a newer format.
+    """
+    what = f"the comparison of {folder.parent.parent.name} with {folder.name}"
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
+        manifest = readable(what, json.loads((folder / "manifest.json").read_bytes()))
         counts = manifest["version"] == VERSION
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -66,6 +77,20 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         logger.warning("comparison %s does not count: it is damaged, or of another version", folder)
         return None
     return manifest
+
+
+def read_manifests(run: Path) -> dict[Path, dict[str, Any]]:
+    """Return the manifests of the comparisons in a run's folder that count, by folder; newer ones are passed over."""
+    found: dict[Path, dict[str, Any]] = {}
+    for folder in children(run / "comparisons"):
+        try:
+            manifest = read_manifest(folder)
+        except NewerError as error:
+            pass_over([error])
+            continue
+        if manifest is not None:
+            found[folder] = manifest
+    return found
 
 
 def write_comparison(
@@ -91,7 +116,7 @@ def write_comparison(
             files.swap_in(part, folder / f"{file}.parquet")
         finally:
             part.unlink(missing_ok=True)
-    files.write_json(folder / "manifest.json", {"version": VERSION, **manifest})
+    files.write_json(folder / "manifest.json", {"version": VERSION, **stamp(), **manifest})
 
 
 def _table(file: str, columns: Mapping[str, Any]) -> pa.Table:
@@ -112,9 +137,8 @@ def read_table(folder: Path, file: str) -> pa.Table:
 
 def load_comparisons(connection: duckdb.DuckDBPyConnection, run: Path) -> None:
     """Insert the rows of all comparisons in a run's folder into the tables, which hold none of them."""
-    for folder in children(run / "comparisons"):
-        if read_manifest(folder) is not None:
-            _insert(connection, folder)
+    for folder in read_manifests(run):
+        insert_comparison(connection, folder)
 
 
 def load_comparison(warehouse: Warehouse, run_id: str, reference_id: str, wait: float = 0.0) -> None:
@@ -130,10 +154,11 @@ def load_comparison(warehouse: Warehouse, run_id: str, reference_id: str, wait: 
             connection.execute(
                 f"DELETE FROM {name(table)} WHERE run_id = ? AND reference_id = ?", [run_id, reference_id]
             )
-        _insert(connection, warehouse.comparison(run_id, reference_id))
+        insert_comparison(connection, warehouse.comparison(run_id, reference_id))
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def insert_comparison(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Insert the rows of the comparison in a folder into the tables, which hold none of them."""
     for file, table in FILES.items():
         connection.execute(
             f"INSERT INTO {name(table)} BY NAME SELECT * FROM {scan([folder / f'{file}.parquet'])}"

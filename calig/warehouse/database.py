@@ -14,8 +14,9 @@ from typing import Any
 
 import duckdb
 
-from calig.errors import InputError
+from calig.errors import InputError, NewerError
 from calig.files import PART_SUFFIX, part_path
+from calig.formats import FORMAT, STAMP, newer, stamp
 from calig.listing import denied, is_file
 from calig.warehouse.catalog import (
     EVALUATION_TABLES,
@@ -30,13 +31,16 @@ from calig.warehouse.layout import DATABASE, Warehouse
 
 SPILL = ".spill-"
 FULL = os.strerror(errno.ENOSPC)
+_FOREIGN = "not a valid DuckDB database file"
 ADDED = frozenset(
     (table, column)
     for table, columns in {
-        "runs": "notes label_order label_order_accuracy corpus_rows left_out left_out_files unconverged",
+        "runs": "notes label_order label_order_accuracy corpus_rows left_out left_out_files unconverged "
+        "format engine_version calig_version",
         "gates": "state level chance detectable cannot_see",
         "comparisons": "text_changed only_a only_b words_untested layers_untested outcomes_untested "
-        "psi_level psi_draws class_psi_p class_psi_by_chance layer_psi_p layer_psi_by_chance tests_paired",
+        "psi_level psi_draws class_psi_p class_psi_by_chance layer_psi_p layer_psi_by_chance tests_paired "
+        "same_engine differences",
         "comparison_outcomes": "state",
         "comparison_layers": "state",
         "comparison_words": "state",
@@ -45,6 +49,10 @@ ADDED = frozenset(
     for column in columns.split()
 )
 """Tables and columns that 0.1.0 did not have: where they are not there, they are null."""
+
+
+WRITTEN = "written"
+"""The table that says which version wrote the file; there is none in those of format 1."""
 
 
 def records(result: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -66,7 +74,9 @@ def columns_of(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, st
     """Return (table, column, type) of all tables of the connection's current database, in order."""
     return connection.execute(
         "SELECT table_name, column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND NOT internal ORDER BY table_name, column_index"
+        "WHERE database_name = current_database() AND NOT internal AND table_name <> ? "
+        "ORDER BY table_name, column_index",
+        [WRITTEN],
     ).fetchall()
 
 
@@ -97,13 +107,26 @@ def is_damage(error: duckdb.Error) -> bool:
     return "Corrupt database file" in text or ("Could not read enough bytes" in text and DATABASE in text)
 
 
+class UnreadableTablesError(InputError):
+    """The file of aggregates is damaged, or of an earlier version: nothing is in it that cannot be made again."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.reason}: run `calig rebuild` to make it anew"
+
+
 def damaged(path: Path, error: duckdb.Error) -> InputError:
     """What to say of a file of aggregates that cannot be read."""
     if "Permission denied" in str(error):
         return denied(path)
-    return InputError(
-        f"{path} cannot be read ({str(error).splitlines()[0]}): run `calig rebuild` to make it anew"
-    )
+    reason = f"{path} cannot be read ({str(error).splitlines()[0]})"
+    if is_damage(error) or _FOREIGN in str(error) or isinstance(error, duckdb.SerializationException):
+        return UnreadableTablesError(reason)
+    return InputError(f"{reason}: run `calig rebuild` to make it anew")  # locked, or of a newer DuckDB
 
 
 @contextmanager
@@ -127,17 +150,56 @@ def check_format(connection: duckdb.DuckDBPyConnection, path: Path) -> list[tupl
 
     Raises
     ------
+    NewerError
+        If it is of a newer format.
     InputError
         If anything else differs, naming the first difference.
     """
+    _check_written(connection, path)
     found, expected = columns_of(connection), expected_columns()
     lacking = [column for column in expected if column not in found and column[:2] in ADDED]
     if found != [column for column in expected if column not in lacking]:
         table, name, _ = next(iter(set(found) ^ set(expected)), ("the tables", "order", ""))
-        raise InputError(
-            f"{path} is of another version of calig ({table}.{name} differs): run `calig rebuild` to make it anew"
-        )
+        reason = f"{path} is of another version of calig ({table}.{name} differs)"
+        if set(found) < set(expected):  # what a newer version adds is not among ours
+            raise UnreadableTablesError(reason)
+        raise InputError(f"{reason}: run `calig rebuild` to make it anew")
     return lacking
+
+
+def _check_written(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Raise a NewerError if the current database is of a newer format."""
+    told = "SELECT count(*) FROM duckdb_columns() WHERE database_name = current_database() AND table_name = ?"
+    [(said,)] = connection.execute(told, [WRITTEN]).fetchall()
+    if not said:
+        return
+    rows = connection.execute(f"SELECT format, calig_version FROM {WRITTEN}").fetchall()
+    for written, version in rows:
+        if written > FORMAT:
+            raise newer(str(path), written, version)
+
+
+def _write_stamp(connection: duckdb.DuckDBPyConnection) -> None:
+    """Say in the current database that this version wrote it."""
+    connection.execute(
+        f"CREATE OR REPLACE TABLE {WRITTEN} (format INTEGER, engine_version INTEGER, calig_version VARCHAR)"
+    )
+    connection.execute(f"INSERT INTO {WRITTEN} VALUES ($format, $engine_version, $calig_version)", stamp())
+    for statement in comment_statements("TABLE", WRITTEN, list(STAMP)):
+        connection.execute(statement)
+
+
+def _refuse_newer(path: Path) -> None:
+    """Raise a NewerError if the aggregates there are of a newer format; what else is wrong with them is no matter."""
+    if not is_file(path):
+        return
+    try:
+        with duckdb.connect() as connection:
+            attach(connection, path)
+    except NewerError:
+        raise
+    except (InputError, duckdb.Error):
+        return
 
 
 def _add_lacking(connection: duckdb.DuckDBPyConnection, lacking: Sequence[tuple[str, str, str]]) -> None:
@@ -191,23 +253,17 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:
         return _show_lacking(connection, check_format(connection, path))
 
 
-def check_database(warehouse: Warehouse) -> None:
-    """Check that the aggregates, where there are any, can be read and are of this version.
+@contextmanager
+def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a new database, with the present one's content if `keep`; swap it in if the block ends well.
 
     Raises
     ------
-    InputError
-        If they are damaged or of another version.
+    NewerError
+        If the present one is of a newer format, which stays.
     """
-    if is_file(warehouse.database):
-        with duckdb.connect() as connection:
-            attach(connection, warehouse.database)
-
-
-@contextmanager
-def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a new database, with the present one's content if `keep`; swap it in if the block ends well."""
     path = warehouse.database
+    _refuse_newer(path)
     for leftover in warehouse.root.glob(f".{path.name}.*{PART_SUFFIX}*"):
         leftover.unlink()
     for leftover in warehouse.root.glob(f"{SPILL}*"):
@@ -225,6 +281,7 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
                 create_tables(connection) if fresh else _add_lacking(
                     connection, check_format(connection, path)
                 )
+                _write_stamp(connection)
                 yield connection
                 connection.execute("CHECKPOINT")
         warehouse.files.swap_in(part, path)

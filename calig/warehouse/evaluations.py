@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from calig.errors import DamagedError, InputError
 from calig.files import Files
+from calig.formats import readable
 from calig.listing import children, denied, exists
 from calig.warehouse.damage import pass_over, read_each
 from calig.warehouse.layout import Warehouse
@@ -93,6 +94,8 @@ class EvaluationManifest:
         Name → its title, and under refusal why it does not apply to the model, or None; in their order.
     config, versions, timings
         The full configuration; package versions; seconds per stage.
+    format, engine_version, calig_version
+        By which version it was written (`calig.formats`): format 1, and None, where it does not say.
     """
 
     evaluation_id: str
@@ -109,6 +112,9 @@ class EvaluationManifest:
     config: dict[str, Any]
     versions: dict[str, str]
     timings: dict[str, float]
+    format: int = 1
+    engine_version: int | None = None
+    calig_version: str | None = None
 
     @property
     def started_at(self) -> datetime:
@@ -126,11 +132,12 @@ def read_evaluation(warehouse: Warehouse, evaluation_id: str) -> EvaluationManif
     Raises
     ------
     InputError
-        If it is missing, or not a manifest; says which.
+        If it is missing, not a manifest, or of a newer format; says which.
     """
     path = warehouse.evaluation(evaluation_id) / "manifest.json"
     try:
-        manifest = EvaluationManifest(**json.loads(path.read_bytes()))
+        raw = readable(f"evaluation {evaluation_id}", json.loads(path.read_bytes()))
+        manifest = EvaluationManifest(**raw)
         _ = manifest.started_at
     except FileNotFoundError:
         there = ", ".join(sorted(path.parent.name for path in _manifests(warehouse))) or "none"

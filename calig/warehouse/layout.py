@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from calig.commands import work_in
 from calig.environment import unwritable
-from calig.errors import InputError
+from calig.errors import BusyError, InputError
 from calig.files import Files
 from calig.listing import exists, is_folder
 
@@ -104,9 +104,9 @@ class Warehouse:
     def _of_store(cls, url: str, create: bool) -> Warehouse:
         from calig.warehouse.mirror import Mirror
 
-        mirror = Mirror.of(url)
+        mirror = Mirror.of(url, write=create)
         work_in(mirror.url)
-        if not create and not mirror.known:
+        if not create and mirror.is_empty:
             raise InputError(
                 f"no warehouse at {url}: run `calig audit CONFIG.yaml` first or name one with --warehouse"
             )
@@ -207,8 +207,10 @@ class Warehouse:
 
         Raises
         ------
-        InputError
+        BusyError
             If another process, or another part of this one, still holds it; names the holder's pid, host and start.
+        InputError
+            If the warehouse cannot be written.
         """
         if (problem := self.unwritable) is not None:
             raise InputError(
@@ -227,7 +229,7 @@ class Warehouse:
                         time.sleep(0.2)
                         continue
                     stream.seek(0)
-                    raise InputError(
+                    raise BusyError(
                         f"warehouse {self.root}: another writer is at work ({_holder(stream.read())}); "
                         "wait until it has finished, or stop it, and try again"
                     ) from None
@@ -249,8 +251,6 @@ class Warehouse:
             return
         name = place.relative_to(self.root).as_posix().replace("/", "-")
         with self.mirror.lease("database" if place == self.root else name, wait):
-            if place == self.root:
-                self.mirror.fetch_database()
             yield
 
 

@@ -1,8 +1,8 @@
-"""Runs whose process died: they would say `running` for ever.
+"""Runs whose process died: they would say for ever that they are under way.
 
 While a run is under way its process holds the kernel's lock (flock) on `runs/<run id>/.lock`, which names the
-host and goes with the process however that ends, and touches the file every `BEAT_SECONDS`. A run that says
-`running` is lost
+host and goes with the process however that ends, and touches the file every `BEAT_SECONDS`. A run that says that it is
+under way (`runs.UNDER_WAY`) is lost
 
 - on the host that its lock names: when the lock is free;
 - on any other, where the lock may not be seen through a shared file system: when the file was last touched
@@ -10,6 +10,9 @@ host and goes with the process however that ends, and touches the file every `BE
 - anywhere: when there is no such file.
 
 In a warehouse on an object store no file of the kind is seen elsewhere: there a lease says that a run is under way.
+
+A lost run that was still `running` is marked failed. One that was `attributed` or `aggregated` is stopped: what was
+computed is all there, and the next audit takes it over and brings it to its end (`calig.finishing`).
 """
 
 from __future__ import annotations
@@ -24,13 +27,18 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
+from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.mirror import Mirror
-from calig.warehouse.runs import RunManifest, list_runs, read_run
+from calig.warehouse.pins import pinned
+from calig.warehouse.runs import UNDER_WAY, RunManifest, list_runs, read_run, write_run
 
 BEAT_SECONDS = 30.0
 SILENT_SECONDS = 300.0
+GLANCE_SECONDS = 1.0
+"""How long one who asks whether a run is lost may hold its lock."""
 
 
 class Hold:
@@ -40,13 +48,25 @@ class Hold:
     """
 
     def __init__(self, folder: Path, mirror: Mirror | None = None) -> None:
-        """Take the lock of a run's folder and, in a warehouse on an object store, the lease of its `mirror`."""
+        """Take the lock of a run's folder and, in a warehouse on an object store, the lease of its `mirror`.
+
+        Raises
+        ------
+        BlockingIOError, InputError
+            Another process has them, or another part of this one.
+        """
         self._lease = contextlib.ExitStack()
+        self._lease.enter_context(pinned(folder))  # whoever takes it for lost meanwhile does not prune it
         if mirror is not None:
             self._lease.enter_context(mirror.lease(_lease(folder), wait=0))
         path = folder / ".lock"
         self._stream = path.open("a+")
-        fcntl.flock(self._stream, fcntl.LOCK_EX)
+        try:
+            _lock(self._stream)
+        except BlockingIOError:
+            self._stream.close()
+            self._lease.close()
+            raise
         self._stream.truncate(0)
         json.dump({"pid": os.getpid(), "host": socket.gethostname()}, self._stream)
         self._stream.flush()
@@ -69,24 +89,65 @@ class Hold:
         return type(None), ()
 
 
+def _lock(stream: IO[str]) -> None:
+    """Lock a run's file; one who but asks whether it is lost locks it for a glance."""
+    deadline = time.monotonic() + GLANCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def is_lost(warehouse: Warehouse, run: RunManifest) -> bool:
     """Whether a run says that it is under way and is not."""
     folder = warehouse.run(run.run_id)
-    if run.status != "running" or _shows_life(folder / ".lock"):
+    if run.status not in UNDER_WAY or _shows_life(folder / ".lock"):
         return False
     if warehouse.mirror is not None and warehouse.mirror.leased(_lease(folder)):
         return False
-    return read_run(warehouse, run.run_id).status == "running"  # it may have come to its end meanwhile
+    warehouse.files.fetch(folder)
+    return read_run(warehouse, run.run_id).status in UNDER_WAY  # it may have come to its end meanwhile
 
 
 def close_lost(warehouse: Warehouse, name: str | None = None) -> list[str]:
-    """Mark lost runs as failed, of one audit or all; return their ids. The shards they finished stay, and are used."""
-    lost = [run for run in list_runs(warehouse) if name in (None, run.name) and is_lost(warehouse, run)]
+    """Mark lost runs that were running as failed, of one audit or all; return their ids.
+
+    The shards that they finished stay, and are used.
+    """
+    lost = [
+        run
+        for run in list_runs(warehouse)
+        if run.status == "running" and name in (None, run.name) and is_lost(warehouse, run)
+    ]
     for run in lost:
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = replace(run, status="failed", finished=finished)
-        warehouse.files.write_json(warehouse.run(run.run_id) / "manifest.json", manifest.to_json())
+        write_run(warehouse, replace(run, status="failed", finished=finished))
     return [run.run_id for run in lost]
+
+
+def stopped_runs(warehouse: Warehouse) -> list[RunManifest]:
+    """Return the lost runs of which all results are there, oldest first."""
+    return [run for run in list_runs(warehouse) if run.is_attributed and is_lost(warehouse, run)]
+
+
+def take_over(warehouse: Warehouse, run_id: str) -> tuple[RunManifest, Hold] | None:
+    """Hold a stopped run in this process; return its manifest as it is now, too. None where another was faster."""
+    if not is_lost(warehouse, read_run(warehouse, run_id)):
+        return None
+    try:
+        hold = Hold(warehouse.run(run_id), warehouse.mirror)
+    except (BlockingIOError, InputError):
+        return None
+    run = read_run(warehouse, run_id)
+    if run.status not in UNDER_WAY:  # it came to its end before it was held
+        hold.release()
+        return None
+    return run, hold
 
 
 def _lease(folder: Path) -> str:

@@ -17,6 +17,7 @@ import duckdb
 
 from calig.errors import InputError
 from calig.warehouse.catalog import name as quoted
+from calig.warehouse.runs import IS_FINISHED
 
 NUMERIC = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE")
 SUGGESTIONS = 4
@@ -45,7 +46,7 @@ class Metric:
 def audit_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the names of the audits that have complete runs, that of the newest run first."""
     rows = connection.execute(
-        "SELECT name FROM runs WHERE status = 'complete' GROUP BY name ORDER BY max(started) DESC, name"
+        f"SELECT name FROM runs WHERE {IS_FINISHED} GROUP BY name ORDER BY max(started) DESC, name"
     ).fetchall()
     return [str(row[0]) for row in rows]
 
@@ -94,7 +95,7 @@ def metrics(connection: duckdb.DuckDBPyConnection, audit: str) -> list[Metric]:
         for row in connection.execute(sql, [audit]).fetchall():
             names.extend(write(*row))
 
-    ours = "run_id IN (SELECT run_id FROM runs WHERE name = ? AND status = 'complete')"
+    ours = f"run_id IN (SELECT run_id FROM runs WHERE name = ? AND {IS_FINISHED})"
     listed(
         f"SELECT DISTINCT list, term FROM watched WHERE class = '*' AND {ours} ORDER BY list, term <> '*', term",
         lambda lst, term: [f"watched.{what}:{lst}" + ("" if term == "*" else f"/{term}") for what in WATCHED],
@@ -154,7 +155,7 @@ def _query(connection: duckdb.DuckDBPyConnection, metric: str, audit: str) -> li
         return []
     rows = connection.execute(
         f"SELECT r.run_id, r.started, ({value})::DOUBLE AS value, {against} AS against FROM {source} "
-        f"WHERE r.name = ? AND r.status = 'complete' {where} ORDER BY r.started, r.run_id, against",
+        f"WHERE r.name = ? AND r.{IS_FINISHED} {where} ORDER BY r.started, r.run_id, against",
         [audit, *parameters],
     ).fetchall()
     return [Point(*row) for row in rows]

@@ -1,7 +1,8 @@
 """The data of a warehouse that is not needed once some runs are gone: corpora, attributions, or shards of them.
 
 A corpus is needed by the runs and evaluations on it, a folder of attributions by the runs that read it and by the
-comparisons that explained documents again, a shard in it by runs that hold one of its documents.
+comparisons that explained documents again, a row in it by the runs that show it: all rows of its documents by a run
+that has not settled which.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from calig.errors import InputError
+from calig.errors import InputError, NewerError
 from calig.files import Files
+from calig.formats import readable
 from calig.listing import children, exists, files_below, is_file, is_folder, matching
 from calig.warehouse.compact import delete_shard, rewrite
 from calig.warehouse.evaluations import list_all_evaluations
+from calig.warehouse.explained import FILE
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.pins import unpinned
 from calig.warehouse.runs import RunManifest, list_all_runs
-from calig.warehouse.shards import ShardManifest, completed
+from calig.warehouse.shards import NO_CLASS, ShardManifest, by_class, completed
 from calig.warehouse.views import scan
 
 IDLE_SECONDS = 24 * 3600.0
@@ -32,7 +36,7 @@ IDLE_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A shard of whose documents too few are needed: those with these keys."""
+    """A shard of whose rows too few are needed: those with these keys (`row_keys`)."""
 
     shard: ShardManifest
     keys: pa.Array
@@ -43,11 +47,16 @@ class Cut:
         return round(self.shard.bytes * (1 - len(self.keys) / self.shard.documents))
 
     def make(self, files: Files, folder: Path) -> None:
-        """Write the shard, which lies in `folder`, anew without what goes; drop it where nothing stays."""
+        """Write the shard, which lies in `folder`, anew without what goes; drop it where nothing stays.
+
+        A shard that is being read is not dropped: the next prune does it.
+        """
         if len(self.keys):
             rewrite(files, folder, self.shard, self.keys)
-        else:
-            delete_shard(files, folder, self.shard.shard)
+            return
+        with unpinned(folder) as free:
+            if free:
+                delete_shard(files, folder, self.shard.shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +107,15 @@ def unneeded(warehouse: Warehouse, going: Sequence[Path]) -> Data:
     Raises
     ------
     InputError
-        If a manifest of a run, comparison or evaluation that stays is damaged: what it needs is not known.
+        If a manifest of a run, comparison or evaluation that stays is damaged or of a newer format: what it needs is
+        not known.
     """
     gone, needed = _Needs(), _Needs()
     for folder in going:
         try:
             gone.add(folder, _read(folder / "manifest.json"))
+        except NewerError:
+            raise
         except (InputError, KeyError):  # half deleted: the data that only it needed is gone
             continue
     names = {folder.name for folder in going}
@@ -131,24 +143,41 @@ def unneeded(warehouse: Warehouse, going: Sequence[Path]) -> Data:
 def _cuts(
     warehouse: Warehouse, runs: Sequence[RunManifest], folders: Sequence[Path]
 ) -> dict[Path, list[Cut]]:
-    """Find the shards of which no run holds a document, or fewer than half are held by one."""
+    """Find the shards of which no run needs a row, or fewer than half are needed by one."""
     documents = [warehouse.run(run.run_id) / "documents.parquet" for run in runs]
     if not all(map(is_file, documents)):  # one is damaged: who knows what it held
         return {folder: [] for folder in folders}
     cuts: dict[Path, list[Cut]] = {folder: [] for folder in folders}
     with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE held (doc_key VARCHAR)")
-        for path in documents:
-            connection.execute(f"INSERT INTO held SELECT doc_key FROM {scan([path])}")
-        connection.execute("CREATE TABLE wanted AS SELECT DISTINCT doc_key FROM held")
+        connection.execute("CREATE TABLE shown (doc_key VARCHAR, target INTEGER)")
+        connection.execute("CREATE TABLE whole (doc_key VARCHAR)")
+        for run, path in zip(runs, documents, strict=True):
+            if is_file(explained := warehouse.run(run.run_id) / FILE):
+                connection.execute(
+                    f"INSERT INTO shown SELECT doc_key, coalesce(target, {NO_CLASS}) FROM {scan([path])} AS d "
+                    f"JOIN {scan([explained])} AS e ON e.doc_id = d.doc_id"
+                )
+            else:
+                connection.execute(f"INSERT INTO whole SELECT doc_key FROM {scan([path])}")
         for folder in folders:
             for shard in completed(warehouse.files, folder, check=False):
-                files = shard.paths(folder, "documents")
-                query = f"SELECT doc_key FROM {scan(files)} SEMI JOIN wanted USING (doc_key)"
-                keys = pa.array([row[0] for row in connection.execute(query).fetchall()], pa.string())
+                [path] = shard.paths(folder, "documents")
+                keys = _needed(connection, path)
                 if len(keys) < shard.documents / 2:
                     cuts[folder].append(Cut(shard, keys))
     return cuts
+
+
+def _needed(connection: duckdb.DuckDBPyConnection, path: Path) -> pa.Array:
+    """Return the keys of the rows of a documents file that runs show, or may come to show."""
+    row = f"coalesce(target, {NO_CLASS})"
+    key, is_shown = f"doc_key || ' ' || {row}", f"(doc_key, {row}) IN (FROM shown)"
+    if not by_class(path):
+        key, is_shown = "doc_key", "doc_key IN (SELECT doc_key FROM shown)"
+    rows = connection.execute(
+        f"SELECT {key} FROM {scan([path])} WHERE doc_key IN (FROM whole) OR {is_shown}"
+    ).fetchall()
+    return pa.array([row[0] for row in rows], pa.string())
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -159,9 +188,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is missing") from error
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): delete its folder") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: delete its folder")
-    return content
+    try:
+        return readable(str(path), content)
+    except TypeError as error:
+        raise InputError(f"{path} is damaged ({error}): delete its folder") from error
 
 
 def _folders(place: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calig.errors import InputError
+from calig.warehouse.lacking import say_unlisted
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.lost import is_lost
 from calig.warehouse.query import open_tables
@@ -25,7 +26,8 @@ class RunLine:
     run
         The run.
     status
-        Its manifest's; "lost" where that says running, and its process died.
+        Its manifest's. Where its process died: "lost" in place of running, else with "stopped": the next audit
+        finishes it.
     tags
         Its tags.
     accuracy
@@ -54,7 +56,7 @@ def overview(warehouse: Warehouse) -> list[RunLine]:
     return [
         RunLine(
             run,
-            "lost" if is_lost(warehouse, run) else run.status,
+            _status(warehouse, run),
             tuple(tags.get(run.run_id, ())),
             accuracies.get(run.run_id),
             _failed_gates(warehouse, run.run_id),
@@ -64,10 +66,17 @@ def overview(warehouse: Warehouse) -> list[RunLine]:
     ]
 
 
+def _status(warehouse: Warehouse, run: RunManifest) -> str:
+    if not is_lost(warehouse, run):
+        return run.status
+    return "lost" if run.status == "running" else f"{run.status}, stopped"
+
+
 def _accuracies(warehouse: Warehouse) -> dict[str, float]:
     """Accuracy by run id, of the runs that have one; none where the tables cannot be read."""
     try:
         with closing(open_tables(warehouse)) as connection:
+            say_unlisted(connection, warehouse)
             return dict(
                 connection.execute("SELECT run_id, accuracy FROM runs WHERE accuracy IS NOT NULL").fetchall()
             )

@@ -23,6 +23,7 @@ from calig.bootstrap import Doubles
 from calig.comparison.layers import MEASURES, SUMS
 from calig.comparison.permutation import Counts
 from calig.corpus.manifest import MANIFEST, CorpusManifest
+from calig.corpus.reading import holds_labels
 from calig.warehouse.aggregate import profile
 from calig.warehouse.catalog import quote, read_sql
 from calig.warehouse.database import attach, create_tables
@@ -31,6 +32,7 @@ from calig.warehouse.views import RunFiles, create_views
 from calig.warehouse.words import with_rule_of
 
 Columns = dict[str, Any]
+_KEY = "doc_key"
 
 
 class Pairing:
@@ -211,10 +213,12 @@ def pairing(warehouse: Warehouse, a: RunFiles, b: RunFiles, memory: str = "4GB")
     ):
         attach(connection, warehouse.database)
         content = _content(a, b)
+        held = []
         for side, run in (("a", with_rule_of(warehouse, a, b.manifest)), ("b", b)):
             create_views(connection, [run])
             _take_side(connection, side, run, _given(warehouse, run), content)
-        yield Pairing(connection, paired=_keys(a) == _keys(b))
+            held.append(_keys(run) if content == _KEY else _contents(connection, content))
+        yield Pairing(connection, paired=held[0] == held[1])
 
 
 def columns(table: pa.Table) -> Columns:
@@ -256,6 +260,11 @@ def _keys(run: RunFiles) -> Sequence[str]:
     return sorted(pq.read_table(run.documents, columns=["doc_key"])["doc_key"].to_pylist())
 
 
+def _contents(connection: duckdb.DuckDBPyConnection, content: str) -> Sequence[str]:
+    """What all documents hold, of the run whose views the connection has, in order."""
+    return [row[0] for row in connection.execute(f"SELECT {content} FROM documents ORDER BY ALL").fetchall()]
+
+
 def _given(warehouse: Warehouse, run: RunFiles) -> str:
     """Whether a document's id was given with the corpus, as a condition in SQL.
 
@@ -276,10 +285,18 @@ def _given(warehouse: Warehouse, run: RunFiles) -> str:
 def _content(a: RunFiles, b: RunFiles) -> str:
     """What is the same of two documents that hold the same, as an expression in SQL.
 
-    The keys of an audit that explains labels cover these: of texts, what they hold is taken from the corpora.
+    Up to 0.1.0 the keys of an audit that explains labels cover these: of texts, what they hold is then taken from the
+    corpora.
     """
-    methods = [run.manifest.config.get("method") for run in (a, b)]
-    labelled = any(isinstance(method, dict) and method.get("target") == "label" for method in methods)
-    if labelled and a.manifest.modality == "text":
+    if b.manifest.modality == "text" and (labels_in_keys(a) or labels_in_keys(b)):
         return "md5(concat(length(text), ':', text, text_pair))"
-    return "doc_key"
+    return _KEY
+
+
+def labels_in_keys(run: RunFiles) -> bool:
+    """Whether the keys of a run's documents cover their labels."""
+    method = run.manifest.config.get("method")
+    if not isinstance(method, dict) or method.get("target") != "label":
+        return False
+    found = holds_labels(run.corpus, run.manifest.modality)
+    return run.manifest.format < 2 if found is None else found

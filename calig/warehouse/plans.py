@@ -1,7 +1,8 @@
 """What a plan predicted, and what the run that followed took: small JSON files.
 
-A plan lies in the attribution key's folder, named by its corpus. A run of that key and corpus takes a copy into its
-folder; when it is complete, its own numbers are written beside the predicted ones, and the plan is gone.
+A plan lies in the attribution key's folder, named by its corpus and by the class that it asks for. A run of the same
+takes a copy into its folder; when it is complete, its own numbers are written beside the predicted ones, and the plan
+is gone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from calig.errors import InputError
+from calig.errors import InputError, NewerError
+from calig.formats import STAMP, readable, stamp
+from calig.warehouse.damage import pass_over
+from calig.warehouse.explained import Asked
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import ShardManifest
 
@@ -70,6 +74,8 @@ class Plan:
         In words, of each gate that allows for chance: the changes that it could not see with so many documents.
     actual
         Name of a figure → what the run took; None until a run with this plan is complete.
+    asked
+        Which class of the documents is explained (`calig.warehouse.explained`).
     """
 
     audit: str
@@ -83,14 +89,16 @@ class Plan:
     figures: tuple[Figure, ...]
     cannot_see: tuple[str, ...] = ()
     actual: Mapping[str, float] | None = None
+    asked: Asked = "predicted"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values."""
-        return asdict(self)
+        return {**asdict(self), **stamp()}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Plan:
-        """Read what `to_json` made; raises KeyError or TypeError on anything else."""
+        """Read what `to_json` made; raises KeyError or TypeError on anything else, NewerError on what is newer."""
+        value = {key: own for key, own in readable("a plan", value).items() if key not in STAMP}
         figures = tuple(Figure(**figure) for figure in value["figures"])
         return cls(**{**value, "figures": figures, "cannot_see": tuple(value.get("cannot_see", ()))})
 
@@ -100,19 +108,27 @@ def compute_of(device: str, threads: int) -> tuple[Unit, float]:
     return ("core-hours", float(threads)) if device == "cpu" else ("GPU-hours", 1.0)
 
 
-def plan_path(warehouse: Warehouse, attribution_key: str, corpus_key: str) -> Path:
-    """Return where the plan for a corpus waits for its run."""
-    return warehouse.attributions(attribution_key) / f"plan-{corpus_key}.json"
+def plan_path(warehouse: Warehouse, attribution_key: str, corpus_key: str, asked: Asked) -> Path:
+    """Return where the plan for a corpus, and a class asked for, waits for its run."""
+    return warehouse.attributions(attribution_key) / f"plan-{corpus_key}-{asked}.json"
 
 
 def store_plan(warehouse: Warehouse, plan: Plan) -> None:
     """Leave a plan for the run that follows."""
-    warehouse.files.write_json(plan_path(warehouse, plan.attribution_key, plan.corpus_key), plan.to_json())
+    path = plan_path(warehouse, plan.attribution_key, plan.corpus_key, plan.asked)
+    warehouse.files.write_json(path, plan.to_json())
 
 
-def take_plan(warehouse: Warehouse, run_id: str, attribution_key: str, corpus_key: str) -> None:
-    """Copy the plan for this corpus, where there is one, into the run's folder."""
-    found = _read(plan_path(warehouse, attribution_key, corpus_key))
+def take_plan(warehouse: Warehouse, run_id: str, attribution_key: str, corpus_key: str, asked: Asked) -> None:
+    """Copy the plan for this corpus and class, where there is one, into the run's folder.
+
+    A newer version's is passed over.
+    """
+    try:
+        found = _read(plan_path(warehouse, attribution_key, corpus_key, asked))
+    except NewerError as error:
+        pass_over([error])
+        return
     if found is not None:
         warehouse.files.write_json(warehouse.run(run_id) / PLAN, found.to_json())
 
@@ -123,7 +139,7 @@ def read_plan(warehouse: Warehouse, run_id: str) -> Plan:
     Raises
     ------
     InputError
-        If it had none.
+        If it had none, or one of a newer format.
     """
     found = _read(warehouse.run(run_id) / PLAN)
     if found is None:
@@ -172,7 +188,7 @@ def close_plan(
         "aggregate": seconds.get("aggregate", 0.0),
     }
     warehouse.files.write_json(warehouse.run(run_id) / PLAN, {**plan.to_json(), "actual": actual})
-    warehouse.files.discard(plan_path(warehouse, plan.attribution_key, plan.corpus_key))
+    warehouse.files.discard(plan_path(warehouse, plan.attribution_key, plan.corpus_key, plan.asked))
 
 
 def peak_memory() -> int:

@@ -14,8 +14,10 @@ import pyarrow as pa
 
 from calig.warehouse.catalog import name
 from calig.warehouse.views import (
+    EXPLAINED,
     LABELS,
     RUN_COLUMNS,
+    SHOWN,
     Rows,
     RunFiles,
     document_scan,
@@ -56,14 +58,14 @@ def split(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> list[RunFiles
     files = [str(documents) for documents, _ in run.shards]
     numbers = pa.array(range(len(files)), pa.int32())
     connection.register("files", pa.table({"shard": numbers, "filename": pa.array(files, pa.string())}))
-    held = "SELECT NULL AS doc_key, NULL::INTEGER AS tokens, NULL::INTEGER AS shard WHERE false"
+    held = "SELECT NULL AS doc_key, NULL::INT AS target, NULL::INT AS tokens, NULL::INT AS shard WHERE false"
     if files:
-        found = document_scan(run, "doc_key, tokens, filename")
-        held = f"SELECT doc_key, tokens, shard FROM ({found}) JOIN files USING (filename)"
+        found = document_scan(run, "doc_key, target, tokens, filename")
+        held = f"SELECT doc_key, target, tokens, shard FROM ({found}) JOIN files USING (filename)"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE placed AS SELECT d.doc_id, h.shard, h.tokens "
         f"FROM {file_rows(run).documents} AS d "
-        f"LEFT JOIN ({held}) AS h ON h.doc_key = d.doc_key"
+        f"LEFT JOIN ({held}) AS h ON {SHOWN.format('h')}"
     )
     connection.unregister("files")
     sizes = connection.execute(
@@ -93,11 +95,11 @@ def enter_items(connection: duckdb.DuckDBPyConnection) -> None:
 
 def units(connection: duckdb.DuckDBPyConnection, run: RunFiles) -> Units:
     """Find a run's units; `split` has laid its documents out."""
-    columns = "doc_key, failure, ig_norm, context_norm, heads, logit"
+    columns = "doc_key, target, failure, ig_norm, context_norm, heads, logit"
     [(effect, context, logit)] = connection.execute(
         "SELECT max(list_max(ig_norm)), max(list_max(context_norm) * heads), max(abs(logit::DOUBLE)) "
-        f"FROM ({document_scan(run, columns)}) "
-        "WHERE failure IS NULL AND doc_key IN (SELECT doc_key FROM run_rows)"
+        f"FROM ({document_scan(run, columns)}) AS a SEMI JOIN run_rows AS d ON {SHOWN.format('a')} "
+        "WHERE failure IS NULL"
     ).fetchall()
     [(label,)] = connection.execute(
         f"SELECT max(abs({LABELS[run.manifest.head][2]})) FROM run_rows AS d"
@@ -140,7 +142,7 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, run: RunFiles, groups: list[
     if run.manifest.modality == "text" and paired(run):
         contents.append("text_pair")
     files = file_rows(run)
-    tables = {"run_rows": (", ".join(f"d.{column}" for column in RUN_COLUMNS), files.documents)}
+    tables = {"run_rows": (", ".join(f"d.{column}" for column in (*RUN_COLUMNS, EXPLAINED)), files.documents)}
     tables["run_contents"] = (", ".join(f"d.{column}" for column in ("doc_id", *contents)), files.contents)
     for table, (columns, source) in tables.items():
         connection.execute(
@@ -151,7 +153,7 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, run: RunFiles, groups: list[
     connection.unregister("numbers")
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE run_explained AS SELECT DISTINCT d.doc_id FROM run_rows AS d "
-        f"JOIN ({document_scan(run, 'doc_key, failure')}) AS a ON a.doc_key = d.doc_key WHERE a.failure IS NULL"
+        f"JOIN ({document_scan(run, 'doc_key, target, failure')}) AS a ON {SHOWN.format('a')} WHERE a.failure IS NULL"
     )
     connection.execute("DROP TABLE placed")
 
@@ -162,5 +164,7 @@ def _of_shards(run: RunFiles, shards: list[int]) -> RunFiles:
     return replace(
         run,
         shards=tuple(run.shards[shard] for shard in shards),
-        superseded=tuple((key, places[shard]) for key, shard in run.superseded if shard in places),
+        superseded=tuple(
+            (key, target, places[shard]) for key, target, shard in run.superseded if shard in places
+        ),
     )

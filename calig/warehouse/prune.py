@@ -27,7 +27,8 @@ from calig.warehouse.compact import tidy
 from calig.warehouse.database import attach, new_database
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.needs import Data, size_of, unneeded
-from calig.warehouse.runs import RunManifest, list_all_runs
+from calig.warehouse.pins import unpinned
+from calig.warehouse.runs import UNDER_WAY, RunManifest, list_all_runs
 from calig.warehouse.shards import completed, sweep
 from calig.warehouse.tags import read_tag, tag_files
 
@@ -51,6 +52,8 @@ class Pruned:
         Size of it all; of shards written anew the share of their documents.
     busy
         Folders of attributions in which an audit is writing, and which stay as they are.
+    pinned
+        Folders of runs, corpora and attributions that are being read, and stay as they are; such as runs/<run id>.
     """
 
     runs: tuple[str, ...]
@@ -59,6 +62,7 @@ class Pruned:
     shards: int
     bytes: int
     busy: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
 
 
 def plan(warehouse: Warehouse, keep: int, name: str | None = None) -> Pruned:
@@ -99,9 +103,14 @@ def prune(warehouse: Warehouse, keep: int, name: str | None = None, wait: float 
         with warehouse.writer_lock(warehouse.runs, wait=START_SECONDS):
             expired = _expired(warehouse, keep, name)
             unneeded(warehouse, expired)  # which raises, if it does, while all is there
-            for folder in expired:
-                _move(warehouse, folder, warehouse.pruned / "runs" / folder.name)
-        return _finish(warehouse)
+            moved = [
+                folder
+                for folder in expired
+                if _move(warehouse, folder, warehouse.pruned / "runs" / folder.name)
+            ]
+        done = _finish(warehouse)
+        stayed = tuple(_place(folder) for folder in expired if folder not in moved)
+        return replace(done, pinned=stayed + done.pinned)
 
 
 def finish(warehouse: Warehouse, wait: float = 0.0) -> Pruned:
@@ -121,13 +130,20 @@ def _finish(warehouse: Warehouse) -> Pruned:
                 locks.enter_context(warehouse.writer_lock(folder))
             except InputError:
                 busy.append(folder)
+        everything = (*data.corpora, *data.attributions, *data.cuts)
+        read = [folder for folder in everything if folder not in busy and _read_by_others(folder)]
+        stay = {*busy, *read}
         free = Data(
-            data.corpora,
-            [folder for folder in data.attributions if folder not in busy],
-            {folder: cuts for folder, cuts in data.cuts.items() if folder not in busy},
+            [folder for folder in data.corpora if folder not in stay],
+            [folder for folder in data.attributions if folder not in stay],
+            {folder: cuts for folder, cuts in data.cuts.items() if folder not in stay},
         )
-        left = tuple(folder.name for folder in busy if data.cuts.get(folder, True))
-        done = replace(_summary(going, free), busy=left)
+        left, pinned = ([own for own in found if data.cuts.get(own, True)] for found in (busy, read))
+        done = replace(
+            _summary(going, free),
+            busy=tuple(folder.name for folder in left),
+            pinned=tuple(map(_place, pinned)),
+        )
         for folder, cuts in free.cuts.items():
             for cut in cuts:
                 cut.make(warehouse.files, folder)
@@ -138,7 +154,9 @@ def _finish(warehouse: Warehouse) -> Pruned:
     for folder in children(warehouse.attributions("")):
         for path in children(folder / "words"):
             if folder not in busy and not exists(warehouse.corpus(path.name.partition(".")[0])):
-                warehouse.files.discard(path)
+                with unpinned(folder) as unread:
+                    if unread:
+                        warehouse.files.discard(path)
     if exists(warehouse.pruned):
         shutil.rmtree(warehouse.pruned)
     return done
@@ -156,10 +174,10 @@ def _expired(warehouse: Warehouse, keep: int, name: str | None) -> list[Path]:
     expired: list[RunManifest] = []
     for audit in names if name is None else [name]:
         own = [run for run in runs if run.name == audit]
-        complete = [number for number, run in enumerate(own) if run.status == "complete"]
+        complete = [number for number, run in enumerate(own) if run.is_finished]
         if len(complete) >= keep:
             older = own[: complete[-keep]]
-            expired += [run for run in older if run.status != "running" and run.run_id not in tagged]
+            expired += [run for run in older if run.status not in UNDER_WAY and run.run_id not in tagged]
     return [warehouse.run(run.run_id) for run in expired]
 
 
@@ -178,15 +196,28 @@ def _set_aside(warehouse: Warehouse) -> list[Path]:
     return children(warehouse.pruned / "runs")
 
 
-def _move(warehouse: Warehouse, folder: Path, place: Path) -> None:
-    """Rename a folder, durably; what a killed prune left in the place goes."""
-    if exists(place):
-        shutil.rmtree(place)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(place)
-    sync(place.parent)
-    sync(folder.parent)
-    warehouse.files.withdraw(folder)
+def _move(warehouse: Warehouse, folder: Path, place: Path) -> bool:
+    """Rename a folder, durably, unless it is being read; whether it was. What a killed prune left in the place goes."""
+    with unpinned(folder) as free:
+        if not free:
+            return False
+        if exists(place):
+            shutil.rmtree(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(place)
+        sync(place.parent)
+        sync(folder.parent)
+        warehouse.files.withdraw(folder)
+    return True
+
+
+def _place(folder: Path) -> str:
+    return f"{folder.parent.name}/{folder.name}"
+
+
+def _read_by_others(folder: Path) -> bool:
+    with unpinned(folder) as free:
+        return not free
 
 
 def _drop_rows(warehouse: Warehouse, runs: Sequence[str]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow.parquet as pq
@@ -18,16 +19,23 @@ from calig.warehouse.catalog import EVALUATION_TABLES, TABLES, VIEWS, about, nam
 from calig.warehouse.database import attach, is_damage, reporting_disk
 from calig.warehouse.evaluations import list_evaluations
 from calig.warehouse.guard import check_select, sql_error
+from calig.warehouse.lacking import say_unlisted
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.pins import pinned_runs
 from calig.warehouse.runs import list_runs, resolve_run
+from calig.warehouse.statuses import show_statuses, status_views
 from calig.warehouse.views import RunFiles, create_views, run_files, view_queries
 
 FETCH = 2048  # rows
 MAX_OUTPUT = 64 * 2**20  # characters of text in the answer
 _OF_DOCUMENTS = frozenset(("run_id", "doc_id", "source_id", "doc_key", "label"))
 """Columns of a run's documents.parquet that are not the corpus's own."""
+TRIES = 3
+"""How often the files of a run are found, where one is gone when it is read."""
+_GONE = ("No files found", "No such file")
 _PIVOTED = "calig_pivoted"
 """The temporary table that holds the answer of a PIVOT which does not name its values."""
+T = TypeVar("T")
 Config = dict[str, str | bool | int | float | list[str]]
 SAFE: Config = {
     "autoinstall_known_extensions": "false",
@@ -98,38 +106,54 @@ def query(
         or a limit is reached; says which, and what to do.
     """
     pivots = check_select(sql)
-    runs = _runs(warehouse, run)
     config: Config = {**SAFE, "memory_limit": memory}
     if threads is not None:
         config["threads"] = threads
-    with tempfile.TemporaryDirectory(prefix="calig-query-") as spill:
-        config |= {"temp_directory": spill, "max_temp_directory_size": "8GB"}
-        with _connect(config) as connection, reporting_disk(warehouse.database):
-            _prepare(connection, warehouse, runs)
-            files = ", ".join(quote(path) for item in runs for path in item.allowed)
-            connection.execute(f"SET allowed_paths = [{files}]")
-            connection.execute("SET enable_external_access = false")
-            connection.execute("SET lock_configuration = true")
-            return _answer(connection, sql, pivots, seconds, memory, max_rows)
+
+    def ask() -> QueryResult:
+        with tempfile.TemporaryDirectory(prefix="calig-query-") as spill:
+            own: Config = {**config, "temp_directory": spill, "max_temp_directory_size": "8GB"}
+            with (
+                _connect(own) as connection,
+                reporting_disk(warehouse.database),
+                _pinned(warehouse, run) as runs,
+            ):
+                _prepare(connection, warehouse, runs)
+                say_unlisted(connection, warehouse)
+                files = ", ".join(quote(path) for item in runs for path in item.allowed)
+                connection.execute(f"SET allowed_paths = [{files}]")
+                connection.execute("SET enable_external_access = false")
+                connection.execute("SET lock_configuration = true")
+                return _answer(connection, sql, pivots, seconds, memory, max_rows)
+
+    return _while_files_move(ask)
 
 
 def open_run(warehouse: Warehouse, run_id: str) -> duckdb.DuckDBPyConnection:
     """Open the aggregates, read-only, with the views of a run, for SQL of our own: it is not locked down.
 
-    All but `runs` show that run alone. The caller closes the connection.
+    All but `runs` show that run alone. The caller closes the connection. The run's files are pinned as long as there is
+    the connection (`calig.warehouse.pins`).
 
     Raises
     ------
     InputError
         If the run, its files or the aggregates are missing or damaged.
     """
-    connection = duckdb.connect(config={**SAFE})
-    try:
-        _prepare(connection, warehouse, [run_files(warehouse, run_id)])
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+
+    def opened() -> duckdb.DuckDBPyConnection:
+        with ExitStack() as pins:
+            pins.enter_context(pinned_runs(warehouse, run_id))
+            connection = duckdb.connect(config={**SAFE})
+            try:
+                _prepare(connection, warehouse, [run_files(warehouse, run_id)])
+            except BaseException:
+                connection.close()
+                raise
+            weakref.finalize(connection, pins.pop_all().close)
+            return connection
+
+    return _while_files_move(opened)
 
 
 def open_tables(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
@@ -142,7 +166,7 @@ def open_tables(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
     """
     connection = duckdb.connect(config={**SAFE})
     try:
-        attach(connection, warehouse.database)
+        show_statuses(connection, warehouse, attach(connection, warehouse.database))
     except BaseException:
         connection.close()
         raise
@@ -152,9 +176,11 @@ def open_tables(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
 def ddl(warehouse: Warehouse, run: str = "latest") -> str:
     """Return SQL that attaches the aggregates and makes a run's views, for other tools that speak DuckDB."""
     lines = [f"ATTACH IF NOT EXISTS {quote(str(warehouse.database))} AS calig (READ_ONLY);", "USE calig;"]
-    runs = _runs(warehouse, run)
-    for view, select in (view_queries(runs) if runs else {}).items():
-        lines.append(f"CREATE OR REPLACE TEMP VIEW {view} AS\n{select};")
+    with duckdb.connect(config={**SAFE}) as connection:
+        views = status_views(connection, warehouse, attach(connection, warehouse.database))
+    with _pinned(warehouse, run) as runs:
+        for view, select in {**views, **(view_queries(runs) if runs else {})}.items():
+            lines.append(f"CREATE OR REPLACE TEMP VIEW {view} AS\n{select};")
     return "\n\n".join(lines) + "\n"
 
 
@@ -164,9 +190,9 @@ def describe(warehouse: Warehouse, run: str = "latest") -> list[tuple[str, str, 
     The first row of each has an empty column and says what the table or view is.
     """
     listing: list[tuple[str, str, str, str]] = []
-    runs = _runs(warehouse, run)
-    with _connect({**SAFE}) as connection:
+    with _connect({**SAFE}) as connection, _pinned(warehouse, run) as runs:
         _prepare(connection, warehouse, runs)
+        say_unlisted(connection, warehouse)
         for table in (*(VIEWS if runs else ()), *TABLES, *EVALUATION_TABLES):
             listing.append((table, "", "view" if table in VIEWS else "table", about(table)))
             for column, kind, *_ in connection.execute(f"DESCRIBE {name(table)}").fetchall():
@@ -176,28 +202,59 @@ def describe(warehouse: Warehouse, run: str = "latest") -> list[tuple[str, str, 
 
 def corpus_columns(warehouse: Warehouse, run: str = "latest") -> tuple[list[str], list[str]]:
     """Return the columns of `documents`, and those among them that are the corpus's own."""
-    with _connect({**SAFE}) as connection:
-        runs = _runs(warehouse, run)
+    with _connect({**SAFE}) as connection, _pinned(warehouse, run) as runs:
         _prepare(connection, warehouse, runs)
         if not runs:
             return [], []
         there = [str(row[0]) for row in connection.execute("DESCRIBE documents").fetchall()]
-    corpus = {column for item in runs for column in pq.read_schema(item.documents).names} - _OF_DOCUMENTS
+        corpus = {column for item in runs for column in pq.read_schema(item.documents).names} - _OF_DOCUMENTS
     return there, [column for column in there if column in corpus]
 
 
-def _runs(warehouse: Warehouse, run: str) -> list[RunFiles]:
-    """Find the files of the run that `run` names, or of all complete ones; none where there are but evaluations."""
+@contextmanager
+def _pinned(warehouse: Warehouse, run: str) -> Iterator[list[RunFiles]]:
+    """Give the files of the runs that `run` names, which stay within the `with` block."""
+    run_ids = _named(warehouse, run)
+    with pinned_runs(warehouse, *run_ids):
+        yield [run_files(warehouse, run_id) for run_id in run_ids]
+
+
+def _while_files_move(read: Callable[[], T]) -> T:
+    """Read files, and find them again where one is gone.
+
+    Where files cannot be pinned, a compaction may delete them between their listing and their reading.
+    """
+    for _ in range(TRIES):
+        try:
+            return read()
+        except (FileNotFoundError, duckdb.IOException) as error:
+            if not _is_gone(error):
+                raise
+            gone = error
+    raise InputError(
+        f"a file of the run was deleted while it was read ({str(gone).splitlines()[0]}): run the command again"
+    ) from gone
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether a file that was listed is there no more."""
+    return isinstance(error, FileNotFoundError) or (
+        isinstance(error, duckdb.IOException) and any(text in str(error) for text in _GONE)
+    )
+
+
+def _named(warehouse: Warehouse, run: str) -> list[str]:
+    """Find the id of the run that `run` names, or of all complete ones; none where there are but evaluations."""
     if run not in ("latest", "all"):
-        return [run_files(warehouse, resolve_run(warehouse, run))]
-    complete = [item.run_id for item in list_runs(warehouse) if item.status == "complete"]
+        return [resolve_run(warehouse, run)]
+    complete = [item.run_id for item in list_runs(warehouse) if item.is_finished]
     if not complete and list_evaluations(warehouse):
         return []
     if run == "latest":
-        return [run_files(warehouse, resolve_run(warehouse, run))]
+        return [resolve_run(warehouse, run)]
     if not complete:
         raise InputError(f"no complete runs in {warehouse.root}: run `calig audit CONFIG.yaml` first")
-    return [run_files(warehouse, run_id) for run_id in complete]
+    return complete
 
 
 @contextmanager
@@ -212,7 +269,7 @@ def _connect(config: Config) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _prepare(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: list[RunFiles]) -> None:
     """Attach the aggregates and make the views; every table of runs but `runs` is narrowed to the chosen ones."""
-    lacking = attach(connection, warehouse.database)
+    lacking = show_statuses(connection, warehouse, attach(connection, warehouse.database))
     if not runs:
         return
     create_views(connection, runs)
@@ -270,7 +327,7 @@ def _answer(
             f"SQL: needs more than {memory} of memory; filter, aggregate, or allow more"
         ) from error
     except duckdb.Error as error:
-        if is_damage(error):
+        if is_damage(error) or _is_gone(error):
             raise
         raise sql_error(error) from error
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from calig.errors import InputError
+from calig.errors import InputError, NewerError
 from calig.listing import exists
 from calig.records import Head, Modality
 from calig.warehouse.layout import Warehouse
@@ -54,15 +54,13 @@ def resolve_references(
     Raises
     ------
     InputError
-        If a name is not a complete run's, and the audit has had its first night.
+        If a name is not a complete run's, and the audit has had its first night; or is that of a run of a newer format.
     """
     if not names:
         return []
     runs = list_runs(warehouse)
     own = next((run for run in runs if run.run_id == run_id), None)
-    before = [
-        run for run in runs if _comes_before(run, own) and run.status == "complete" and run.name == audit
-    ]
+    before = [run for run in runs if _comes_before(run, own) and run.is_finished and run.name == audit]
     found: dict[str, list[str]] = {}
     passed_over: tuple[str, ...] = ()
     for name in names:
@@ -78,7 +76,7 @@ def resolve_references(
         try:
             reference = _resolve(warehouse, name, run_id)
         except InputError as error:
-            if before:
+            if before or isinstance(error, NewerError):
                 raise InputError(f"compare_to: {error}") from error
             logger.warning("compare_to: %s: no complete run of %s yet: not compared", name, audit)
             continue
@@ -128,8 +126,8 @@ def _resolve(warehouse: Warehouse, name: str, before: str | None) -> str:
     if name == "latest":
         raise InputError("latest: that will be the run itself; write previous")
     reference = resolve_run(warehouse, name, before)
-    if read_run(warehouse, reference).status != "complete":
-        raise InputError(f"{name}: run {reference} is not complete; name another")
+    if not (run := read_run(warehouse, reference)).is_finished:
+        raise InputError(f"{name}: run {reference} is {run.status}, not complete; name another")
     run_files(warehouse, reference)
     return reference
 

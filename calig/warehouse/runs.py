@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from calig.errors import DamagedError, InputError
+from calig.formats import readable
 from calig.listing import children, denied, exists
 from calig.records import HEADS, MODALITIES, Head, Modality, distinct_names
 from calig.warehouse.damage import pass_over, read_each
@@ -17,6 +18,15 @@ from calig.warehouse.layout import Warehouse
 from calig.warehouse.tags import check_name, read_tag, tag_files
 
 logger = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["running", "attributed", "aggregated", "complete", "partial", "failed"]
+STATES: tuple[State, ...] = get_args(State)
+UNDER_WAY: tuple[State, ...] = ("running", "attributed", "aggregated")
+"""States from which a run goes on to another one, as long as its process lives."""
+FINISHED: tuple[State, ...] = ("complete", "partial")
+"""States of runs that others may name, compare with and count: tables, comparisons, gates and report are there."""
+IS_FINISHED = f"status IN {FINISHED}"
+"""The same as a condition in SQL, on the table `runs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,9 @@ class RunManifest:
     run_id, name
         The run's id, and the audit's name.
     status
-        "running", "complete" or "failed".
+        One of `STATES`, in this order: "running"; "attributed", the results of all its documents are there;
+        "aggregated", its tables are as well; "complete", and so are its comparisons, gates and report, or "partial",
+        the same of the documents that were done when its deadline came; or "failed", it stopped while it was running.
     started, finished
         ISO 8601 times; `finished` is None while it runs.
     model
@@ -48,7 +60,14 @@ class RunManifest:
     config, versions, timings
         The full configuration; versions of packages, and of the rule for words; seconds per stage.
     own_block_passes, own_seconds
-        Block passes and seconds of the attributions that this run computed; None until it is complete, and in old runs.
+        Block passes and seconds of the attributions that this run computed; None while it is running, and in old runs.
+    schedule
+        Key of the step schedule that it went by (`calig.attribution.schedule.Schedule.key`); None in old runs.
+    format, engine_version, calig_version
+        By which version it was written (`calig.formats`): format 1, and None, where it does not say.
+    files
+        Name → sha256 and bytes of every other file in the run's folder, once it is finished; None before, and in old
+        runs. `attributions.parquet` among them names the shards that it counts on (`calig.warehouse.inventory`).
     """
 
     run_id: str
@@ -68,6 +87,21 @@ class RunManifest:
     timings: dict[str, float]
     own_block_passes: int | None = None
     own_seconds: float | None = None
+    schedule: str | None = None
+    format: int = 1
+    engine_version: int | None = None
+    calig_version: str | None = None
+    files: dict[str, dict[str, Any]] | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it came to its end, so that others may name it, compare with it and count it."""
+        return self.status in FINISHED
+
+    @property
+    def is_attributed(self) -> bool:
+        """Whether all results that it will have are there, so that its tables can be made."""
+        return self.status in ("attributed", "aggregated", *FINISHED)
 
     @property
     def classes(self) -> list[str]:
@@ -116,12 +150,14 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
     Raises
     ------
     InputError
-        If it is missing, may not be read, or is not a manifest; says which.
+        If it is missing, may not be read, is not a manifest, or is of a newer format; says which.
     """
     path = warehouse.run(run_id) / "manifest.json"
     try:
-        manifest = RunManifest(**json.loads(path.read_bytes()))
+        manifest = RunManifest(**readable(f"run {run_id}", json.loads(path.read_bytes())))
         _ = manifest.started_at, manifest.weight, manifest.classes, range(manifest.depths)
+        if manifest.status not in STATES:
+            raise ValueError(f"its status is {manifest.status!r}")
     except FileNotFoundError:
         raise InputError(f"run {run_id}: no {path}; `calig runs` lists the runs there are") from None
     except PermissionError as error:
@@ -131,6 +167,11 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
             f"run {run_id}: {path} is not a run's manifest ({error}); delete the folder"
         ) from error
     return manifest
+
+
+def write_run(warehouse: Warehouse, run: RunManifest) -> None:
+    """Write a run's manifest in the place of the one before."""
+    warehouse.files.write_json(warehouse.run(run.run_id) / "manifest.json", run.to_json())
 
 
 def list_runs(warehouse: Warehouse) -> list[RunManifest]:
@@ -212,7 +253,7 @@ def _named(
         )
     recent = ", ".join(run.run_id for run in reversed(runs[-8:]))
     if ref in ("latest", "previous"):
-        complete = [run.run_id for run in runs if run.status == "complete"]
+        complete = [run.run_id for run in runs if run.is_finished]
         wanted = 1 if ref == "latest" else 2
         if len(complete) < wanted:
             raise InputError(
@@ -263,7 +304,7 @@ def _latest_of(name: str, runs: Sequence[RunManifest], before: str | None) -> st
     """The newest complete one of an audit's runs, of those that started before the run `before`."""
     if before in (ids := [run.run_id for run in runs]):
         runs = runs[: ids.index(before)]
-    complete = [run.run_id for run in runs if run.status == "complete"]
+    complete = [run.run_id for run in runs if run.is_finished]
     if not complete:
         there = ", ".join(f"{run.run_id} is {run.status}" for run in runs[-8:]) or "none before this one"
         raise InputError(f"run {name}: the audit of this name has no complete run: {there}")
@@ -296,7 +337,7 @@ def set_tag(warehouse: Warehouse, ref: str, name: str, force: bool = False, wait
     with warehouse.writer_lock(wait=wait):
         run_id = resolve_run(warehouse, ref)
         runs = {run.run_id: run for run in list_runs(warehouse)}
-        if runs[run_id].status != "complete":
+        if not runs[run_id].is_finished:
             raise InputError(f"run {run_id} is {runs[run_id].status}: only a complete run can be tagged")
         check_name(name, runs)
         path = warehouse.tags / name

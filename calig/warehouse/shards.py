@@ -1,8 +1,8 @@
 """Shards of results: written whole or not at all, checked by hash, named by the documents they hold.
 
 A shard is some files `<kind>-<shard>.parquet` and, written last, `manifest-<shard>.json`. Of attributions the kinds are
-tokens (absent when every document failed) and documents, with rows sorted by doc_key: the content depends on the
-documents only. Those of evaluations are in `calig.warehouse.evaluations`.
+tokens (absent when every document failed) and documents, with rows sorted by doc_key and class: the content depends on
+the documents, and the classes asked for, only. Those of evaluations are in `calig.warehouse.evaluations`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from calig.errors import NewerError
 from calig.files import PART_SUFFIX, Files, part_path, sha256_file
+from calig.formats import readable, stamp
 from calig.listing import exists, is_file, matching
 from calig.records import Attribution, Failure, Modality
 from calig.warehouse.columns import document_table, token_table
@@ -28,6 +31,8 @@ from calig.warehouse.columns import document_table, token_table
 logger = logging.getLogger(__name__)
 
 ROW_GROUP = 122_880  # rows; DuckDB's own
+NO_CLASS = -1
+"""Stands for the class of a failure that holds for all classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class ShardManifest:
     shard
         Its name.
     documents, failures, tokens
-        Documents in it, failed ones included; failed ones; tokens.
+        Documents in it, failed ones included, each once for each class; failed ones; tokens.
     seconds
         Wall-clock time it took to compute.
     files
@@ -65,6 +70,8 @@ class ShardManifest:
     paid
         Run id → block passes and seconds that this run spent on its documents; empty in shards of before this was
         recorded, and of evaluations.
+    format, engine_version, calig_version
+        By which version it was written (`calig.formats`): format 1, and None, where it does not say.
     """
 
     shard: str
@@ -76,6 +83,9 @@ class ShardManifest:
     written: str
     replaces: tuple[str, ...] = ()
     paid: dict[str, tuple[int, float]] = field(default_factory=dict)
+    format: int = 1
+    engine_version: int | None = None
+    calig_version: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -99,7 +109,16 @@ class ShardManifest:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ShardManifest:
-        """Read what `to_json` wrote; raises KeyError, TypeError or ValueError on anything else."""
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is anything else.
+        NewerError
+            If it is of a newer format.
+        """
+        value = readable(f"shard {value['shard']}" if "shard" in value else "a shard", value)
         files = {
             name: FileState(state["sha256"], int(state["bytes"])) for name, state in value["files"].items()
         }
@@ -126,6 +145,7 @@ def write_shard(
     seconds: float,
     modality: Modality = "text",
     run_id: str | None = None,
+    name: str | None = None,
 ) -> ShardManifest:
     """Write the results for some documents as one shard.
 
@@ -134,13 +154,15 @@ def write_shard(
     files, folder
         The warehouse's files, and the attribution key's folder, created if need be.
     items
-        One result per document, in any order, all of one model; no key twice.
+        Results in any order, all of one model; of a document none of the same class twice.
     seconds
         Wall-clock time the shard took.
     modality
         What the documents are, which the columns follow.
     run_id
         The run that computed them.
+    name
+        The shard's name, where it was known before the classes were (see `asked_name`); None: by keys and classes.
 
     Returns
     -------
@@ -150,13 +172,13 @@ def write_shard(
     Raises
     ------
     ValueError
-        If there are no items, a key comes twice, the attributions differ in their number of blocks, or one of an image
-        has no patches.
+        If there are no items, a key comes twice with one class, the attributions differ in their number of
+        blocks, or one of an image has no patches.
     """
-    ordered = sorted(items, key=lambda item: item.key)
-    keys = [item.key for item in ordered]
+    ordered = sorted(items, key=lambda item: (item.key, NO_CLASS if item.target is None else item.target))
+    keys = [row_key(item.key, item.target) for item in ordered]
     if not keys or len(set(keys)) != len(keys):
-        raise ValueError("a shard needs at least one document, and each only once")
+        raise ValueError("a shard needs at least one document, and each only once with one class")
     attributions = [item for item in ordered if isinstance(item, Attribution)]
     tables = {"documents": document_table(ordered, modality)}
     if attributions:
@@ -164,7 +186,7 @@ def write_shard(
     return write_tables(
         files,
         folder,
-        shard_name(keys),
+        name or shard_name(keys),
         tables,
         documents=len(ordered),
         failures=len(ordered) - len(attributions),
@@ -172,6 +194,40 @@ def write_shard(
         seconds=seconds,
         paid={} if run_id is None else {run_id: _spent(attributions)},
     )
+
+
+def asked_name(documents: Iterable[tuple[str, str | int | None]]) -> str:
+    """Name a shard by what is asked for: per document its key, and a class index, `predicted` or `runner-up`."""
+    return shard_name([f"{key} {asked}" for key, asked in documents])
+
+
+def row_key(key: str, target: int | None) -> str:
+    """Return what a row is known by among those of its attribution key: its document and, but for failures, class."""
+    return f"{key} {NO_CLASS if target is None else target}"
+
+
+def row_keys(table: pa.Table, by_class: bool) -> pa.Array:
+    """Return what rows of a documents or tokens file are known by: `row_key`, or the document's key alone."""
+    keys = table["doc_key"].cast(pa.string())
+    if by_class:
+        classes = pc.fill_null(table["target"], NO_CLASS).cast(pa.string())
+        keys = pc.binary_join_element_wise(keys, classes, " ")
+    return keys.combine_chunks()
+
+
+def by_class(path: Path) -> bool:
+    """Whether a documents file has rows of several classes, and not, as those of before, one row a document."""
+    return "rival" in pq.read_schema(path).names
+
+
+def held_rows(files: Files, folder: Path, check: bool = True) -> set[str]:
+    """Return what the rows in the shards that count are known by (see `completed` and `row_keys`)."""
+    found: set[str] = set()
+    for manifest in completed(files, folder, check):
+        for path in manifest.paths(folder, "documents"):
+            table = pq.read_table(path, columns=["doc_key", "target"])
+            found.update(row_keys(table, by_class(path)).to_pylist())
+    return found
 
 
 def _spent(attributions: Sequence[Attribution]) -> tuple[int, float]:
@@ -214,6 +270,7 @@ def write_tables(
         files={name: _write_table(files, folder / name, table) for name, table in names.items()},
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         paid=dict(paid or {}),
+        **stamp(),
     )
     files.write_json(manifest_path(folder, shard), manifest.to_json())
     return manifest
@@ -259,10 +316,18 @@ def completed(files: Files, folder: Path, check: bool = True) -> list[ShardManif
     check
         Hash every file, and set the manifest of a damaged shard aside (renamed to ``….damaged``) so that the
         shard is done again. Without it, only sizes are looked at and nothing is renamed: for readers.
+
+    Raises
+    ------
+    NewerError
+        If a shard is of a newer format: it may hold what others are to hold, or replace them.
     """
     whole: list[ShardManifest] = []
     files.fetch(folder)
+    counted = files.counted(folder)
     for path in matching(folder, "manifest-*.json"):
+        if counted is not None and path.name not in counted:
+            continue
         try:
             manifest = ShardManifest.from_json(json.loads(path.read_bytes()))
             damaged = [
@@ -278,6 +343,7 @@ def completed(files: Files, folder: Path, check: bool = True) -> list[ShardManif
         logger.warning("shard %s is damaged (%s): it does not count", path.name[9:-5], ", ".join(damaged))
         if check:
             path.replace(path.with_name(f"{path.name}.damaged"))
+            files.withdraw(path)
     replaced = {shard for manifest in whole for shard in manifest.replaces}
     return [manifest for manifest in whole if manifest.shard not in replaced]
 
@@ -307,6 +373,8 @@ def payments(manifests: Iterable[ShardManifest]) -> dict[str, tuple[int, float]]
 def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:
     """Delete what killed writers left: temporary files, and Parquet files without a manifest.
 
+    Where a manifest is of a newer format, which may call its files otherwise, only temporary files go.
+
     Parameters
     ----------
     folder
@@ -322,10 +390,22 @@ def sweep(folder: Path, older_than: float = 3600.0) -> list[Path]:
     limit = time.time() - older_than
     manifests = {path.name[len("manifest-") : -len(".json")] for path in matching(folder, "manifest-*.json")}
     leftovers = matching(folder, f".*{PART_SUFFIX}")
-    for path in matching(folder, "*-*.parquet"):
+    for path in [] if _any_newer(folder) else matching(folder, "*-*.parquet"):
         if path.stem.partition("-")[2] not in manifests:
             leftovers.append(path)
     deleted = [path for path in sorted(leftovers) if exists(path) and path.stat().st_mtime <= limit]
     for path in deleted:
         path.unlink(missing_ok=True)
     return deleted
+
+
+def _any_newer(folder: Path) -> bool:
+    """Whether a manifest in a folder is of a newer format."""
+    for path in matching(folder, "manifest-*.json"):
+        try:
+            readable(path.name, json.loads(path.read_bytes()))
+        except NewerError:
+            return True
+        except (FileNotFoundError, ValueError, TypeError):
+            continue
+    return False

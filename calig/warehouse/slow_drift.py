@@ -22,7 +22,7 @@ from calig.errors import InputError
 from calig.records import ALL_CLASSES
 from calig.warehouse.database import records
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.runs import resolve_run
+from calig.warehouse.runs import IS_FINISHED, resolve_run
 
 Group: TypeAlias = Literal["accuracy", "watched", "layers"]
 Unit: TypeAlias = Literal["points", "logits", ""]
@@ -241,7 +241,7 @@ def stated(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, audit: s
     """
     [run] = records(
         connection.execute(
-            "SELECT run_id, config FROM runs WHERE name = ? AND status = 'complete' "
+            f"SELECT run_id, config FROM runs WHERE name = ? AND {IS_FINISHED} "
             "ORDER BY started DESC, run_id DESC LIMIT 1",
             [audit],
         )
@@ -267,11 +267,11 @@ Row: TypeAlias = dict[str, Any]
 def _runs(connection: duckdb.DuckDBPyConnection, audit: str, until: str | None) -> list[Row]:
     rows = records(
         connection.execute(
-            "SELECT r.run_id, started, head, depths, attribution_key, corpus_key, documents, failures, reused, "
+            "SELECT r.run_id, started, head, depths, attribution_key, corpus_key, target, documents, failures, reused, "
             "accuracy, mean_absolute_error, labelled FROM runs AS r "
             "LEFT JOIN (SELECT run_id, sum(labelled) AS labelled FROM calig.main.class_stats GROUP BY run_id) AS c "
             "ON c.run_id = r.run_id "
-            "WHERE name = $audit AND (status = 'complete' OR r.run_id = $until) ORDER BY started, r.run_id",
+            f"WHERE name = $audit AND ({IS_FINISHED} OR r.run_id = $until) ORDER BY started, r.run_id",
             {"audit": audit, "until": until},
         )
     )
@@ -294,9 +294,9 @@ def _overlap(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> float
     return sum(shares) / len(shares) if shares else None
 
 
-def _repeated(row: Row) -> tuple[str, str] | None:
-    """What a run's numbers follow from: its documents, and model and method."""
-    key = row["corpus_key"], row["attribution_key"]
+def _repeated(row: Row) -> tuple[str, str, str] | None:
+    """What a run's numbers follow from: its documents, model and method, and which class of each is explained."""
+    key = row["corpus_key"], row["attribution_key"], row["target"]
     return None if None in key else key
 
 

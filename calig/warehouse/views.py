@@ -5,6 +5,7 @@ They are TEMP views with absolute paths, made when a connection opens: the wareh
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
+from calig.files import part_path
 from calig.listing import is_file, matching
-from calig.records import DOCUMENT_VIEW, Head, free_name
+from calig.records import DOCUMENT_VIEW, NO_LABEL, Head, free_name
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
 from calig.warehouse.columns import (
     IMAGE_TOKEN_COLUMNS,
@@ -26,9 +28,10 @@ from calig.warehouse.columns import (
     ig_columns,
     token_schema,
 )
+from calig.warehouse.explained import FILE, SCHEMA, Asked, asked_for, explained_query
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.runs import RunManifest, read_run
-from calig.warehouse.shards import completed
+from calig.warehouse.shards import NO_CLASS, by_class, completed
 
 RUN_COLUMNS = ("run_id", "doc_id", "source_id", "doc_key", "label")
 LABELS: dict[Head, tuple[str, str, str]] = {
@@ -38,6 +41,11 @@ LABELS: dict[Head, tuple[str, str, str]] = {
     "regression": ("NULL::INTEGER", "NULL::INTEGER[]", "d.label"),
 }
 """A document's class, classes and number, by head, from the column `label` of the run's documents d."""
+
+EXPLAINED = name("class that the run shows")
+SHOWN = f"{{0}}.doc_key = d.doc_key AND {{0}}.target IS NOT DISTINCT FROM d.{EXPLAINED}"
+"""The condition, in SQL, that a row {0} of the attributions is what the run shows of its document d."""
+_ABSENT = f"CASE WHEN d.label IS NULL THEN '{NO_LABEL}' ELSE 'missing' END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +63,28 @@ class RunFiles:
     shards
         Per shard that counts: the paths of its files of documents, and of tokens (absent if all failed).
     superseded
-        Pairs of (doc_key, index of a shard) not to be read: a better or earlier shard holds the key too.
+        (doc_key, class or `NO_CLASS`, index of a shard) not to be read: a better or earlier shard holds that too.
     words
         The file of its words (`calig.warehouse.words`), which may not be there yet; None for images, and for runs of
         before there were such files, whose words are the tokenizer's until their tables are made again.
+    explained
+        The file that says which class of each document the run shows (`calig.warehouse.explained`); None where it has
+        none, and the rule says so.
     """
 
     manifest: RunManifest
     documents: Path
     corpus: tuple[Path, ...]
     shards: tuple[tuple[Path, Path | None], ...]
-    superseded: tuple[tuple[str, int], ...]
+    superseded: tuple[tuple[str, int, int], ...]
     words: Path | None = None
+    explained: Path | None = None
 
     @property
     def allowed(self) -> list[str]:
         """All files as DuckDB's `allowed_paths` must list them: by name, and as the views write the name."""
         paths = [self.documents, *self.corpus, *(path for shard in self.shards for path in shard if path)]
-        paths += [self.words] if self.words else []
+        paths += [path for path in (self.words, self.explained) if path]
         return sorted({text for path in paths for text in (str(path), _pattern(path))})
 
 
@@ -83,7 +95,7 @@ class Rows:
     Attributes
     ----------
     documents
-        The run's documents, with the columns of its documents.parquet.
+        The run's documents, with the columns of its documents.parquet, and `EXPLAINED`.
     contents
         Their texts, or the references of their images, by doc_id.
     """
@@ -111,24 +123,37 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
             f"run {run_id}: its corpus {manifest.corpus['key']} has no parts; run the audit again"
         )
     words = words_path(warehouse, manifest, manifest.words) if manifest.words else None
+    explained = warehouse.run(run_id) / FILE
     return RunFiles(
         manifest,
         documents,
         corpus,
         *attributed(warehouse, manifest.attribution_key),
         words=words if manifest.modality == "text" else None,
+        explained=explained if is_file(explained) else None,
     )
 
 
 def words_path(warehouse: Warehouse, manifest: RunManifest, rule: str) -> Path:
     """Return the place of a run's words by a rule (see `calig.warehouse.words`)."""
     folder = warehouse.attributions(manifest.attribution_key) / "words"
-    return folder / f"{manifest.corpus['key']}.{rule}.parquet"
+    before = (
+        folder / f"{manifest.corpus['key']}.{rule}.parquet"
+    )  # the attribution key then said what is asked for
+    if is_file(before):
+        return before
+    return folder / f"{manifest.corpus['key']}.{asked_of(manifest)}.{rule}.parquet"
+
+
+def asked_of(manifest: RunManifest) -> Asked:
+    """Return the class that a run asks for of its documents."""
+    classes = [str(label) for label in manifest.model["classes"]]
+    return asked_for(manifest.method["target"], manifest.head, classes)
 
 
 def attributed(
     warehouse: Warehouse, key: str
-) -> tuple[tuple[tuple[Path, Path | None], ...], tuple[tuple[str, int], ...]]:
+) -> tuple[tuple[tuple[Path, Path | None], ...], tuple[tuple[str, int, int], ...]]:
     """Find the shards that count under an attribution key, and what in them is superseded (see `RunFiles`)."""
     folder = warehouse.attributions(key)
     shards: list[tuple[Path, Path | None]] = []
@@ -138,18 +163,22 @@ def attributed(
     return tuple(shards), _superseded([path for path, _ in shards])
 
 
-def _superseded(documents: Sequence[Path]) -> tuple[tuple[str, int], ...]:
-    """Find the keys that several shards hold: a result stands before a failure, then the earlier shard."""
+def _superseded(documents: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Find the rows that several shards hold: a result stands before a failure, then the earlier shard.
+
+    In files of before a document has one row, whatever its class.
+    """
     if len(documents) < 2:
         return ()
+    row = "doc_key, target" if by_class(documents[0]) else "doc_key"
     with duckdb.connect() as connection:
         rows = connection.execute(
-            "SELECT doc_key, filename FROM read_parquet($files, filename = true) QUALIFY row_number() "
-            "OVER (PARTITION BY doc_key ORDER BY failure IS NOT NULL, filename) > 1 ORDER BY ALL",
+            f"SELECT doc_key, coalesce(target, {NO_CLASS}), filename FROM read_parquet($files, filename = true) "
+            f"QUALIFY row_number() OVER (PARTITION BY {row} ORDER BY failure IS NOT NULL, filename) > 1 ORDER BY ALL",
             {"files": [_pattern(path) for path in documents]},
         ).fetchall()
     numbers = {str(path): number for number, path in enumerate(documents)}
-    return tuple((key, numbers[filename]) for key, filename in rows)
+    return tuple((key, target, numbers[filename]) for key, target, filename in rows)
 
 
 def _pattern(path: Path) -> str:
@@ -169,17 +198,33 @@ def _shard_scan(run: RunFiles, kind: int, schema: pa.Schema, columns: str = "*")
     present = [path for path in paths if path]
     if not present:
         return f"SELECT {columns} FROM ({_empty(schema)})"
-    segments = kind and run.manifest.modality == "text"
-    lacking = [path for path in present if segments and "segment" not in pq.read_schema(path).names]
-    if lacking == present:
-        columns += ", NULL::TINYINT AS segment"
-    by_name = 0 < len(lacking) < len(present)  # which opens every file
+    by_name, row = False, f"doc_key, coalesce(target, {NO_CLASS}), filename"
+    for column in ("segment", "target") if kind else ():
+        lacking = [column in schema.names and column not in names for names in map(_columns, present)]
+        if all(lacking):
+            columns += f", {_null(schema.field(column))}"
+            row = "doc_key, filename" if column == "target" else row
+        by_name |= any(lacking) and not all(lacking)  # which opens every file
     rows = f"SELECT {columns} FROM {scan(present, by_name)}"
-    skipped = [(key, paths[number]) for key, number in run.superseded if paths[number]]
+    skipped = [(key, target, paths[number]) for key, target, number in run.superseded if paths[number]]
     if not skipped:
         return rows
-    pairs = ", ".join(f"({quote(key)}, {quote(str(path))})" for key, path in skipped)
-    return f"{rows} WHERE (doc_key, filename) NOT IN (VALUES {pairs})"
+    values = ", ".join(
+        f"({quote(key)}, {f'{target}, ' if 'target' in row else ''}{quote(str(path))})"
+        for key, target, path in skipped
+    )
+    return f"{rows} WHERE ({row}) NOT IN (VALUES {values})"
+
+
+def _columns(path: Path) -> list[str]:
+    names: list[str] = pq.read_schema(path).names
+    return names
+
+
+def _of_class(run: RunFiles) -> str:
+    """The condition, in SQL, that rows t of tokens are of a's class: true in files of before, of one class each."""
+    paths = [path for _, path in run.shards if path]
+    return "t.target = a.target" if paths and "target" in _columns(paths[0]) else "true"
 
 
 def _empty(schema: pa.Schema) -> str:
@@ -211,7 +256,11 @@ def _tokens(run: RunFiles, rows: Rows) -> str:
     ig, ctx = ig_columns(depths), context_columns(depths)
     schema = token_schema(depths, run.manifest.modality)
     either = [*TOKEN_COLUMNS, *(field for field in IMAGE_TOKEN_COLUMNS if field not in TOKEN_COLUMNS)]
-    own = [f"t.{field.name}" if field.name in schema.names else _null(field) for field in either[3:]]
+    own = [
+        f"t.{field.name}" if field.name in schema.names else _null(field)
+        for field in either
+        if field.name not in ("doc_key", "position", "token", "target")
+    ]
     words = ""
     if (held := _words_of(run)) is not None:
         own[0] = "coalesce(w.word_id, -1) AS word_id"
@@ -233,7 +282,9 @@ def _tokens(run: RunFiles, rows: Rows) -> str:
         scales=", ".join(scales),
         tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
+        of_class=_of_class(run),
         run_documents=rows.documents,
+        shown=SHOWN.format("a"),
         words=words,
     )
 
@@ -250,7 +301,13 @@ def _word_tokens(run: RunFiles, rows: Rows) -> str:
     schema = token_schema(run.manifest.depths, "text")
     stored = run.manifest.modality == "text"
     tokens = _shard_scan(run, 1, schema) if stored else f"SELECT * FROM ({_empty(schema)})"
-    return _fill("stored_words", run_id=run_id, tokens=tokens, run_documents=rows.documents)
+    return _fill(
+        "stored_words",
+        run_id=run_id,
+        tokens=tokens,
+        of_class=_of_class(run).replace("a.target", f"d.{EXPLAINED}"),
+        run_documents=rows.documents,
+    )
 
 
 def _scales(run: RunFiles, block: int) -> tuple[str, str]:
@@ -271,7 +328,30 @@ def _scales(run: RunFiles, block: int) -> tuple[str, str]:
 
 def file_rows(run: RunFiles) -> Rows:
     """Return the run's documents and their contents as they lie in files."""
-    return Rows(scan([run.documents]), scan(run.corpus))
+    explained = scan([run.explained]) if run.explained else f"({explained_rows(run)})"
+    documents = (
+        f"(SELECT d.*, e.target AS {EXPLAINED} FROM {scan([run.documents])} AS d "
+        f"LEFT JOIN {explained} AS e ON e.doc_id = d.doc_id)"
+    )
+    return Rows(documents, scan(run.corpus))
+
+
+def explained_rows(run: RunFiles) -> str:
+    """Return the SELECT of the class that the run shows of each of its documents, as its rule has it now."""
+    rows = document_scan(run, "doc_key, failure, target, predicted, logits")
+    return explained_query(asked_of(run.manifest), run.manifest.head, scan([run.documents]), f"({rows})")
+
+
+def write_explained(warehouse: Warehouse, run_id: str) -> None:
+    """Settle which class of each document a run shows: when all is attributed, and before its tables are made."""
+    path = warehouse.run(run_id) / FILE
+    query = f"{explained_rows(run_files(warehouse, run_id))} ORDER BY doc_id"
+    with tempfile.TemporaryDirectory(prefix="calig-") as folder, duckdb.connect() as connection:
+        connection.execute("SET temp_directory = ?", [folder])
+        rows = connection.sql(query).to_arrow_table()
+    part = part_path(path)
+    pq.write_table(rows.cast(SCHEMA), part, compression="zstd")
+    warehouse.files.swap_in(part, path)
 
 
 def document_scan(run: RunFiles, columns: str | None = None) -> str:
@@ -314,8 +394,10 @@ def _documents(run: RunFiles, rows: Rows, extras: str = "") -> str:
         label_id=label_id,
         label_ids=label_ids,
         label_value=label_value,
+        absent=_ABSENT if asked_of(run.manifest) == "label" else "'missing'",
         run_documents=rows.documents,
         documents=document_scan(run),
+        shown=SHOWN.format("a"),
         corpus=rows.contents,
     )
 
@@ -327,12 +409,14 @@ def paired(run: RunFiles) -> bool:
 
 
 def _thumbnails(run: RunFiles) -> str:
-    columns = "doc_key, thumbnail" if run.manifest.modality == "image" else "doc_key, NULL::BLOB AS thumbnail"
+    thumbnail = "thumbnail" if run.manifest.modality == "image" else "NULL::BLOB AS thumbnail"
+    columns = f"doc_key, target, {thumbnail}"
     return _fill(
         "thumbnails",
         run_id=quote(run.manifest.run_id),
         thumbnails=_shard_scan(run, 0, document_schema(run.manifest.modality), columns),
-        run_documents=scan([run.documents]),
+        run_documents=file_rows(run).documents,
+        shown=SHOWN.format("a"),
     )
 
 

@@ -1,8 +1,9 @@
 """Which words the tokens of a run belong to: found from the texts and the tokens' offsets when its tables are made.
 
-`attributions/<attribution key>/words/<corpus key>.<rule>.parquet` holds them, a row per token and word that it belongs
-to. The run's manifest names the rule, under `versions`, so that a run keeps its words when another segmenter is
-installed. Runs on the same corpus share the file. It is made again where it does not hold the run's documents.
+`attributions/<attribution key>/words/<corpus key>.<asked>.<rule>.parquet` holds them, a row per token and word that it
+belongs to. The run's manifest names the rule, under `versions`, so that a run keeps its words when another segmenter is
+installed. Runs on the same corpus that ask for the same class share the file: what others ask for may be explained of
+other documents. It is made again where it does not hold the run's documents.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def check_segmenter(warehouse: Warehouse, audit: str) -> None:
     InputError
         It used a dictionary segmenter, and there is none: its words could not be compared with earlier ones.
     """
-    runs = [run for run in list_runs(warehouse) if run.name == audit and run.status == "complete"]
+    runs = [run for run in list_runs(warehouse) if run.name == audit and run.is_finished]
     if runs and "+" in (runs[-1].words or "") and segmenter() is None:
         raise InputError(
             f"audit {audit}: its run {runs[-1].run_id} took words from {runs[-1].words}, and no segmenter is "

@@ -309,6 +309,7 @@ def finish(model: Path, warehouse: Path) -> None:
         stages.check_gates(run)
     with timed("report"):
         page = stages.write_report(run)
+        stages.complete_run(run)
     words = query(run.warehouse, WORDS).rows
     whole = json.loads((warehouse / "attribution.json").read_text())
     width = json.loads((model / "config.json").read_text())["hidden_size"]

@@ -20,6 +20,7 @@ from calig.config.schema import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.corpus.reading import read_rows
 from calig.files import Files, sha256_file
+from calig.warehouse.missing import missing_documents
 from calig.warehouse.shards import completed, write_tables
 
 RESULTS = Path(__file__).parent / "results" / "metadata.md"
@@ -102,7 +103,7 @@ def _corpus(folder: Path, documents: int) -> list[tuple[str, str]]:
     manifests: list[CorpusManifest] = []
     config = CorpusConfig(path=str(source))
     brought = _timed(lambda: manifests.append(ingest(config, ("no", "yes"), Files(folder))))
-    middle = range(documents // 2, documents // 2 + SHARD)
+    middle = missing_documents(manifests[0].parts(folder), [])[documents // 2 :][:SHARD].tolist()
     columns = ["doc_key", "text"]
     read = min(_timed(lambda: read_rows(manifests[0], Files(folder), columns, middle)) for _ in range(3))
     return [

@@ -11,8 +11,11 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from calig.cli import _absent_terms, _fail, _print_run, main
 from calig.config import load_config
 from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.runs import list_runs
 from tests.material.heads import run_stages
 from tests.material.tiers import extended
 from tests.material.tiny import (
@@ -176,13 +180,13 @@ def test_a_warehouse_that_cannot_be_written(
     assert f"warehouse {tmp_path / 'file' / 'w'}" in answer.line
 
 
-def test_tables_of_another_version(calig: Calig, write_audit: Callable[..., Path], tmp_path: Path) -> None:
+def test_tables_of_a_newer_version(calig: Calig, write_audit: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     with duckdb.connect(tmp_path / "w" / "calig.duckdb") as connection:
-        connection.execute("CREATE TABLE runs (run_id VARCHAR)")
+        connection.execute("CREATE TABLE written AS SELECT 99 AS format, '9.9.9' AS calig_version")
     answer = calig("audit", write_audit())
     assert answer.code == 2
-    assert "another version of calig" in answer.line
+    assert "calig 9.9.9 wrote it, in format 99" in answer.line
     assert "starting Prefect" not in answer.err
 
 
@@ -320,17 +324,27 @@ def test_a_value_of_another_type_in_a_process_of_its_own(
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_second_writer_of_the_attributions(
+def test_a_second_writer_of_the_attributions_waits(
     calig: Calig, audited: Audited, tmp_path: Path, write_audit: Callable[..., Path]
 ) -> None:
     folder = shutil.copytree(audited.warehouse, tmp_path / "w")
     key = run_manifest(folder, audited.run_id)["attribution_key"]
     warehouse = Warehouse.open(folder)
-    with warehouse.writer_lock(warehouse.attributions(key)):
-        answer = calig("audit", write_audit())
-    assert answer.code == 2
-    assert f"another writer is at work (pid {os.getpid()} on " in answer.line
-    assert select(folder, "SELECT count(*) FROM runs") == [(1,)], "the run that could not start shows nowhere"
+    held = ExitStack()
+    held.enter_context(warehouse.writer_lock(warehouse.attributions(key)))
+
+    def let_go() -> None:
+        while len(list_runs(warehouse)) == 1:
+            time.sleep(0.05)
+        time.sleep(0.5)  # by then it has asked for the lock
+        held.close()
+
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    answer = calig("audit", write_audit())
+    thread.join()
+    assert answer.code == 0
+    assert select(folder, "SELECT count(*) FROM runs") == [(2,)]
 
 
 @pytest.mark.usefixtures("prefect_server")

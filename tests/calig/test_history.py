@@ -239,7 +239,9 @@ def test_bars_and_sparks() -> None:
 def run(tmp_path: Path) -> Any:
     warehouse = Warehouse.open(tmp_path)
     own = make_warehouse(tmp_path, documents=20, depths=3)
-    return SimpleNamespace(warehouse=warehouse, run_id=own, config=SimpleNamespace(name="synthetic"))
+    return SimpleNamespace(
+        warehouse=warehouse, run_id=own, config=SimpleNamespace(name="synthetic"), hold=None
+    )
 
 
 def test_an_audit_writes_the_trend_page_from_its_second_complete_run_on(
@@ -247,27 +249,29 @@ def test_an_audit_writes_the_trend_page_from_its_second_complete_run_on(
 ) -> None:
     built: list[tuple[Warehouse, str]] = []
     monkeypatch.setattr(trend, "build", lambda warehouse, name: built.append((warehouse, name)))
-    stages.write_trend(run)
+    stages.write_trend(run.warehouse, run.config.name)
     assert built == []
     other = make_warehouse(run.warehouse.root, documents=20, depths=3, seed=1)
     manifest = run.warehouse.run(other) / "manifest.json"
     first = json.loads(manifest.read_text())
     write_json(manifest, first | {"status": "failed"})
-    stages.write_trend(run)
+    stages.write_trend(run.warehouse, run.config.name)
     assert built == []
     write_json(manifest, first)
-    stages.write_trend(run)
+    stages.write_trend(run.warehouse, run.config.name)
     assert built == [(run.warehouse, "synthetic")]
 
 
 def test_a_report_brings_the_trend_page_with_it(run: Any) -> None:
     aggregate(run.warehouse, run.run_id)
     stages.write_report(run)
+    stages.complete_run(run)
     place = run.warehouse.root / "history" / "synthetic" / "index.html"
     assert not place.exists()
     run.run_id = make_warehouse(run.warehouse.root, documents=20, depths=3, seed=1)
     aggregate(run.warehouse, run.run_id)
     page = stages.write_report(run)
+    stages.complete_run(run)
     assert "<h1>2 runs of synthetic; the model changed once.</h1>" in place.read_text("utf-8")
     assert f"../../runs/{run.run_id}/report/index.html" in place.read_text("utf-8")
     assert page.is_file()
@@ -285,6 +289,7 @@ def test_a_trend_page_that_fails_is_logged_and_the_report_is_there(
     monkeypatch.setattr(trend, "build", broken)
     with caplog.at_level(logging.ERROR):
         page = stages.write_report(run)
+        stages.complete_run(run)
     assert page == run.warehouse.run(run.run_id) / "report" / "index.html"
     assert page.is_file()
     assert "the trend page of synthetic could not be written" in caplog.text

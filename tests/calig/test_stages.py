@@ -21,6 +21,7 @@ from calig import stages
 from calig.cli import _print_gates, _print_run
 from calig.config import parse_config
 from calig.corpus import CorpusManifest
+from calig.corpus.order import places
 from calig.errors import GateError, InputError
 from calig.records import document_key
 from calig.stages import Run
@@ -92,8 +93,17 @@ def test_two_runs_of_one_second_have_two_ids(run: Run) -> None:
     assert len({run.run_id, *ids}) == 4
 
 
-def test_missing_shards_hold_every_text_once(run: Run) -> None:
-    assert list(stages.missing_shards(run)) == [[0, 1, 2], [3, 4, 6], [7, 8]]
+def in_order(run: Run) -> list[int]:
+    """The documents of the run's corpus, of the same text the first, in the order of a hash of their keys."""
+    rows = pq.read_table(run.warehouse.run(run.run_id) / "documents.parquet")
+    first = dict(zip(rows["doc_key"].to_pylist()[::-1], rows["doc_id"].to_pylist()[::-1], strict=True))
+    return [first[key] for key in sorted(first, key=lambda key: int(places([key])[0]))]
+
+
+def test_missing_shards_hold_every_text_once_in_the_order_of_the_corpus(run: Run) -> None:
+    found = in_order(run)
+    assert sorted(found) == [0, 1, 2, 3, 4, 6, 7, 8] != found
+    assert list(stages.missing_shards(run)) == [found[:3], found[3:6], found[6:]]
 
 
 def test_a_finished_shard_is_missing_no_more(run: Run, tiny_rows: list[Row]) -> None:
@@ -102,7 +112,8 @@ def test_a_finished_shard_is_missing_no_more(run: Run, tiny_rows: list[Row]) -> 
     manifest = stages.attribute_shard(run, second, done.append)
     assert (manifest.documents, manifest.failures) == (3, 0)
     assert sum(done) == 3
-    assert held(run.warehouse.files, run.folder) == {document_key(tiny_rows[i]["text"]) for i in (3, 4, 5)}
+    rows = [*tiny_rows[:5], tiny_rows[2], *tiny_rows[5:8]]
+    assert held(run.warehouse.files, run.folder) == {document_key(rows[i]["text"]) for i in second}
     assert list(stages.missing_shards(run)) == [first, third]
 
 
@@ -120,7 +131,7 @@ def test_shards_without_a_size_hold_a_minute_of_the_pilots_work(
         changed = replace(schedule, seconds_per_document=seconds)
         path.write_text(changed.to_json())
         assert stages.shard_size(changed) == size
-    assert list(stages.missing_shards(replace(run, config=config))) == [[0, 1, 2, 3, 4, 6, 7, 8]]
+    assert list(stages.missing_shards(replace(run, config=config))) == [in_order(run)]
 
 
 def test_the_schedule_is_learnt_once_and_again_when_damaged(
@@ -146,12 +157,13 @@ def test_a_closed_run_counts_what_was_computed_and_reused(run: Run) -> None:
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, 6, {"attribute": 1.23456})
     manifest = run_manifest(run.warehouse.root, run.run_id)
-    assert (manifest["status"], manifest["attributed"], manifest["reused"]) == ("complete", 6, 2)
+    assert (manifest["status"], manifest["attributed"], manifest["reused"]) == ("aggregated", 6, 2)
     assert manifest["timings"] == {"attribute": 1.235}
     row = stages.summary(run.warehouse, run.run_id)
     assert (row["documents"], row["failures"], row["attributed"]) == (9, 0, 6)
     stages.enforce_gates(run, stages.check_gates(run))
     assert stages.write_report(run).is_file()
+    stages.complete_run(run)
     assert select(run.warehouse.root, "SELECT count(*), count(DISTINCT doc_key) FROM documents") == [(9, 8)]
 
 
@@ -159,9 +171,10 @@ def test_a_run_marked_failed_is_not_the_latest(run: Run) -> None:
     for doc_ids in stages.missing_shards(run):
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, 8, {})
+    stages.complete_run(run)
     schedule = run.warehouse.schedules / f"{run.schedule_key}.json"
     second = stages.start_run(run.warehouse, run.config, run.model, run.corpus, schedule)
-    stages.mark_failed(second)
+    stages.stop_run(second)
     manifest = run_manifest(run.warehouse.root, second.run_id)
     assert manifest["status"] == "failed"
     assert manifest["finished"] is not None
@@ -175,6 +188,7 @@ def test_what_it_is_to_be_compared_with_is_looked_at_before_anything_starts(run:
     for shard in stages.missing_shards(run):
         stages.attribute_shard(run, shard)
     stages.aggregate_run(run, 8, {})
+    stages.complete_run(run)
     with pytest.raises(InputError, match="compare_to: run baseline: "):
         stages.precheck(warehouse, config)
     again = run.config.model_copy(update={"compare_to": (run.run_id[:12], "previous")})
@@ -197,6 +211,7 @@ def test_gates_are_stored_before_they_are_enforced(run: Run) -> None:
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, 8, {})
     outcomes = stages.check_gates(run)
+    stages.complete_run(run)
     [(right,)] = select(run.warehouse.root, "SELECT count(*) FILTER (correct) FROM documents")
     assert right < 9
     found = select(run.warehouse.root, "SELECT gate, passed FROM gates ORDER BY gate")
@@ -293,14 +308,14 @@ def test_weights_that_are_not_read_are_told_at_the_end_of_an_audit(
     )
     stages.attribute_shard(run, [0, 1, 2])
     stages.aggregate_run(run, 3, {})
+    stages.complete_run(run)
     _print_run(warehouse, config, run.run_id, 0.0)
     assert [line for line in capsys.readouterr().err.splitlines() if "cls." in line] == [f"note: {note}"]
 
 
-def test_a_target_of_labels_puts_the_label_into_the_key(
+def test_a_text_with_two_labels_is_explained_for_both(
     tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]
 ) -> None:
-    """The same text with another label is then another document."""
     rows = [tiny_rows[0] | {"label": 0}, tiny_rows[0] | {"label": 1}]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", method={"target": "label"})
@@ -317,6 +332,7 @@ def test_a_target_of_labels_puts_the_label_into_the_key(
     [shard] = stages.missing_shards(run)
     assert stages.attribute_shard(run, shard).documents == 2
     stages.aggregate_run(run, 2, {})
+    stages.complete_run(run)
     assert select(tmp_path / "w", "SELECT label, target FROM documents ORDER BY doc_id") == [
         ("negative", "negative"),
         ("positive", "positive"),

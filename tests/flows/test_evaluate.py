@@ -44,8 +44,8 @@ SLOW: dict[str, Any] = {
     "runtime": {"shard_documents": 4, "threads": 1},
     "evaluation": SECTION | {"documents": None},
 }
-_TIMES = {"started", "finished", "evaluation_seconds", "seconds", "timings", "config", "versions"}
-"""Columns that differ between two evaluations with the same numbers."""
+_TIMES = {"started", "finished", "evaluation_seconds", "seconds", "timings", "config", "versions", "status"}
+"""Columns that differ between two evaluations with the same numbers; a status in the file is that of its making."""
 
 
 @dataclass(frozen=True, slots=True)

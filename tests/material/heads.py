@@ -117,5 +117,7 @@ def run_stages(config: AuditConfig) -> stages.Run:
     )
     done = sum(stages.attribute_shard(run, doc_ids).documents for doc_ids in stages.missing_shards(run))
     stages.aggregate_run(run, done, {})
-    stages.enforce_gates(run, stages.check_gates(run))
+    outcomes = stages.check_gates(run)
+    stages.complete_run(run)
+    stages.enforce_gates(run, outcomes)
     return run

@@ -87,13 +87,18 @@ def audit_night(config: AuditConfig, report: bool = True) -> tuple[str, list[Gat
         corpus,
         stages.learn_schedule(warehouse, config, model, corpus),
     )
-    missing = stages.missing_shards(run)
-    for doc_ids in missing:
-        stages.attribute_shard(run, doc_ids)
-    stages.aggregate_run(run, sum(map(len, missing)), {})
-    for one in wanted(warehouse, config, run.run_id):
-        compare_runs(run.warehouse, one)
-    outcomes = stages.check_gates(run)
-    if report:
-        stages.write_report(run)
+    try:
+        missing = stages.missing_shards(run)
+        for doc_ids in missing:
+            stages.attribute_shard(run, doc_ids)
+        stages.aggregate_run(run, sum(map(len, missing)), {})
+        for one in wanted(warehouse, config, run.run_id):
+            compare_runs(run.warehouse, one)
+        outcomes = stages.check_gates(run)
+        if report:
+            stages.write_report(run)
+        stages.complete_run(run)
+    except BaseException:
+        stages.stop_run(run)
+        raise
     return run.run_id, outcomes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import random
 import threading
@@ -22,7 +23,7 @@ class Store:
     """The server's address, and what it does wrong.
 
     `faults` maps a status (500: internal error, 503: slow down, 0: no answer for `pause` seconds, then 500) to the
-    share of requests that get it; `met` counts them.
+    share of requests that get it; `met` counts them. One that is not `conditional` ignores the conditions of writes.
     """
 
     url: str
@@ -30,6 +31,9 @@ class Store:
     pause: float = 2.0
     met: dict[int, int] = field(default_factory=dict)
     rng: random.Random = field(default_factory=lambda: random.Random(0))
+    conditional: bool = True
+    log: list[tuple[float, str, str, bytes]] | None = None
+    puts: threading.Lock = field(default_factory=threading.Lock)
 
     def wrapped(self, app: Callable[..., Any]) -> Callable[..., Any]:
         """The server's application, with the faults in front of it."""
@@ -46,9 +50,35 @@ class Store:
                     code = "SlowDown" if status == 503 else "InternalError"
                     start_response(f"{status or 500} {code}", [("Content-Type", "application/xml")])
                     return [f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()]
-            return app(environ, start_response)
+            if environ["REQUEST_METHOD"] not in ("PUT", "POST", "DELETE"):
+                return app(environ, start_response)
+            if not self.conditional:
+                environ.pop("HTTP_IF_MATCH", None)
+                environ.pop("HTTP_IF_NONE_MATCH", None)
+            if self.log is None and not {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys():
+                return app(environ, start_response)
+            # moto looks at the condition and then writes: without the lock, another request may come in between
+            with self.puts:
+                return self._logged(app, environ, start_response)
 
         return call
+
+    def _logged(self, app: Callable[..., Any], environ: dict[str, Any], start_response: Start) -> Any:
+        """Answer a write, and take it down where there is a log."""
+        if self.log is None:
+            return app(environ, start_response)
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        said: list[str] = []
+
+        def start(status: str, *rest: Any) -> Any:
+            said.append(status)
+            return start_response(status, *rest)
+
+        answer = list(app(environ, start))
+        if said[0].startswith("2"):
+            self.log.append((time.monotonic(), environ["REQUEST_METHOD"], environ["PATH_INFO"], body))
+        return answer
 
 
 @contextmanager
@@ -87,6 +117,7 @@ def bucket(server: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
     finally:
         server.faults.clear()
         server.met.clear()
+        server.conditional, server.log = True, None
         found.objects.delete()
         found.delete()
 

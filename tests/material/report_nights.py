@@ -57,16 +57,30 @@ class Story:
 
 
 def make(root: Path, story: Story = Story()) -> Warehouse:
-    """A warehouse with calig.duckdb and tags, and no Parquet files."""
+    """A warehouse with calig.duckdb, tags and the runs' manifests, and no Parquet files."""
     warehouse = Warehouse.open(root)
     rows: dict[str, list[Row]] = {}
     for night in range(story.nights):
         for table, own in _night(story, night).items():
             rows.setdefault(table, []).extend(own)
     write(warehouse, rows)
+    for row in rows["runs"]:
+        write_json(warehouse.run(row["run_id"]) / "manifest.json", _manifest(row))
     for tag, night in (story.tags if story.tags is not None else {"baseline": 0}).items():
         write_json(warehouse.tags / tag, {"run_id": run_id(night)})
     return warehouse
+
+
+def _manifest(row: Row) -> dict[str, Any]:
+    """The manifest of a run, of its row in the table."""
+    model = {"classes": row["classes"], **{key: row[f"model_{key}"] for key in ("id", "revision", "hash")}}
+    corpus = {key: row[f"corpus_{key}"] for key in ("key", "source")}
+    method = {key: row[key] for key in ("target", "output", "baseline", "tolerance", "fusion", "weight")}
+    times = {key: row[key].isoformat() for key in ("started", "finished")}
+    same = ("run_id", "name", "status", "attribution_key", "depths", "attributed", "reused")
+    held = {"model": model, "corpus": corpus, "method": method}
+    parsed = {key: json.loads(row[key]) for key in ("config", "versions", "timings")}
+    return {**{key: row[key] for key in same}, **times, **held, **parsed}
 
 
 def write(warehouse: Warehouse, rows: Mapping[str, Sequence[Row]]) -> None:

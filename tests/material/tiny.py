@@ -176,9 +176,9 @@ def select(warehouse: Path, sql: str, run: str = "latest") -> list[tuple[Any, ..
 
 _DIFFERS = {
     *("run_id", "started", "finished", "attributed", "reused", "attribution_seconds", "config", "timings"),
-    *("model_id", "corpus_source", "own_block_passes", "own_seconds", "compared"),
+    *("model_id", "corpus_source", "own_block_passes", "own_seconds", "compared", "status"),
 }
-"""Columns that may differ between two runs with the same results."""
+"""Columns that may differ between two runs with the same results; in the file, a status is that of when it was made."""
 
 
 def tables(warehouse: Path, run_id: str) -> dict[str, list[tuple[Any, ...]]]:

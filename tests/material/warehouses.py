@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import write_json
+from calig.files import Files, write_json
+from calig.formats import stamp
 from calig.records import Attribution, Failure, document_key
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.shards import write_shard
+from calig.warehouse.shards import completed, write_shard, write_tables
 
 HEADS = 4
 CLASSES = ("negative", "positive", "neutral")
@@ -206,6 +207,9 @@ def make_warehouse(
         "timings": {"ingest": 1.0, "attribute": 4.5},
         "own_block_passes": 1234,
         "own_seconds": 4.25,
+        "schedule": None,
+        **stamp(),
+        "files": None,
     }
     write_json(warehouse.run(run_id) / "manifest.json", manifest)
     return run_id
@@ -229,3 +233,15 @@ def write_corpus(warehouse: Warehouse, key: str, texts: Sequence[str], seed: int
         pq.write_table(part, folder / f"part-{number:05d}.parquet")
     write_json(folder / "manifest.json", {"key": key, "documents": len(texts)})
     return table
+
+
+def as_before(folder: Path) -> None:
+    """Write shards as they were when the attribution key said what is asked for: a row a document, of one class."""
+    files = Files(folder)
+    for shard in completed(files, folder):
+        tables = {}
+        for kind, new in (("documents", "rival"), ("tokens", "target")):
+            for path in shard.paths(folder, kind):
+                tables[kind] = pq.read_table(path).drop_columns([new])
+        counts = {name: getattr(shard, name) for name in ("documents", "failures", "tokens")}
+        write_tables(files, folder, shard.shard, tables, **counts, seconds=shard.seconds)

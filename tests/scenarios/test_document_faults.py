@@ -66,7 +66,9 @@ def test_what_raises_at_any_step_fails_alone(engine: str, tiny_model: Path, tmp_
         for doc_ids in stages.missing_shards(run):
             opened.run(attribute_with_faults, run, doc_ids, progress=done.append)
     stages.aggregate_run(run, sum(done), {})
-    stages.enforce_gates(run, stages.check_gates(run))
+    outcomes = stages.check_gates(run)
+    stages.complete_run(run)
+    stages.enforce_gates(run, outcomes)
     assert sum(done) == len(rows())
     failed = select(tmp_path / "w", "SELECT text, failure FROM documents WHERE failure IS NOT NULL")
     assert dict(failed) == BAD

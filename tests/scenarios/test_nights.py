@@ -114,6 +114,7 @@ def test_what_a_run_paid_is_known_after_merging_and_pruning(
     before = select(tmp_path / "w", sql.format(runs[1].run_id))
     compact(runs[1].warehouse.files, runs[1].folder, min_files=2)
     stages.aggregate_run(runs[1], 3, {})
+    stages.complete_run(runs[1])
     assert select(tmp_path / "w", sql.format(runs[1].run_id)) == before
     assert prune(warehouse, 1).runs == (runs[0].run_id,)
     assert len(held(runs[1].warehouse.files, runs[1].folder)) == 9, (

@@ -92,6 +92,7 @@ def test_workers_with_mirrors_of_their_own_and_an_aggregator_on_a_third_machine(
     assert list(stages.missing_shards(found)) == []
     stages.aggregate_run(found, 30, {})
     stages.check_gates(found)
+    stages.complete_run(found)
     assert run.hold is not None
     run.hold.release()
 

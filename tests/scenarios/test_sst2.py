@@ -43,6 +43,7 @@ def test_the_example_audit_is_the_models_own_and_within_tolerance(
     for doc_ids in stages.missing_shards(run):
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, DOCUMENTS, {})
+    stages.complete_run(run)
 
     folder = SHARED / "models" / "minilm-sst2"
     by_hand = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()

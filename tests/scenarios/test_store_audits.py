@@ -12,11 +12,13 @@ from calig import stages
 from calig.config import AuditConfig, parse_config
 from calig.engines import open_engine
 from calig.warehouse.layout import Warehouse
+from calig.warehouse.prune import prune
 from calig.warehouse.query import query
 from calig.warehouse.runs import list_runs
+from calig.warehouse.shards import completed
 from tests.material.object_store import Store, elsewhere
 from tests.material.tiers import extended
-from tests.material.tiny import audit_dict
+from tests.material.tiny import audit_dict, make_rows, write_parquet
 
 URL = "s3://audits/nightly"
 
@@ -43,6 +45,7 @@ def _run(config: AuditConfig, shards: int | None = None) -> tuple[stages.Run, in
     if shards is None:
         stages.aggregate_run(run, sum(map(len, missing)), {})
         stages.write_report(run)
+        stages.complete_run(run)
     return run, sum(map(len, missing))
 
 
@@ -122,13 +125,55 @@ def test_workers_put_their_shards_into_the_store(
     mirror = run.warehouse.mirror
     assert mirror is not None
     fetched: list[str] = []
-    get = mirror.files.get
+    download = mirror.store.download
 
-    def counted(sources: list[str], targets: list[str]) -> None:
-        fetched.extend(sources)
-        get(sources, targets)
+    def counted(name: str, path: Path) -> None:
+        fetched.append(name)
+        download(name, path)
 
-    monkeypatch.setattr(mirror.files, "get", counted)
+    monkeypatch.setattr(mirror.store, "download", counted)
     stages.aggregate_run(run, 24, {})
+    stages.complete_run(run)
     assert bool([name for name in fetched if "/attributions/" in name]) == another
     assert len(query(Warehouse.open(URL), "SELECT doc_key FROM documents").rows) == 24
+
+
+@extended("two audits, and a third machine")
+def test_a_prune_on_one_machine_is_one_for_all(
+    store: Store,
+    machine: Callable[[], None],
+    tiny_model: Path,
+    tiny_corpus: Path,
+    tmp_path: Path,
+) -> None:
+    """What a run that is pruned was the last to need goes from the store, and what is kept is whole."""
+    smaller = write_parquet(tmp_path / "smaller.parquet", make_rows(9, seed=5))
+    first, _ = _run(_config(tiny_model, smaller, URL))
+    machine()
+    second, _ = _run(_config(tiny_model, tiny_corpus, URL))
+    machine()
+    warehouse = Warehouse.open(URL, create=False)
+    assert warehouse.mirror is not None
+    assert (
+        sum(
+            shard.documents
+            for shard in completed(warehouse.files, warehouse.attributions(second.attribution_key))
+        )
+        == 33
+    )
+    assert prune(warehouse, keep=1).runs == (first.run_id,)
+    assert not [
+        entry for entry in warehouse.mirror.store.list("objects/") if f"runs/{first.run_id}/" in entry.name
+    ]
+    machine()
+    reader = Warehouse.open(URL, create=False)
+    assert [run.run_id for run in list_runs(reader)] == [second.run_id]
+    assert len(query(reader, "SELECT doc_key FROM documents").rows) == 24
+    attributions = reader.attributions(second.attribution_key)
+    shards = completed(reader.files, attributions)
+    assert sum(shard.documents for shard in shards) == 24, "those of the pruned run are gone"
+    names = {entry.name.split("/")[3] for entry in warehouse.mirror.store.list("objects/attributions/")}
+    assert {name for name in names if name.endswith(".parquet")} >= {
+        name for shard in shards for name in shard.files
+    }
+    assert len([name for name in names if name.startswith("manifest-")]) == len(shards)

@@ -72,6 +72,7 @@ AUDIT = Flow(
         "aggregate_run": "aggregate_run",
         "check_gates": "check_gates",
         "write_report": "write_report",
+        "complete_run": "complete_run",
         "publish_run": "summary",
     },
     "attribute_shard",

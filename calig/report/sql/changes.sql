@@ -5,6 +5,6 @@ SELECT
     alpha, changed, words_changed, layers_changed, outcomes_changed, words_tested, layers_tested, outcomes_tested,
     words_untested, layers_untested, outcomes_untested,
     accuracy_a, accuracy_b, flips, flip_share, class_psi, class_js, confidence_psi, confidence_js, layer_psi, psi_draws,
-    class_psi_by_chance, layer_psi_by_chance, verdict
+    class_psi_by_chance, layer_psi_by_chance, verdict, differences
 FROM comparisons
 WHERE run_id = $run AND reference_id = $reference;

@@ -5,5 +5,5 @@ SELECT
 FROM comparisons c
 JOIN runs r ON r.run_id = c.run_id
 CROSS JOIN unnest(string_split(coalesce(c.requested, c.reference_id), ', ')) AS n(requested)
-WHERE r.name = $name AND r.status = 'complete'
+WHERE r.name = $name AND r.status IN ('complete', 'partial')
 ORDER BY n.requested <> 'previous', n.requested, c.reference_id;

@@ -12,7 +12,8 @@ CREATE TABLE runs (
     config VARCHAR, versions VARCHAR, timings VARCHAR,
     -- since 0.1.0, and therefore last
     notes VARCHAR[], label_order VARCHAR[], label_order_accuracy DOUBLE, corpus_rows BIGINT, left_out BIGINT, left_out_files VARCHAR,
-    unconverged BIGINT
+    unconverged BIGINT,
+    format INTEGER, engine_version INTEGER, calig_version VARCHAR
 );
 
 CREATE TABLE document_depths (
@@ -90,7 +91,8 @@ CREATE TABLE comparisons (
     text_changed BIGINT, only_a BIGINT, only_b BIGINT,
     words_untested BIGINT, layers_untested BIGINT, outcomes_untested BIGINT,
     psi_level DOUBLE, psi_draws BIGINT, class_psi_p DOUBLE, class_psi_by_chance DOUBLE,
-    layer_psi_p DOUBLE, layer_psi_by_chance DOUBLE, tests_paired BOOLEAN
+    layer_psi_p DOUBLE, layer_psi_by_chance DOUBLE, tests_paired BOOLEAN,
+    same_engine BOOLEAN, differences VARCHAR[]
 );
 
 CREATE TABLE comparison_outcomes (

@@ -62,7 +62,7 @@ class TestTargets:
 
     def test_label_comes_with_the_document(self) -> None:
         explainer = zoo.explainer("bert", steps=12, target="label")
-        documents = [Document(document_key(t, i), t, i) for i, t in enumerate(TEXTS)]
+        documents = [Document(document_key(t), t, i) for i, t in enumerate(TEXTS)]
         assert [a.target for a in explainer.attribute(documents)] == [0, 1, 2]  # type: ignore[union-attr]
 
     def test_a_document_without_a_label_is_refused(self) -> None:

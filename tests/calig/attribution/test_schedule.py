@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from calig.attribution.climbing import Samples, climb
+from calig.attribution.heads import pilot_target
 from calig.attribution.quadrature import Float64, Mesh, Rule, rule
 from calig.attribution.schedule import Schedule, learn
 from calig.records import Document, document_key
@@ -113,6 +115,19 @@ def test_a_pilot_climbs_and_its_schedule_is_used() -> None:
     assert learnt.key != explainer.schedule.key
     again = explainer.pilot([Document(document_key(text), text) for text in reversed(texts)])
     assert again.key == learnt.key, "neither order nor time matters"
+
+
+def test_a_pilot_serves_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws over several, whatever is asked for, by the documents' keys alone."""
+    documents = zoo.documents([f"{a} {b} film" for a in zoo.WORDS[:4] for b in zoo.WORDS[:3]])
+    learnt = {zoo.explainer("bert", target=target).pilot(documents).key for target in ("predicted", 1)}
+    assert len(learnt) == 1
+    many = [Document(str(number)) for number in range(4000)]
+    drawn = Counter(pilot_target(document, "single_label", ("a", "b", "c")) for document in many)
+    expected = {"predicted": 2000, "runner-up": 1000, 0: 333, 1: 333, 2: 333}
+    assert all(abs(drawn[target] - count) < 5 * count**0.5 for target, count in expected.items())
+    assert set(drawn) == set(expected)
+    assert {pilot_target(document, "regression", ("x", "y")) for document in many} == {0, 1}
 
 
 def test_with_fixed_steps_a_pilot_only_takes_the_time() -> None:

@@ -20,9 +20,11 @@ from calig.config.history import CompareConfig
 from calig.errors import InputError
 from calig.models.loading import load_pretrained
 from calig.warehouse.aggregate import rebuild
+from calig.warehouse.compact import delete_shard
 from calig.warehouse.comparisons import read_table
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.references import Reference
+from calig.warehouse.shards import completed
 from tests.material import zoo
 from tests.material.heads import HandRun, run_stages, save_head
 from tests.material.tiers import extended
@@ -112,7 +114,17 @@ def test_the_same_text_is_a_pair_where_its_label_is_explained_and_was_another(ho
     row = house.row(house.first, run)
     assert (row["paired"], row["text_changed"], row["only_b"], row["flips"]) == (DOCUMENTS, 0, 0, 0)
     documents = house.table(house.first, run, "documents")
-    assert row["left_out"] == sum(d["logit_b"] is None for d in documents) > 0
+    assert (
+        (row["tests_paired"], row["left_out"])
+        == (True, sum(d["logit_b"] is None for d in documents))
+        == (True, 0)
+    )
+    shown = [
+        dict(select(house.warehouse.root, "SELECT doc_key, target FROM documents", one))
+        for one in (house.first, run)
+    ]
+    assert row["explained_again"] == sum(shown[0][key] != shown[1][key] for key in shown[0]) > 0
+    assert row["differences"] == ["the setting method.target changed from predicted to label"]
 
 
 def _check_word(explainer: Explainer, text: str, target: int, document: dict[str, Any], house: House) -> None:
@@ -256,13 +268,10 @@ def test_a_model_that_is_gone_or_another_leaves_documents_out_and_says_so(
     root = tmp_path / "copy"
     shutil.copytree(house.warehouse.root, root, ignore=shutil.ignore_patterns("comparisons"))
     warehouse = Warehouse.open(root)
-    kept = {run.name for run in warehouse.runs.glob("[!.]*")}
-    keys = {
-        select(root, "SELECT attribution_key FROM runs WHERE run_id = '" + run + "'")[0][0] for run in kept
-    }
     for folder in (root / "attributions").iterdir():
-        if folder.name not in keys:  # what was explained again
-            shutil.rmtree(folder)
+        for shard in completed(warehouse.files, folder):
+            if not shard.paid:  # by no run: what was explained again
+                delete_shard(warehouse.files, folder, shard.shard)
     away = (house.models / "model-1").rename(house.models / "away")
     if replaced:
         shutil.copytree(house.models / "model-0", house.models / "model-1")

@@ -6,7 +6,6 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
@@ -14,6 +13,7 @@ from calig.config import CorpusConfig
 from calig.corpus import fingerprint, ingest
 from calig.errors import InputError
 from calig.files import Files
+from tests.material.parts import source_rows
 
 CLASSES = ["NEGATIVE", "POSITIVE"]
 
@@ -59,7 +59,7 @@ def save(folder: Path, names: Sequence[str] = ("pos", "neg")) -> Path:
 
 def take(root: Path, classes: list[str] = CLASSES, **fields: object) -> pa.Table:
     manifest = ingest(CorpusConfig(**fields), classes, Files(root))
-    return pa.concat_tables([pq.read_table(path) for path in manifest.parts(root)])
+    return source_rows(manifest, root)
 
 
 def refused(root: Path, **fields: object) -> str:

@@ -18,13 +18,14 @@ import pytest
 from PIL import Image
 
 from calig.config import CorpusConfig
-from calig.corpus import CorpusManifest, files, fingerprint, hub, images, ingest, parts
+from calig.corpus import CorpusManifest, files, fingerprint, hub, images, ingest, order, parts
 from calig.corpus.paths import Found
 from calig.corpus.source import Source
 from calig.errors import DocumentError, InputError
 from calig.files import Files
 from calig.models.pictures import picture_of
 from calig.records import Document, image_key, missing_image_key, outside_image_key
+from tests.material.parts import source_rows
 
 CLASSES = ["cat", "dog"]
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -75,7 +76,7 @@ def bring(
 def take(root: Path, path: Path | str | None = None, classes: list[str] = CLASSES, **fields: Any) -> Any:
     """The columns of the parts, as lists."""
     manifest = bring(root, path, classes, **fields)
-    return pa.concat_tables([pq.read_table(part) for part in manifest.parts(root)]).to_pydict()
+    return source_rows(manifest, root).to_pydict()
 
 
 def refused(root: Path, path: Path | str | None = None, modality: Any = "image", **fields: Any) -> str:
@@ -136,14 +137,14 @@ def test_a_folder_that_is_no_class(tmp_path: Path, root: Path) -> None:
     assert "is not a class of the model (cat, dog), and no label therefore: 'newt' (1)" in manifest.notes[0]
 
 
-def test_the_label_can_be_in_the_key(tmp_path: Path, root: Path) -> None:
+def test_the_key_is_of_the_files_bytes_alone(tmp_path: Path, root: Path) -> None:
     found = pets(tmp_path / "pets")
     corpus = CorpusConfig(path=str(tmp_path / "pets"), label="label")
-    keyed = ingest(corpus, CLASSES, Files(root), label_in_key=True, modality="image")
-    keys = pq.read_table(keyed.parts(root)[0])["doc_key"].to_pylist()
-    assert keys == [sha(path.read_bytes() + b"\0label=%d" % (i // 2)) for i, path in enumerate(found)]
-    assert keys == [image_key(path.read_bytes(), i // 2) for i, path in enumerate(found)]
-    assert keyed.key != bring(root, tmp_path / "pets", label="label").key
+    manifest = ingest(corpus, CLASSES, Files(root), one_class=True, modality="image")
+    keys = source_rows(manifest, root)["doc_key"].to_pylist()
+    assert keys == [sha(path.read_bytes()) for path in found]
+    assert keys == [image_key(path.read_bytes()) for path in found]
+    assert manifest.key == bring(root, tmp_path / "pets", label="label").key
 
 
 def test_endings_hidden_files_and_what_is_no_image(tmp_path: Path, root: Path) -> None:
@@ -515,14 +516,14 @@ def test_batches_are_bounded_by_bytes(tmp_path: Path, root: Path, monkeypatch: p
     groups = [pq.ParquetFile(part).metadata for part in manifest.parts(root)]
     assert [group.num_rows for group in groups] == [12, 8]
     assert [groups[0].row_group(i).num_rows for i in range(groups[0].num_row_groups)] == [6, 6]
-    stored = pa.concat_tables([pq.read_table(part) for part in manifest.parts(root)])
-    assert stored["image_bytes"].to_pylist() == data
+    assert source_rows(manifest, root)["image_bytes"].to_pylist() == data
 
 
 def test_row_groups_are_not_held_whole(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row group of 60 MB goes through in a fraction of that."""
     monkeypatch.setattr(files, "BATCH_BYTES", 2**20)
     monkeypatch.setattr(parts, "GROUP_BYTES", 2**20)
+    monkeypatch.setattr(order, "MEMORY", 2**20)
     table = pa.table({"image": embedded(*((os.urandom(2**20), None) for _ in range(60)))})
     pq.write_table(table, tmp_path / "a.parquet", write_batch_size=1)
     del table

@@ -33,6 +33,7 @@ from calig.errors import InputError
 from calig.files import Files
 from calig.records import document_key
 from tests.material.fuzz import examples
+from tests.material.parts import source_rows
 
 CLASSES = ["negative", "positive"]
 
@@ -64,12 +65,8 @@ def write_parquet(path: Path, columns: dict[str, object]) -> Path:
     return path
 
 
-def rows_of(manifest: CorpusManifest, root: Path) -> pa.Table:
-    return pa.concat_tables([pq.read_table(path) for path in manifest.parts(root)])
-
-
 def take(path: Path, root: Path, classes: list[str] = CLASSES, **fields: object) -> pa.Table:
-    return rows_of(ingest(CorpusConfig(path=str(path), **fields), classes, Files(root)), root)
+    return source_rows(ingest(CorpusConfig(path=str(path), **fields), classes, Files(root)), root)
 
 
 def refused(path: Path | str, root: Path, **fields: object) -> str:
@@ -140,14 +137,12 @@ def test_null_text_is_empty_text(source, root):
     assert take(path, root)["text"].to_pylist() == ["a", ""]
 
 
-def test_the_label_can_be_in_the_key(source, root):
+def test_a_document_has_one_key_whatever_its_label(source, root):
     path = write_parquet(source / "a.parquet", {"text": ["a", "a"], "label": [1, None]})
     corpus = CorpusConfig(path=str(path), label="label")
     plain = ingest(corpus, CLASSES, Files(root))
-    keyed = ingest(corpus, CLASSES, Files(root), label_in_key=True)
-    assert keyed.key != plain.key
-    assert rows_of(plain, root)["doc_key"].to_pylist() == [document_key("a")] * 2
-    assert rows_of(keyed, root)["doc_key"].to_pylist() == [document_key("a", 1), document_key("a")]
+    assert ingest(corpus, CLASSES, Files(root), one_class=True).key == plain.key
+    assert source_rows(plain, root)["doc_key"].to_pylist() == [document_key("a")] * 2
 
 
 def test_a_label_that_is_to_be_explained_is_a_class(source, root):
@@ -155,7 +150,7 @@ def test_a_label_that_is_to_be_explained_is_a_class(source, root):
     with pytest.raises(
         InputError, match=r"row 2: label '7' is not a class of the model, and method\.target: label"
     ):
-        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, Files(root), label_in_key=True)
+        ingest(CorpusConfig(path=str(path), label="label"), CLASSES, Files(root), one_class=True)
 
 
 def test_names_of_the_view_get_a_prefix_and_what_still_clashes_a_number(source, root, caplog):
@@ -169,7 +164,7 @@ def test_names_of_the_view_get_a_prefix_and_what_still_clashes_a_number(source, 
     }
     corpus = CorpusConfig(path=str(write_parquet(source / "a.parquet", columns)), text="sentence")
     manifest = ingest(corpus, CLASSES, Files(root))
-    rows = rows_of(manifest, root)
+    rows = source_rows(manifest, root)
     assert rows.column_names[5:] == [
         "corpus_text",
         "corpus_Label",
@@ -276,7 +271,7 @@ def test_large_corpora_have_several_parts(source, root, monkeypatch):
     manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert sorted(manifest.files) == ["part-00000.parquet", "part-00001.parquet"]
     assert [pq.read_metadata(part).num_rows for part in manifest.parts(root)] == [6000, 5000]
-    assert rows_of(manifest, root)["doc_id"].to_pylist() == list(range(11_000))
+    assert source_rows(manifest, root)["doc_id"].to_pylist() == list(range(11_000))
 
 
 # ---- the key, and what is there already
@@ -553,7 +548,7 @@ def test_any_extra_columns_come_through_to_sql(tmp_path, columns):
 def test_label_columns_of_any_type(source, root, column):
     path = write_parquet(source / "a.parquet", {"text": ["a", "b", "c"], "label": column})
     manifest = ingest(CorpusConfig(path=str(path), label="label"), CLASSES, Files(root))
-    assert rows_of(manifest, root)["label"].to_pylist() == [1, None, 0]
+    assert source_rows(manifest, root)["label"].to_pylist() == [1, None, 0]
     assert manifest.labelled
 
 
@@ -561,7 +556,7 @@ def test_labels_outside_are_counted_and_their_documents_kept(source, root):
     write_parquet(source / "a.parquet", {"text": ["a"] * 2500, "label": [0] * 2500})
     write_parquet(source / "b.parquet", {"text": ["a"] * 2500, "label": [0] * 2300 + [3] * 199 + [-7]})
     manifest = ingest(CorpusConfig(path=str(source), label="label"), CLASSES, Files(root))
-    assert rows_of(manifest, root)["label"].to_pylist() == [0] * 4800 + [None] * 200
+    assert source_rows(manifest, root)["label"].to_pylist() == [0] * 4800 + [None] * 200
     [note] = manifest.notes
     assert note == (
         "200 documents have in column 'label' what is not a class of the model (negative, positive), and no label "
@@ -629,7 +624,7 @@ def test_no_rows(source, root, ending):
     manifest = ingest(CorpusConfig(path=str(path)), CLASSES, Files(root))
     assert (manifest.documents, manifest.labelled) == (0, False)
     assert manifest.notes == ["there are no documents: no file has a row"]
-    rows = rows_of(manifest, root)
+    rows = source_rows(manifest, root)
     assert (rows.num_rows, rows.column_names) == (0, ["doc_id", "source_id", "doc_key", "text", "label"])
     verify(Files(root), load_corpus(Files(root), manifest.key))
 
@@ -655,7 +650,7 @@ def test_no_rows_of_what_the_configuration_names(source, root, ending):
         later = ingest(
             config.model_copy(update={"path": str(source / "b.jsonl")}), CLASSES, Files(root), audit="a"
         )
-        assert rows_of(later, root)["topic"].to_pylist() == [3]
+        assert source_rows(later, root)["topic"].to_pylist() == [3]
         assert later.rationale == "marked"
 
 

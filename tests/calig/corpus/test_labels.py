@@ -23,6 +23,7 @@ from calig.corpus.labels import LabelMap
 from calig.errors import InputError
 from calig.files import Files
 from tests.material.fuzz import examples
+from tests.material.parts import source_rows
 from tests.material.tiers import extended
 
 CLASSES = ["negative", "positive"]
@@ -164,9 +165,7 @@ def taken(path: Path, classes: list[str], **corpus: Any) -> CorpusManifest:
 
 def labels_in(path: Path, classes: list[str], **corpus: Any) -> list[int | None]:
     manifest = taken(path, classes, **corpus)
-    found: list[int | None] = pa.concat_tables(map(pq.read_table, manifest.parts(path.parent / "w")))[
-        "label"
-    ].to_pylist()
+    found: list[int | None] = source_rows(manifest, path.parent / "w")["label"].to_pylist()
     return found
 
 

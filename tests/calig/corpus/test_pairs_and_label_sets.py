@@ -15,13 +15,14 @@ from calig.corpus import ingest
 from calig.errors import InputError
 from calig.files import Files
 from calig.records import Head, document_key
+from tests.material.parts import source_rows
 
 CLASSES = ["plot", "cast", "music"]
 
 
 def take(path: Path, root: Path, head: Head = "single_label", **fields: Any) -> dict[str, list[Any]]:
     manifest = ingest(CorpusConfig(path=str(path), **fields), CLASSES, Files(root), head=head)
-    found: dict[str, list[Any]] = pq.read_table(manifest.parts(root)[0]).to_pydict()
+    found: dict[str, list[Any]] = source_rows(manifest, root).to_pydict()
     return found
 
 
@@ -101,7 +102,7 @@ def test_a_set_with_what_is_no_class_is_no_label(wrong: str, tmp_path: Path) -> 
     path.write_text(f'text,label\nx,"{wrong}"\ny,[1]\n')
     corpus = CorpusConfig(path=str(path), label="label")
     manifest = ingest(corpus, CLASSES, Files(tmp_path / "w"), head="multi_label")
-    assert pq.read_table(manifest.parts(tmp_path / "w")[0])["label"].to_pylist() == [None, [1]]
+    assert source_rows(manifest, tmp_path / "w")["label"].to_pylist() == [None, [1]]
     [note] = manifest.notes
     assert note.startswith(
         "1 document has in column 'label' what is not a class of the model (plot, cast, music)"
@@ -119,7 +120,7 @@ def test_lists_of_a_dataset_s_named_classes(tmp_path: Path) -> None:
     made.to_parquet(str(folder / "train.parquet"))
     corpus = CorpusConfig(dataset=str(folder), label="label")
     manifest = ingest(corpus, CLASSES, Files(tmp_path / "w"), head="multi_label")
-    rows = pq.read_table(manifest.parts(tmp_path / "w")[0])
+    rows = source_rows(manifest, tmp_path / "w")
     assert rows["label"].to_pylist() == [[2], [0, 1]]
 
 
@@ -143,7 +144,7 @@ def test_numbers_are_the_labels_of_a_regression(tmp_path: Path) -> None:
     manifest = ingest(
         CorpusConfig(path=str(path), label="stars"), CLASSES, Files(tmp_path / "u"), head="regression"
     )
-    assert pq.read_table(manifest.parts(tmp_path / "u")[0])["label"].to_pylist() == [4.0, None, None]
+    assert source_rows(manifest, tmp_path / "u")["label"].to_pylist() == [4.0, None, None]
     assert manifest.notes == [
         "2 documents have in column 'stars' what is not a number, and no label therefore: 'good' (1), 'inf' (1); first "
         f"in {path}, row 2"

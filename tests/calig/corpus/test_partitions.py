@@ -16,9 +16,9 @@ import pytest
 
 from calig.config import CorpusConfig
 from calig.corpus import ingest
-from calig.corpus.reading import read_rows
 from calig.errors import InputError
 from calig.files import Files
+from tests.material.parts import source_rows
 
 Rows = Sequence[dict[str, Any]]
 
@@ -55,7 +55,7 @@ def _ingested(tmp_path: Path, path: str = "data", **options: Any) -> list[dict[s
     config = CorpusConfig(path=str(tmp_path / path), **options)
     manifest = ingest(config, ["no", "yes"], Files(tmp_path / "w"))
     names = [*manifest.columns, "text", "label"]
-    return read_rows(manifest, Files(tmp_path / "w"), names).to_pylist()
+    return source_rows(manifest, tmp_path / "w").select(names).to_pylist()
 
 
 def test_folders_become_columns(write: Callable[[str, Rows], None], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from calig.corpus import CorpusManifest, ingest
 from calig.errors import InputError
 from calig.files import Files
 from tests.material.fuzz import examples
+from tests.material.parts import source_rows
 
 CLASSES = ["negative", "positive"]
 relaxed = examples(120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -48,9 +49,7 @@ def taken(path: Path, root: Path, **columns: str) -> CorpusManifest | None:
 
 
 def rows_of(manifest: CorpusManifest, root: Path) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = pa.concat_tables(
-        [pq.read_table(part) for part in manifest.parts(root)]
-    ).to_pydict()
+    found: dict[str, list[Any]] = source_rows(manifest, root).to_pydict()
     return found
 
 

@@ -32,7 +32,8 @@ def parquet(path: Path, name: str, values: Any) -> Path:
 
 def read_back(manifest: CorpusManifest, root: Path, doc_ids: list[int] | None = None) -> list[Any]:
     assert manifest.rationale is not None
-    return read_rows(manifest, Files(root), [manifest.rationale], doc_ids)[manifest.rationale].to_pylist()
+    wanted = range(manifest.documents) if doc_ids is None else doc_ids
+    return read_rows(manifest, Files(root), [manifest.rationale], wanted)[manifest.rationale].to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_rationales_are_kept_as_they_are(values: Any, tmp_path: Path) -> None:
     expected = values.to_pylist() if isinstance(values, pa.Array) else values
     assert manifest.rationale == "why"
     assert read_back(manifest, tmp_path / "w") == expected
-    assert read_back(manifest, tmp_path / "w", [2, 0]) == [expected[0], expected[2]]
+    assert read_back(manifest, tmp_path / "w", [2, 0]) == [expected[2], expected[0]]
 
 
 def test_json_lines_and_csv_have_them_too(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import boto3
-import pyarrow.parquet as pq
 import pytest
 
 from calig.config import CorpusConfig
@@ -16,6 +15,7 @@ from calig.corpus.remote import local_copies
 from calig.errors import InputError
 from calig.files import Files
 from tests.material.object_store import Store, elsewhere
+from tests.material.parts import source_rows
 from tests.material.tiny import make_rows, write_parquet
 
 
@@ -32,7 +32,8 @@ def _put(name: str, seed: int, tmp_path: Path) -> None:
 def _texts(url: str, root: Path) -> list[str]:
     manifest = ingest(CorpusConfig(path=url, text="text", id="id"), ("a", "b"), Files(root))
     assert manifest.source == url
-    return [text for part in manifest.parts(root) for text in pq.read_table(part)["text"].to_pylist()]
+    texts: list[str] = source_rows(manifest, root)["text"].to_pylist()
+    return texts
 
 
 def test_an_object_a_prefix_and_a_glob(tmp_path: Path, store: Store) -> None:

@@ -23,6 +23,7 @@ from calig.corpus.source import Batch
 from calig.errors import InputError
 from calig.files import Files
 from calig.records import document_key
+from tests.material.parts import source_rows
 
 Row = dict[str, Any]
 ROWS: list[Row] = [
@@ -37,7 +38,7 @@ def bring(rows: Sequence[Row], folder: Path, files: int = 1, **fields: Any) -> l
     for number in range(files):
         pq.write_table(pa.Table.from_pylist(rows[number::files]), folder / f"{number}.parquet")
     manifest = ingest(CorpusConfig(path=str(folder), **fields), ("a", "b"), Files(folder.parent / "w"))
-    found = [row for part in manifest.parts(folder.parent / "w") for row in pq.read_table(part).to_pylist()]
+    found: list[Row] = source_rows(manifest, folder.parent / "w").to_pylist()
     assert manifest.rows == len(rows)
     assert [row["doc_id"] for row in found] == list(range(len(found)))
     return found
@@ -74,7 +75,7 @@ def test_by_a_column_values_share_the_sample_evenly(tmp_path: Path) -> None:
         )
     corpus = CorpusConfig(path=str(days), sample={"documents": 10, "by": "dt"})
     manifest = ingest(corpus, ("a", "b"), Files(tmp_path / "w"))
-    dates = [row["dt"] for part in manifest.parts(tmp_path / "w") for row in pq.read_table(part).to_pylist()]
+    dates = source_rows(manifest, tmp_path / "w")["dt"].to_pylist()
     assert [str(day) for day in dates] == ["1"] * 5 + ["2"] * 5
 
 
@@ -119,7 +120,7 @@ def test_it_is_what_sorting_all_rows_gives(
     """Derived from all rows at once, and drawn in any order and batches, dropping what is out at every chance."""
 
     def place(row: tuple[str, str, int]) -> tuple[bytes, str]:
-        key = hashlib.sha256(f"sample {document_key(row[0], None, None)}".encode()).digest()[:16]
+        key = hashlib.sha256(f"sample {document_key(row[0])}".encode()).digest()[:16]
         return key, f'[{{"by": "{row[1]}", "n": {row[2]}}}]'
 
     strata: dict[str, list[Any]] = defaultdict(list)
@@ -134,7 +135,7 @@ def test_it_is_what_sorting_all_rows_gives(
     sample = SampleConfig(documents=documents, by="by" if stratified else None)
 
     def keys(batch: Batch) -> list[str]:
-        return [document_key(text, None, None) for text in batch.table["text"].to_pylist()]
+        return [document_key(text) for text in batch.table["text"].to_pylist()]
 
     sizes = [rng.randint(1, 9) for _ in rows]
     with pytest.MonkeyPatch.context() as patch:

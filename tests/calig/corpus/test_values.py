@@ -27,6 +27,7 @@ from calig.config import CorpusConfig
 from calig.corpus import CorpusManifest, ingest
 from calig.errors import InputError
 from calig.files import Files
+from calig.formats import stamp
 from calig.records import DOCUMENT_VIEW
 from tests.material.fuzz import examples
 from tests.material.tiers import extended
@@ -266,7 +267,8 @@ def test_types_are_those_of_the_audits_first_run(tmp_path: Path) -> None:
     absent = shown(jsonl(tmp_path / "c.jsonl", [{"text": "t"}]))
     assert [absent[name] for name in ("n", "o", "m", "later")] == [[None]] * 4
     kept = json.loads((tmp_path / "w" / "types" / "nightly.json").read_text())
-    assert kept == {"columns": {"n": "int64", "o": {"object": {"a": "int64"}}, "m": "json", "later": "bool"}}
+    columns = {"n": "int64", "o": {"object": {"a": "int64"}}, "m": "json", "later": "bool"}
+    assert kept == {"columns": columns, **stamp()}
 
 
 def test_a_parquet_column_without_values_has_the_type_of_the_night_before(tmp_path: Path) -> None:

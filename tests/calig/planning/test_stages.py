@@ -83,7 +83,7 @@ def test_a_plan_and_the_run_that_follows_agree(tiny_model: Path, corpus: Path, t
     assert read.actual["tokens"] == all_tokens - pilot.tokens
     for name in ("block passes", "tokens Parquet", "documents Parquet"):
         assert predicted[name].value == pytest.approx(read.actual[name], rel=0.25), name
-    assert not plan_path(warehouse, plan.attribution_key, plan.corpus_key).exists(), (
+    assert not plan_path(warehouse, plan.attribution_key, plan.corpus_key, plan.asked).exists(), (
         "it waits for no other run"
     )
     assert len(held(Files(folder), folder)) == ROWS + 1
@@ -105,7 +105,7 @@ def test_a_plan_for_more_documents_is_in_proportion_and_waits_for_no_run(
     millions = _figures(_plan(config, 10_000_000))
     one = _plan(config)
     warehouse = Warehouse.open(config.warehouse)
-    assert plan_path(warehouse, one.attribution_key, one.corpus_key).exists()
+    assert plan_path(warehouse, one.attribution_key, one.corpus_key, one.asked).exists()
     assert millions["documents"].value == 10_000_000
     assert millions["shards"].value == 400_000
     assert millions["tokens"].low < millions["tokens"].value < millions["tokens"].high, "of a sample, then"

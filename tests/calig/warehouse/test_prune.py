@@ -75,11 +75,11 @@ def test_tagged_running_and_newer_unfinished_runs_stay(warehouse: Warehouse) -> 
         "failed",
         "complete",
         "running",
-        "lost",
-        "complete",
         "failed",
         "complete",
         "failed",
+        "complete",
+        "aggregated",
         "running",
     ]
     for night, status in enumerate(statuses):

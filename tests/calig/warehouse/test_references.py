@@ -95,7 +95,7 @@ def test_on_the_first_night_there_is_nothing_to_compare_with(
     ("name", "complaint"),
     [
         ("baseline", "compare_to: run baseline: "),
-        ("run-1", "compare_to: run-1: run run-1 is not complete"),
+        ("run-1", "compare_to: run-1: run run-1 is failed, not complete"),
         ("latest", "compare_to: latest: that will be the run itself; write previous"),
     ],
 )

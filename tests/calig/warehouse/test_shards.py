@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +16,17 @@ from calig.records import Attribution, Failure
 from calig.warehouse.compact import compact
 from calig.warehouse.shards import (
     ShardManifest,
+    asked_name,
     completed,
     held,
+    held_rows,
     manifest_path,
+    row_key,
     shard_name,
     sweep,
     write_shard,
 )
-from tests.material.warehouses import make_items, make_texts
+from tests.material.warehouses import as_before, make_items, make_texts
 
 ITEMS = make_items(make_texts(60, 3), depths=5, seed=3)
 
@@ -218,6 +222,55 @@ def test_a_merge_killed_at_any_step_loses_and_doubles_nothing(
     sweep(tmp_path, older_than=0)
     assert (rows(tmp_path, "tokens"), rows(tmp_path, "documents")) == before
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_merging_keeps_a_row_of_each_class(tmp_path: Path) -> None:
+    """Documents explained for two classes in two shards, one of them for both in each."""
+    first = [item for item in ITEMS if isinstance(item, Attribution)][:4]
+    others = [replace(item, target=(item.target + 1) % 3) for item in first]
+    write_shard(Files(tmp_path), tmp_path, [*first, others[0]], 1.0)
+    write_shard(
+        Files(tmp_path), tmp_path, [*others[:3], first[0], Failure(first[3].key, "empty", "no text", 2)], 1.0
+    )
+    expected = {row_key(item.key, item.target) for item in (*first, *others[:3])}
+    expected.add(row_key(first[3].key, 2))
+    assert held_rows(Files(tmp_path), tmp_path) == expected
+    [merged] = compact(Files(tmp_path), tmp_path, min_files=2)
+    assert (merged.documents, merged.failures) == (8, 1)
+    assert held_rows(Files(tmp_path), tmp_path) == expected
+    lengths = {(item.key, item.target): len(item.tokens) for item in (*first, *others[:3])}
+    assert Counter((row["doc_key"], row["target"]) for row in rows(tmp_path, "tokens")) == lengths
+
+
+def test_shards_of_before_are_merged_by_document(tmp_path: Path) -> None:
+    write_shard(Files(tmp_path), tmp_path, ITEMS[:6], 1.0)
+    write_shard(Files(tmp_path), tmp_path, ITEMS[3:9], 1.0)
+    as_before(tmp_path)
+    assert (
+        held_rows(Files(tmp_path), tmp_path)
+        == held(Files(tmp_path), tmp_path)
+        == {item.key for item in ITEMS[:9]}
+    )
+    assert compact(Files(tmp_path), tmp_path, min_files=2)[0].documents == 9
+    assert held_rows(Files(tmp_path), tmp_path) == {item.key for item in ITEMS[:9]}
+    assert {row["doc_key"] for row in rows(tmp_path, "tokens")} == {
+        item.key for item in ITEMS[:9] if isinstance(item, Attribution)
+    }
+
+
+def test_a_shard_is_named_by_documents_and_classes(tmp_path: Path) -> None:
+    item = next(item for item in ITEMS if isinstance(item, Attribution))
+    other = replace(item, target=(item.target + 1) % 3)
+    names = {
+        write_shard(Files(tmp_path), tmp_path, items, 1.0).shard for items in ([item], [other], [item, other])
+    }
+    asked = {asked_name([(item.key, asked)]) for asked in ("predicted", "runner-up", 0, 1)}
+    assert len(names) == 3
+    assert len(asked) == 4
+    assert write_shard(Files(tmp_path), tmp_path, [item], 1.0, name="given").files.keys() == {
+        "documents-given.parquet",
+        "tokens-given.parquet",
+    }
 
 
 def test_merging_keeps_a_document_of_two_shards_once(tmp_path: Path) -> None:

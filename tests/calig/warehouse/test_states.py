@@ -103,7 +103,9 @@ def test_whatever_size_the_outputs_have(
             own = np.float32(scale * (1000 if number == 4 else 1e-6 if number % 3 == 0 else 1))
             grown = {"layer_ig": item.layer_ig * own, "context": item.context * own}
             norm = np.abs(item.context * own).sum(axis=1).astype(np.float32)
-            items[number] = replace(item, **grown, context_norm=norm, logit=float(item.logit * own))
+            target = 0 if head == "regression" else item.target  # of one output
+            changed = {"context_norm": norm, "logit": float(item.logit * own), "target": target}
+            items[number] = replace(item, **grown, **changed)
     for number in range(8):
         write_shard(Files(folder), folder, items[number::8], seconds=1.0)
     path = warehouse.run(run_id) / "manifest.json"

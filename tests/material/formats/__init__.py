@@ -1,9 +1,10 @@
-"""Warehouses as earlier versions wrote them: `<version>.tar.xz` beside this file, made by `make.py` of that version.
+"""Warehouses as earlier versions wrote them: `<version>.tar.xz` beside this file, made by `make.py` (see README.md).
 
 An archive holds `models/`, `corpora/`, `audits/` and `warehouse/`. The audits name them by relative paths, so they run
 from the folder that the archive is unpacked to. The warehouse holds two nights of texts, which are compared, a run of
-images, an evaluation, the tag `accepted` on the first night, and a run that was killed after some of its shards. The
-corpus of images names their paths in the folder where they were brought in, which is gone.
+images, an evaluation, the tag `accepted` on the first night, and a run that was killed after some of its shards; and of
+those after 0.1.0 a run that explains the labels of the first night. The corpus of images names their paths in the
+folder where they were brought in, which is gone.
 """
 
 from __future__ import annotations

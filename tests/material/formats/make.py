@@ -1,6 +1,7 @@
-"""Write a warehouse as this version writes it: `python -m tests.material.formats.make`, once, before a release.
+"""Write a warehouse as this version writes it: `python -m tests.material.formats.make [NAME]`, once, before a release.
 
-It makes `<version>.tar.xz` beside this file, and never overwrites one: a format that was written stays as it was.
+It makes `<NAME, or version>.tar.xz` beside this file, and never overwrites one: a format that was written stays as it
+was. A name is for a format between two releases.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import calig
 from tests.material.formats import HERE
@@ -29,24 +31,30 @@ LONG = 60
 
 def main() -> None:
     """Write the archive of this version."""
-    target = HERE / f"{version('calig')}.tar.xz"
+    name = sys.argv[1] if len(sys.argv) > 1 else version("calig")
+    target = HERE / f"{name}.tar.xz"
     if target.exists():
         sys.exit(f"{target} is there: a format that was written stays as it was")
-    with tempfile.TemporaryDirectory() as given:
+    with tempfile.TemporaryDirectory(
+        ignore_cleanup_errors=True
+    ) as given:  # a Prefect server may end after its audit
         folder = Path(given)
         write_inputs(folder)
         for night in NIGHTS:
             run(folder, "audit", "texts.yaml", "--set", f"date={night}")
             if night == NIGHTS[0]:
                 run(folder, "tag", "latest", "accepted", "--warehouse", "warehouse")
+        run(folder, "audit", "labelled.yaml", "--set", f"date={NIGHTS[0]}")
         run(folder, "audit", "images.yaml")
         run(folder, "evaluate", "texts.yaml", "--set", f"date={NIGHTS[0]}")
         interrupt(folder)
         (folder / "warehouse" / "calig.log").unlink(missing_ok=True)
-        shutil.rmtree(folder / "prefect")
+        shutil.rmtree(folder / "prefect", ignore_errors=True)
+        for page in folder.glob("warehouse/**/*.html"):  # which are made from the rest
+            page.unlink()
         assert_movable(folder)
         with tarfile.open(target, "w:xz", preset=9) as archive:
-            for part in sorted(folder.iterdir()):
+            for part in sorted(folder.glob("[!p]*")):
                 archive.add(part, part.name, filter=anonymous)
     print(f"{target}: {target.stat().st_size / 1024:.0f} kB")
 
@@ -67,7 +75,7 @@ def write_inputs(folder: Path) -> None:
         path = folder / "corpora" / "photos" / zoo.images.CLASSES[number % 3] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
-    text = {"model": {"id": "models/texts"}, "warehouse": "warehouse", **SETTINGS}
+    text: dict[str, Any] = {"model": {"id": "models/texts"}, "warehouse": "warehouse", **SETTINGS}
     columns = {"label": "label", "id": "review"}
     write(
         audits / "texts.yaml",
@@ -79,6 +87,16 @@ def write_inputs(folder: Path) -> None:
             "watch": {"praise": ["good", "great"]},
             "gates": {"min_accuracy": 0.2},
             "evaluation": {"methods": ["ca-lig", "random"], "documents": 12, "metrics": ["faithfulness"]},
+        },
+    )
+    labelled = text["method"] | {"target": "label"}
+    write(
+        audits / "labelled.yaml",
+        text
+        | {
+            "name": "labelled",
+            "corpus": {"path": "corpora/reviews/{{ today }}.csv", **columns},
+            "method": labelled,
         },
     )
     write(

@@ -8,7 +8,8 @@ SELECT
     $label_id AS label_id, list_transform($label_ids, lambda i: ($classes)[i + 1]) AS labels, $label_value AS label_value,
     coalesce(($classes)[a.predicted + 1], a.predicted::VARCHAR) AS predicted, a.predicted AS predicted_id,
     list_transform(a.predicted_ids, lambda i: ($classes)[i + 1]) AS predicted_labels,
-    coalesce(($classes)[a.target + 1], a.target::VARCHAR) AS target, a.target AS target_id,
+    CASE WHEN a.failure IS NULL THEN coalesce(($classes)[a.target + 1], a.target::VARCHAR) END AS target,
+    CASE WHEN a.failure IS NULL THEN a.target END AS target_id,
     CASE WHEN $head = 'multi_label' THEN a.predicted_ids = $label_ids ELSE a.predicted = $label_id END AS correct,
     a.probability, a.logits, a.logit, a.baseline_logit,
     list_max(a.error_estimate) AS error_estimate,
@@ -17,7 +18,7 @@ SELECT
     CASE WHEN a.failure IS NULL THEN $fixed_steps OR coalesce(list_bool_and(a.converged), true) END AS in_statistics,
     list_sum(a.nodes)::BIGINT AS nodes,
     a.block_passes, a.tokens, $grid, a.truncated, a.seconds, s.settling_depth,
-    CASE WHEN a.doc_key IS NULL THEN 'missing' ELSE a.failure END AS failure
+    CASE WHEN a.doc_key IS NULL THEN $absent ELSE a.failure END AS failure
     $extra
 FROM $run_documents AS d
 LEFT JOIN (
@@ -27,6 +28,6 @@ LEFT JOIN (
         CASE WHEN $head = 'multi_label'
             THEN list_filter(range(len(logits))::INTEGER[], lambda i: logits[i + 1] > 0) END AS predicted_ids
     FROM ($documents)
-) AS a ON a.doc_key = d.doc_key
+) AS a ON $shown
 LEFT JOIN $corpus AS c ON c.doc_id = d.doc_id
 LEFT JOIN settling AS s ON s.run_id = $run_id AND s.doc_id = d.doc_id

@@ -5,5 +5,5 @@ SELECT
     max(t.char_end) OVER (PARTITION BY d.doc_id, t.word_id) AS char_end,
     1 AS characters, 1 AS token_characters, true AS main
 FROM ($tokens) AS t
-JOIN $run_documents AS d ON d.doc_key = t.doc_key
+JOIN $run_documents AS d ON d.doc_key = t.doc_key AND $of_class
 WHERE NOT t.is_special AND t.word_id >= 0

@@ -5,6 +5,6 @@ SELECT
     $effect AS logit_effect,
     $score AS score
 FROM ($tokens) AS t
-JOIN (SELECT doc_key, $scales FROM ($documents) WHERE failure IS NULL) AS a ON a.doc_key = t.doc_key
-JOIN $run_documents AS d ON d.doc_key = t.doc_key
+JOIN (SELECT doc_key, target, $scales FROM ($documents) WHERE failure IS NULL) AS a ON a.doc_key = t.doc_key AND $of_class
+JOIN $run_documents AS d ON $shown
 $words

@@ -7,7 +7,7 @@ SELECT
     unnest(a.converged) AS converged,
     unnest(a.nodes) AS nodes
 FROM explained AS d
-JOIN portion_attributed AS a ON a.doc_key = d.doc_key;
+JOIN portion_attributed AS a ON a.doc_key = d.doc_key AND a.target = d.target_id;
 
 INSERT INTO depth_state BY NAME
 SELECT

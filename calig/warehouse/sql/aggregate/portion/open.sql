@@ -6,7 +6,7 @@ CREATE OR REPLACE TEMP VIEW explained AS SELECT * FROM portion_documents WHERE f
 CREATE OR REPLACE TEMP VIEW counted AS SELECT * FROM explained WHERE in_statistics;
 
 CREATE OR REPLACE TEMP TABLE portion_attributed AS
-SELECT * FROM ($attributed) WHERE doc_key IN (SELECT doc_key FROM portion_documents);
+SELECT * FROM ($attributed) AS a SEMI JOIN portion_rows AS d ON $shown;
 
 CREATE OR REPLACE TEMP TABLE portion_tokens AS
 SELECT * REPLACE (effect_units(logit_effect) AS logit_effect, score_units(score) AS score), score AS exact_score
