@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 
 from calig.errors import InputError
+from calig.files import write_json
 from calig.report import night_charts, trend, trend_data
 from calig.report.formats import integer, number, percent, signed
 from calig.report.heat import visible
@@ -338,6 +340,8 @@ def test_runs_of_other_audits_and_unfinished_ones_are_left_out(tmp_path: Path) -
     warehouse = make(tmp_path, Story(nights=3))
     with duckdb.connect(str(warehouse.database)) as connection:
         connection.execute("UPDATE runs SET status = 'failed' WHERE run_id = ?", [run_id(1)])
+    manifest = warehouse.run(run_id(1)) / "manifest.json"
+    write_json(manifest, {**json.loads(manifest.read_text()), "status": "failed"})
     write(warehouse, {"runs": [{"run_id": "x", "name": "other", "status": "complete", "started": START}]})
     assert [night.run_id for night in nights_of(warehouse)] == [run_id(0), run_id(2)]
 
