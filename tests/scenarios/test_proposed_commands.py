@@ -199,7 +199,6 @@ def test_commands_of_errors_and_of_the_doctor_run(
     empty.mkdir()
     for words, place in (
         (["query", "SELECT 1"], damaged),
-        (["report"], damaged),
         (["query", "SELECT 1"], lacking),
         (["query", "SELECT 1"], empty),
         (["runs"], tmp_path / "nothing"),
