@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,9 +122,18 @@ class Files:
         if self.remote is not None:
             self.remote.delete(path)
 
-    def swap_in(self, part: Path, path: Path) -> None:
-        """Rename the finished temporary file `part` to `path`, durably: file and folder are synced; and publish it."""
-        _rename(part, path)
+    @contextmanager
+    def making(self, path: Path) -> Iterator[Path]:
+        """Give a temporary name for a file that is written in the `with` block.
+
+        If the block ends well, it is renamed to `path`, durably: file and folder are synced; and published.
+        """
+        part = part_path(path)
+        try:
+            yield part
+            _rename(part, path)
+        finally:
+            part.unlink(missing_ok=True)
         self.publish(path)
 
     def write_atomic(self, path: Path, content: bytes) -> None:

@@ -8,8 +8,6 @@ comparison, as in `calig compare`.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from datetime import UTC, datetime
 
 from calig import gates, stages
 from calig.comparing.stages import compare_runs, wanted
@@ -21,7 +19,7 @@ from calig.warehouse.gates import store_gates
 from calig.warehouse.inventory import close_run
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.refresh import refresh_tables
-from calig.warehouse.runs import RunManifest, write_run
+from calig.warehouse.runs import RunManifest, end_run, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +41,7 @@ def finish_run(warehouse: Warehouse, run_id: str) -> None:
         config = parse_config({**run.config, "warehouse": warehouse.place})
         _finish(warehouse, run, config)
     except InputError as error:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        write_run(warehouse, replace(run, status="failed", finished=now))
+        end_run(warehouse, read_run(warehouse, run_id), "failed")
         logger.warning("run %s cannot be finished, and is marked failed: %s", run_id, error)
     finally:
         hold.release()

@@ -18,7 +18,6 @@ from calig.config import AuditConfig
 from calig.corpus.manifest import load_corpus
 from calig.corpus.reading import label_of, read_rows
 from calig.errors import InputError
-from calig.files import part_path
 from calig.records import Document
 from calig.stages import Run, name_of
 from calig.warehouse.layout import Warehouse
@@ -46,11 +45,9 @@ def guided(count: int, workers: int) -> list[range]:
 
 def write_shards(run: Run, shards: Shards) -> None:
     """Write which documents (row numbers of the corpus) each shard holds, by its number from 0."""
-    path = run.warehouse.run(run.run_id) / SHARDS
-    part = part_path(path)
     numbers = (np.arange(len(shards.doc_ids)) // shards.size).astype(np.int32)
-    pq.write_table(pa.table({"shard": numbers, "doc_id": shards.doc_ids}), part, compression="zstd")
-    run.warehouse.files.swap_in(part, path)
+    with run.warehouse.files.making(run.warehouse.run(run.run_id) / SHARDS) as part:
+        pq.write_table(pa.table({"shard": numbers, "doc_id": shards.doc_ids}), part, compression="zstd")
 
 
 def read_shards(run: Run, numbers: Sequence[int]) -> dict[int, list[int]]:

@@ -35,7 +35,6 @@ from calig.corpus.left_out import in_words
 from calig.corpus.order import Sorter
 from calig.corpus.reading import content_columns, document_of, read_rows
 from calig.errors import BusyError, InputError
-from calig.files import part_path
 from calig.formats import stamp
 from calig.records import Document
 from calig.warehouse import lost
@@ -378,7 +377,9 @@ def make_tables(warehouse: Warehouse, run_id: str) -> None:
         log.warning("%s: made again from the Parquet files", error.reason)
         rebuild(warehouse, wait=LOCK_SECONDS)
     name_shards(warehouse, manifest)
-    write_run(warehouse, replace(manifest, status="aggregated"))
+    write_run(
+        warehouse, replace(read_run(warehouse, run_id), status="aggregated")
+    )  # aggregation may settle its words
 
 
 def stop_run(run: Run) -> None:
@@ -478,13 +479,12 @@ def read_documents(
 def _write_documents(run: Run) -> None:
     """`runs/<id>/documents.parquet`: the corpus's rows by doc_id, without texts and images, under the run's id."""
     warehouse = run.warehouse
-    path = warehouse.run(run.run_id) / "documents.parquet"
     dataset = ds.dataset(run.corpus.parts(warehouse.root), format="parquet")
     columns = [name for name in dataset.schema.names if name not in _CONTENT]
     schema = pa.schema([("run_id", pa.string()), *(dataset.schema.field(name) for name in columns)])
-    part = part_path(path)
     spill = tempfile.TemporaryDirectory(prefix=SPILL, dir=warehouse.root)
-    with spill as folder, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+    making = warehouse.files.making(warehouse.run(run.run_id) / "documents.parquet")
+    with spill as folder, making as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
         sorter = Sorter(Path(folder), end=run.corpus.documents)
         for batch in dataset.to_batches(columns=columns):
             run_id = pa.array([run.run_id] * batch.num_rows, pa.string())
@@ -492,7 +492,6 @@ def _write_documents(run: Run) -> None:
             sorter.add(rows, batch["doc_id"].to_numpy().astype(np.uint64))
         for rows in sorter.rows():
             writer.write_table(rows, row_group_size=ROW_GROUP)
-    warehouse.files.swap_in(part, path)
 
 
 def _write_manifest(

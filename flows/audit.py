@@ -15,7 +15,6 @@ from calig.config import AuditConfig, expand_config
 from calig.errors import GateError
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.lost import stopped_runs
-from calig.warehouse.refresh import refresh_tables
 from calig.workers import ModelChangedError
 from flows.aggregate import aggregate
 from flows.attribute import attribute
@@ -61,7 +60,6 @@ def audit(config: AuditConfig) -> AuditResult | State[AuditResult]:
 
 def _finish_stopped(warehouse: Warehouse, config: AuditConfig) -> None:
     """Finish earlier runs whose process died after attribution; one that cannot be now is left to the next audit."""
-    refresh_tables(warehouse, wait=stages.LOCK_SECONDS)
     for run in stopped_runs(warehouse):
         finish_run.with_options(retries=config.runtime.retries)(warehouse, run.run_id, return_state=True)
 

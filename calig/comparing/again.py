@@ -50,9 +50,8 @@ def explain_again(warehouse: Warehouse, b: RunFiles, pair: Pairing) -> tuple[int
     flips = [(doc_id, known[name]) for doc_id, name in pair.flips() if name in known]
     if not pair.paired or not flips or run.head == "regression":
         return 0, []
-    if (
-        engine := made_by(warehouse, run)[0]
-    ) != ENGINE_VERSION:  # numbers of two engines are not mixed in one run
+    engine, _ = made_by(warehouse, run)
+    if engine != ENGINE_VERSION:  # numbers of two engines are not mixed in one run
         logger.warning(
             "run %s: %d documents are not explained again: its engine is version %s, and this one's %s",
             *(run.run_id, len(flips), engine or "not recorded", ENGINE_VERSION),

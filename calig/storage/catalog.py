@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from calig.storage.lease import CURRENT, Current, Lease
+from calig.storage.lease import Current, Lease, read_current
 from calig.storage.store import Store
 
 TOMBSTONE_SECONDS = 7 * 86_400.0
@@ -85,9 +85,8 @@ class Catalog:
     def read(self, wanted: Callable[[str], bool]) -> tuple[Current, dict[str, Refs]] | None:
         """Return what is in force: `CURRENT`, and the files of the wanted units; None if there is no `CURRENT`."""
         while True:
-            try:
-                current = Current.from_bytes(self.store.read(CURRENT)[0])
-            except FileNotFoundError:
+            current, _ = read_current(self.store)
+            if current is None:
                 return None
             try:
                 units = self.index(current).units
@@ -164,9 +163,8 @@ class Catalog:
         """
         current = lease.current
         index = self.index(current)
-        self.store.delete(
-            index.superseded
-        )  # not before: whoever read the last index may still have fetched them
+        # not before: whoever read the last index may still have fetched them
+        self.store.delete(index.superseded)
         tag = _tag(current)
         units, superseded, going = dict(index.units), [], set(dead)
         for unit, files in changes.items():
@@ -271,7 +269,8 @@ class Catalog:
         return name
 
     def _is_in_force(self, current: Current) -> bool:
-        return Current.from_bytes(self.store.read(CURRENT)[0]).in_force == current.in_force
+        now, _ = read_current(self.store)
+        return now is not None and now.in_force == current.in_force
 
 
 def _tag(current: Current) -> str:

@@ -105,6 +105,15 @@ class Current:
         )
 
 
+def read_current(store: Store, name: str = CURRENT) -> tuple[Current | None, Version | None]:
+    """Return what the object says, and its version; None, None if there is none."""
+    try:
+        content, version = store.read(name)
+    except FileNotFoundError:
+        return None, None
+    return Current.from_bytes(content), version
+
+
 class Lease:
     """The lease on one object, and, while it is held, what that object says.
 
@@ -174,7 +183,7 @@ class Lease:
         since, lives, asked = 0.0, False, False
         while True:
             before = self._clock()
-            current, version = self._read()
+            current, version = read_current(self.store, self.name)
             unchanged = version is not None and version == seen
             expired = unchanged and before - since >= self.seconds
             if current is None or current.writer is None or expired or self._dead(current):
@@ -215,13 +224,6 @@ class Lease:
             if self._held is not None:
                 self._set({"writer": None, "holder": "", "machine": ""}, anyway=True)
                 self._held = None
-
-    def _read(self) -> tuple[Current | None, Version | None]:
-        try:
-            content, version = self.store.read(self.name)
-        except FileNotFoundError:
-            return None, None
-        return Current.from_bytes(content), version
 
     def _is_young(self) -> bool:
         """Whether the object was written so lately that its holder lives; spares those who do not wait the watching."""
@@ -307,7 +309,7 @@ class Lease:
                 self._sleep(min(1.0, self.seconds / 100))
 
     def _reread(self) -> tuple[Current | None, Version]:
-        current, version = self._read()
+        current, version = read_current(self.store, self.name)
         return current, version or {}
 
     def _lost(self, there: Current | None) -> LeaseLostError:

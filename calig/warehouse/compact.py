@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calig.files import Files, part_path
+from calig.files import Files
 from calig.formats import stamp
 from calig.listing import exists
 from calig.warehouse.pins import unpinned
@@ -30,7 +30,6 @@ from calig.warehouse.shards import (
     open_writer,
     payments,
     row_keys,
-    settle,
     shard_name,
 )
 
@@ -131,17 +130,14 @@ def _merge(files: Files, folder: Path, group: Sequence[ShardManifest], kept: Seq
             continue
         schema = max((pq.read_schema(source.path) for source in sources), key=len)
         path = folder / f"{kind}-{shard}.parquet"
-        part = part_path(path)
-        try:
+        with files.making(path) as part:
             with open_writer(part, schema) as writer:
                 for table in _row_groups(sources, schema):
                     writer.write_table(table, row_group_size=ROW_GROUP)
                     counts[kind] += table.num_rows
                     if kind == "documents":
                         counts["failures"] += table.num_rows - table["failure"].null_count
-            states[path.name] = settle(files, part, path)
-        finally:
-            part.unlink(missing_ok=True)
+            states[path.name] = FileState.of(part)
     engines = {manifest.engine_version for manifest in group}
     manifest = ShardManifest(
         shard=shard,

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import NewerError
-from calig.files import Files, part_path
+from calig.files import Files
 from calig.formats import readable, stamp
 from calig.listing import children, is_file
 from calig.warehouse.catalog import name
@@ -110,12 +110,8 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     files.discard(folder / "manifest.json")
     for file in FILES:
-        part = part_path(folder / f"{file}.parquet")
-        try:
+        with files.making(folder / f"{file}.parquet") as part:
             pq.write_table(_table(file, columns[file]), part, compression="zstd")
-            files.swap_in(part, folder / f"{file}.parquet")
-        finally:
-            part.unlink(missing_ok=True)
     files.write_json(folder / "manifest.json", {"version": VERSION, **stamp(), **manifest})
 
 

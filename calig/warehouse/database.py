@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from calig.errors import InputError, NewerError
-from calig.files import PART_SUFFIX, part_path
+from calig.files import PART_SUFFIX
 from calig.formats import FORMAT, STAMP, newer, stamp
 from calig.listing import denied, is_file
 from calig.warehouse.catalog import (
@@ -268,8 +268,7 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
         leftover.unlink()
     for leftover in warehouse.root.glob(f"{SPILL}*"):
         shutil.rmtree(leftover)
-    part = part_path(path)
-    try:
+    with warehouse.files.making(path) as part:
         fresh = not (keep and is_file(path))
         if not fresh:
             shutil.copyfile(path, part)
@@ -284,6 +283,3 @@ def new_database(warehouse: Warehouse, memory: str, keep: bool) -> Iterator[duck
                 _write_stamp(connection)
                 yield connection
                 connection.execute("CHECKPOINT")
-        warehouse.files.swap_in(part, path)
-    finally:
-        part.unlink(missing_ok=True)

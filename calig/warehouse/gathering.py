@@ -18,10 +18,11 @@ import duckdb
 from calig.storage.catalog import OBJECTS, Ref, Refs, Shard
 from calig.storage.lease import Current
 from calig.storage.store import Entry, Store
-from calig.warehouse.catalog import name, quote
+from calig.warehouse.catalog import name
 from calig.warehouse.mirror_state import Held, changing_state, read_state
 from calig.warehouse.shards import ShardManifest
 from calig.warehouse.shared import SHARDED, is_manifest, shard_from, shard_of, unit_of
+from calig.warehouse.views import scan
 
 if TYPE_CHECKING:
     from calig.warehouse.mirror import Mirror
@@ -155,19 +156,14 @@ def overlaps(documents: Mapping[str, Path], among: Iterable[str]) -> set[frozens
     shards = {str(path): shard for shard, path in documents.items()}
     every = list(documents.values())
     with duckdb.connect() as connection:
-        described = connection.execute(f"DESCRIBE SELECT * FROM {_rows(every)}").fetchall()
+        described = connection.execute(f"DESCRIBE SELECT * FROM {scan(every, by_name=True)}").fetchall()
         columns = [name(row[0]) for row in described if row[0] in KEYS]
         same = " AND ".join(f"a.{column} IS NOT DISTINCT FROM b.{column}" for column in columns)
         pairs = connection.execute(
-            f"SELECT DISTINCT a.filename, b.filename FROM {_rows(own)} a JOIN {_rows(every)} b ON {same} "
-            "WHERE a.filename <> b.filename"
+            f"SELECT DISTINCT a.filename, b.filename FROM {scan(own, by_name=True)} a "
+            f"JOIN {scan(every, by_name=True)} b ON {same} WHERE a.filename <> b.filename"
         ).fetchall()
     return {frozenset((shards[one], shards[other])) for one, other in pairs}
-
-
-def _rows(paths: Sequence[Path]) -> str:
-    listed = ", ".join(quote(str(path)) for path in paths)
-    return f"read_parquet([{listed}], filename = true, union_by_name = true)"
 
 
 def _file_of(entry: Entry) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from calig.files import part_path, sha256_file
+from calig.files import sha256_file
 from calig.listing import files_below, is_file
 from calig.warehouse.layout import Warehouse
-from calig.warehouse.runs import RunManifest, State, read_run, write_run
+from calig.warehouse.runs import RunManifest, State, end_run, read_run, write_run
 from calig.warehouse.shards import FileState, ShardManifest, completed, manifest_path
 from calig.warehouse.views import scan
 
@@ -41,15 +40,10 @@ def name_shards(warehouse: Warehouse, run: RunManifest) -> None:
         folder,
         warehouse.run(run.run_id) / "documents.parquet",
     )
-    path = warehouse.run(run.run_id) / ATTRIBUTIONS
-    part = part_path(path)
-    try:
-        hashes = [sha256_file(manifest_path(folder, shard)) for shard in shards]
-        table = pa.table({"shard": pa.array(shards, pa.string()), "sha256": pa.array(hashes, pa.string())})
+    hashes = [sha256_file(manifest_path(folder, shard)) for shard in shards]
+    table = pa.table({"shard": pa.array(shards, pa.string()), "sha256": pa.array(hashes, pa.string())})
+    with warehouse.files.making(warehouse.run(run.run_id) / ATTRIBUTIONS) as part:
         pq.write_table(table, part, compression="zstd")
-        warehouse.files.swap_in(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _holding(shards: list[ShardManifest], folder: Path, documents: Path) -> list[str]:
@@ -66,8 +60,7 @@ def _holding(shards: list[ShardManifest], folder: Path, documents: Path) -> list
 def close_run(warehouse: Warehouse, run_id: str, state: State = "complete") -> None:
     """Say that a run came to its end, and name its files: the last that is written of it."""
     files = {path: asdict(file) for path, file in _files(warehouse.run(run_id)).items()}
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    write_run(warehouse, replace(read_run(warehouse, run_id), status=state, finished=finished, files=files))
+    end_run(warehouse, read_run(warehouse, run_id), state, files=files)
 
 
 def _files(folder: Path, below: str = "") -> dict[str, FileState]:
@@ -76,7 +69,7 @@ def _files(folder: Path, below: str = "") -> dict[str, FileState]:
     for path in files_below(folder / below):
         parts = path.relative_to(folder).parts
         if parts != ("manifest.json",) and not any(part.startswith(".") for part in parts):
-            found["/".join(parts)] = FileState(sha256_file(path), path.stat().st_size)
+            found["/".join(parts)] = FileState.of(path)
     return dict(sorted(found.items()))
 
 

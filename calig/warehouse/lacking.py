@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import duckdb
 
@@ -18,7 +19,6 @@ from calig.warehouse.runs import RunManifest, list_runs
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
-_said: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,14 @@ def _listed(kind: str, ids: Sequence[str]) -> str:
     return f"{kind} {', '.join(ids[-_SHOWN:])}{more}"
 
 
-def find_unlisted(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> Lacking:
-    """Find finished runs and evaluations that have no row in the tables that the connection has attached."""
+def _find_unlisted(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, runs: Sequence[RunManifest]
+) -> Lacking:
+    """Find those of these runs, and the finished evaluations, that have no row in the tables that are attached."""
     there = _column(connection, "SELECT run_id FROM runs")
     evaluated = _column(connection, "SELECT evaluation_id FROM evaluations")
     return Lacking(
-        tuple(run.run_id for run in list_runs(warehouse) if run.is_finished and run.run_id not in there),
+        tuple(run.run_id for run in runs if run.run_id not in there),
         tuple(
             one.evaluation_id
             for one in list_evaluations(warehouse)
@@ -71,8 +73,9 @@ def find_lacking(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) ->
 
     Of a run that is under way in another process the tables lack what they lack.
     """
-    unlisted = find_unlisted(connection, warehouse)
-    runs = [run for run in list_runs(warehouse) if run.is_finished and run.run_id not in unlisted.runs]
+    finished = [run for run in list_runs(warehouse) if run.is_finished]
+    unlisted = _find_unlisted(connection, warehouse, finished)
+    runs = [run for run in finished if run.run_id not in unlisted.runs]
     compared = set(connection.execute("SELECT run_id, reference_id FROM comparisons").fetchall())
     checked = _column(connection, "SELECT DISTINCT run_id FROM gates")
     return Lacking(
@@ -102,8 +105,13 @@ def _column(connection: duckdb.DuckDBPyConnection, sql: str) -> set[str]:
 
 def say_unlisted(connection: duckdb.DuckDBPyConnection, warehouse: Warehouse) -> None:
     """Name in the log the finished runs and evaluations that a reader of the tables does not see, once in a process."""
-    found = find_unlisted(connection, warehouse)
-    line = f"not in {warehouse.database} yet: {found.text}; the next audit adds them, and so does `calig rebuild`"
-    if found and line not in _said:
-        _said.add(line)
-        logger.warning(line)
+    found = _find_unlisted(connection, warehouse, [run for run in list_runs(warehouse) if run.is_finished])
+    if found:
+        _say(
+            f"not in {warehouse.database} yet: {found.text}; the next audit adds them, and so does `calig rebuild`"
+        )
+
+
+@cache
+def _say(line: str) -> None:
+    logger.warning(line)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from calig.errors import BusyError
 from calig.storage import lease as lease_module
-from calig.storage.lease import CURRENT, Current, Lease, LeaseBusyError, LeaseLostError
+from calig.storage.lease import CURRENT, Current, Lease, LeaseBusyError, LeaseLostError, read_current
 from calig.storage.store import Store, StoreError, check_conditional_writes
 from calig.stores import reachable
 
@@ -71,8 +71,8 @@ class Leases:
     def is_held(self, name: str) -> bool:
         """Whether somebody holds an advisory lease, and lives."""
         try:
-            current = Current.from_bytes(self.store.read(advisory_name(name))[0])
-            if current.writer is None:
+            current, _ = read_current(self.store, advisory_name(name))
+            if current is None or current.writer is None:
                 return False
             return self.store.age(advisory_name(name)) <= lease_module.LEASE_SECONDS
         except FileNotFoundError:

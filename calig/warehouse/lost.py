@@ -24,8 +24,6 @@ import os
 import socket
 import threading
 import time
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -33,7 +31,7 @@ from calig.errors import InputError
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.mirror import Mirror
 from calig.warehouse.pins import pinned
-from calig.warehouse.runs import UNDER_WAY, RunManifest, list_runs, read_run, write_run
+from calig.warehouse.runs import UNDER_WAY, RunManifest, end_run, list_runs, read_run
 
 BEAT_SECONDS = 30.0
 SILENT_SECONDS = 300.0
@@ -55,21 +53,17 @@ class Hold:
         BlockingIOError, InputError
             Another process has them, or another part of this one.
         """
-        self._lease = contextlib.ExitStack()
-        self._lease.enter_context(pinned(folder))  # whoever takes it for lost meanwhile does not prune it
-        if mirror is not None:
-            self._lease.enter_context(mirror.lease(_lease(folder), wait=0))
         path = folder / ".lock"
-        self._stream = path.open("a+")
-        try:
-            _lock(self._stream)
-        except BlockingIOError:
-            self._stream.close()
-            self._lease.close()
-            raise
-        self._stream.truncate(0)
-        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, self._stream)
-        self._stream.flush()
+        with contextlib.ExitStack() as held:
+            held.enter_context(pinned(folder))  # whoever takes it for lost meanwhile does not prune it
+            if mirror is not None:
+                held.enter_context(mirror.lease(_lease(folder), wait=0))
+            stream = held.enter_context(path.open("a+"))
+            _lock(stream)
+            stream.truncate(0)
+            json.dump({"pid": os.getpid(), "host": socket.gethostname()}, stream)
+            stream.flush()
+            self._held = held.pop_all()
         self._stop = threading.Event()
 
         def beat() -> None:
@@ -82,8 +76,7 @@ class Hold:
     def release(self) -> None:
         """Let go of the run's lock; once more does nothing."""
         self._stop.set()
-        self._stream.close()
-        self._lease.close()
+        self._held.close()
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         return type(None), ()
@@ -125,8 +118,7 @@ def close_lost(warehouse: Warehouse, name: str | None = None) -> list[str]:
         if run.status == "running" and name in (None, run.name) and is_lost(warehouse, run)
     ]
     for run in lost:
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        write_run(warehouse, replace(run, status="failed", finished=finished))
+        end_run(warehouse, run, "failed")
     return [run.run_id for run in lost]
 
 

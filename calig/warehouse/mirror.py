@@ -32,7 +32,7 @@ from calig.errors import InputError
 from calig.files import part_path, sha256_file
 from calig.listing import files_below
 from calig.storage.catalog import OBJECTS, Catalog, Ref, Refs, database_name, object_name
-from calig.storage.lease import CURRENT, Current, Lease, LeaseLostError
+from calig.storage.lease import Current, Lease, LeaseLostError, read_current
 from calig.storage.store import Store, open_store
 from calig.stores import cache_folder, reachable
 from calig.warehouse.gathering import PUBLISH_SECONDS, gather, name_shards
@@ -180,14 +180,14 @@ class Mirror:
     def fetch_database(self) -> None:
         """Make the mirror's DuckDB file the one that is in force."""
         while True:
-            found = self._current()
+            found, _ = read_current(self.store)
             name = found.database if found else self._old_database()
             if name is None or read_state(self.root).database == name:
                 return
             try:
                 self._download(name, self.root / DATABASE)
             except FileNotFoundError:
-                if self._current() == found:
+                if read_current(self.store)[0] == found:
                     raise
                 continue
             with changing_state(self.root) as state:
@@ -221,12 +221,6 @@ class Mirror:
 
     def _file(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
-
-    def _current(self) -> Current | None:
-        try:
-            return Current.from_bytes(self.store.read(CURRENT)[0])
-        except FileNotFoundError:
-            return None
 
     # -- reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -172,6 +172,12 @@ def read_run(warehouse: Warehouse, run_id: str) -> RunManifest:
 def write_run(warehouse: Warehouse, run: RunManifest) -> None:
     """Write a run's manifest in the place of the one before."""
     warehouse.files.write_json(warehouse.run(run.run_id) / "manifest.json", run.to_json())
+
+
+def end_run(warehouse: Warehouse, run: RunManifest, state: State, **changes: Any) -> None:
+    """Write that a run has come to its end now, in this state; `changes` are other fields of its manifest."""
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    write_run(warehouse, replace(run, status=state, finished=finished, **changes))
 
 
 def list_runs(warehouse: Warehouse) -> list[RunManifest]:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from calig.errors import NewerError
-from calig.files import PART_SUFFIX, Files, part_path, sha256_file
+from calig.files import PART_SUFFIX, Files, sha256_file
 from calig.formats import readable, stamp
 from calig.listing import exists, is_file, matching
 from calig.records import Attribution, Failure, Modality
@@ -41,6 +41,11 @@ class FileState:
 
     sha256: str
     bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """What a file is now."""
+        return cls(sha256_file(path), path.stat().st_size)
 
     def holds(self, path: Path, check: bool) -> bool:
         """Tell whether `path` has this size and, with `check`, this hash."""
@@ -289,21 +294,11 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def settle(files: Files, part: Path, path: Path) -> FileState:
-    """Give the finished temporary file `part` its name, `path`; return its state."""
-    state = FileState(sha256_file(part), part.stat().st_size)
-    files.swap_in(part, path)
-    return state
-
-
 def _write_table(files: Files, path: Path, table: pa.Table) -> FileState:
-    part = part_path(path)
-    try:
+    with files.making(path) as part:
         with open_writer(part, table.schema) as writer:
             writer.write_table(table, row_group_size=ROW_GROUP)
-        return settle(files, part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        return FileState.of(part)
 
 
 def completed(files: Files, folder: Path, check: bool = True) -> list[ShardManifest]:

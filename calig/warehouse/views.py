@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
-from calig.files import part_path
 from calig.listing import is_file, matching
 from calig.records import DOCUMENT_VIEW, NO_LABEL, Head, free_name
 from calig.warehouse.catalog import VIEWS, comment_statements, name, quote, read_sql
@@ -137,10 +136,8 @@ def run_files(warehouse: Warehouse, run_id: str) -> RunFiles:
 def words_path(warehouse: Warehouse, manifest: RunManifest, rule: str) -> Path:
     """Return the place of a run's words by a rule (see `calig.warehouse.words`)."""
     folder = warehouse.attributions(manifest.attribution_key) / "words"
-    before = (
-        folder / f"{manifest.corpus['key']}.{rule}.parquet"
-    )  # the attribution key then said what is asked for
-    if is_file(before):
+    before = folder / f"{manifest.corpus['key']}.{rule}.parquet"
+    if is_file(before):  # of when the attribution key said what is asked for
         return before
     return folder / f"{manifest.corpus['key']}.{asked_of(manifest)}.{rule}.parquet"
 
@@ -199,8 +196,9 @@ def _shard_scan(run: RunFiles, kind: int, schema: pa.Schema, columns: str = "*")
     if not present:
         return f"SELECT {columns} FROM ({_empty(schema)})"
     by_name, row = False, f"doc_key, coalesce(target, {NO_CLASS}), filename"
+    columns_of = [_columns(path) for path in present] if kind else []
     for column in ("segment", "target") if kind else ():
-        lacking = [column in schema.names and column not in names for names in map(_columns, present)]
+        lacking = [column in schema.names and column not in names for names in columns_of]
         if all(lacking):
             columns += f", {_null(schema.field(column))}"
             row = "doc_key, filename" if column == "target" else row
@@ -221,10 +219,10 @@ def _columns(path: Path) -> list[str]:
     return names
 
 
-def _of_class(run: RunFiles) -> str:
-    """The condition, in SQL, that rows t of tokens are of a's class: true in files of before, of one class each."""
+def _of_class(run: RunFiles, target: str) -> str:
+    """The condition, in SQL, that rows t of tokens are of the class `target`: true in files of before, of one each."""
     paths = [path for _, path in run.shards if path]
-    return "t.target = a.target" if paths and "target" in _columns(paths[0]) else "true"
+    return f"t.target = {target}" if paths and "target" in _columns(paths[0]) else "true"
 
 
 def _empty(schema: pa.Schema) -> str:
@@ -282,7 +280,7 @@ def _tokens(run: RunFiles, rows: Rows) -> str:
         scales=", ".join(scales),
         tokens=_shard_scan(run, 1, schema),
         documents=document_scan(run),
-        of_class=_of_class(run),
+        of_class=_of_class(run, "a.target"),
         run_documents=rows.documents,
         shown=SHOWN.format("a"),
         words=words,
@@ -305,7 +303,7 @@ def _word_tokens(run: RunFiles, rows: Rows) -> str:
         "stored_words",
         run_id=run_id,
         tokens=tokens,
-        of_class=_of_class(run).replace("a.target", f"d.{EXPLAINED}"),
+        of_class=_of_class(run, f"d.{EXPLAINED}"),
         run_documents=rows.documents,
     )
 
@@ -344,14 +342,12 @@ def explained_rows(run: RunFiles) -> str:
 
 def write_explained(warehouse: Warehouse, run_id: str) -> None:
     """Settle which class of each document a run shows: when all is attributed, and before its tables are made."""
-    path = warehouse.run(run_id) / FILE
     query = f"{explained_rows(run_files(warehouse, run_id))} ORDER BY doc_id"
     with tempfile.TemporaryDirectory(prefix="calig-") as folder, duckdb.connect() as connection:
         connection.execute("SET temp_directory = ?", [folder])
         rows = connection.sql(query).to_arrow_table()
-    part = part_path(path)
-    pq.write_table(rows.cast(SCHEMA), part, compression="zstd")
-    warehouse.files.swap_in(part, path)
+    with warehouse.files.making(warehouse.run(run_id) / FILE) as part:
+        pq.write_table(rows.cast(SCHEMA), part, compression="zstd")
 
 
 def document_scan(run: RunFiles, columns: str | None = None) -> str:

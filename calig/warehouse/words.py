@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from calig.errors import InputError
-from calig.files import Files, part_path
+from calig.files import Files
 from calig.warehouse.database import create_tables
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.portions import enter, split
-from calig.warehouse.runs import RunManifest, list_runs
-from calig.warehouse.shards import ROW_GROUP, open_writer, settle
+from calig.warehouse.runs import RunManifest, list_runs, write_run
+from calig.warehouse.shards import ROW_GROUP, open_writer
 from calig.warehouse.views import RunFiles, words_path
 from calig.words import align, rule, segmenter
 from calig.words.boundaries import INSTALL
@@ -88,7 +88,7 @@ def settle_words(
         )
     if manifest.words != rule():
         manifest = replace(manifest, versions={**manifest.versions, "words": rule()})
-        warehouse.files.write_json(warehouse.run(manifest.run_id) / "manifest.json", manifest.to_json())
+        write_run(warehouse, manifest)
     path = words_path(warehouse, manifest, rule())
     if not _holds(path, documents):
         write_words(warehouse.files, connection, portions, path)
@@ -124,19 +124,12 @@ def write_words(
 ) -> None:
     """Find the words of a run, which `portions.split` has laid out, and write them as one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_path(path)
     schema = SCHEMA.with_metadata({_HELD: _documents(connection)})
-    try:
-        with open_writer(part, schema) as writer:
-            for number, portion in enumerate(portions):
-                enter(connection, replace(portion, words=None), number)
-                for table in _found(connection):
-                    writer.write_table(
-                        table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP
-                    )
-        settle(files, part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with files.making(path) as part, open_writer(part, schema) as writer:
+        for number, portion in enumerate(portions):
+            enter(connection, replace(portion, words=None), number)
+            for table in _found(connection):
+                writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP)
 
 
 def _documents(connection: duckdb.DuckDBPyConnection) -> bytes:

@@ -289,16 +289,12 @@ def finish(model: Path, warehouse: Path) -> None:
         yield
         seconds[name] = time.perf_counter() - start
 
+    warehouse = Warehouse.open(config.warehouse)
     card = stages.describe_model(config)
     with timed("ingest"):
-        documents = stages.bring_in(Warehouse.open(config.warehouse), config, card)
-    run = stages.start_run(
-        Warehouse.open(config.warehouse),
-        config,
-        card,
-        documents,
-        stages.learn_schedule(Warehouse.open(config.warehouse), config, card, documents),
-    )
+        documents = stages.bring_in(warehouse, config, card)
+    schedule = stages.learn_schedule(warehouse, config, card, documents)
+    run = stages.start_run(warehouse, config, card, documents, schedule)
     with timed("anti-join"):
         missing = stages.missing_shards(run)
     if missing:

@@ -27,8 +27,8 @@ import numpy as np
 
 from calig import stages
 from calig.engines import Engine, Progress, open_engine
-from calig.warehouse.layout import Warehouse
 from calig.warehouse.missing import Shards
+from tests.material.audits import begin
 from tests.material.tiny import audit_config, make_rows, run_manifest, save_model, write_parquet
 
 RESULTS = Path(__file__).parent / "results" / "overhead.md"
@@ -147,16 +147,7 @@ def plain(root: Path, shards: int) -> dict[str, Any]:
     config = audit_config(
         root / "model", root / "corpus.parquet", root / "plain", runtime=runtime, method={"steps": 4}
     )
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    corpus = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        corpus,
-        stages.learn_schedule(warehouse, config, model, corpus),
-    )
+    run = begin(config)
     memory = Memory(shards)
     start = time.perf_counter()
     for doc_ids in memory.watch(iter(stages.missing_shards(run))):

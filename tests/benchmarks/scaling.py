@@ -29,7 +29,7 @@ from calig import stages
 from calig.config import parse_config
 from calig.engines import open_engine
 from calig.stages import Run
-from calig.warehouse.layout import Warehouse
+from tests.material.audits import begin
 
 RESULTS = Path(__file__).parent / "results" / "scaling.md"
 SHARD = 8
@@ -53,16 +53,7 @@ def prepare(root: Path, documents: int) -> Run:
             "warehouse": str(root / "warehouse"),
         }
     )
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    corpus = stages.bring_in(warehouse, config, model)
-    return stages.start_run(
-        warehouse,
-        config,
-        model,
-        corpus,
-        stages.learn_schedule(warehouse, config, model, corpus),
-    )
+    return begin(config)
 
 
 def lap(run: Run, shards: Sequence[list[int]], engine: str, workers: int) -> float:

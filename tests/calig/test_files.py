@@ -34,8 +34,8 @@ def test_what_is_written_is_kept_as_well_and_what_is_deleted_is_not(tmp_path: Pa
     files = Files(tmp_path, kept)
     files.write_json(tmp_path / "new" / "a.json", {"n": float("nan")})
     files.write_atomic(tmp_path / "b", b"b")
-    (tmp_path / "part").write_bytes(b"c")
-    files.swap_in(tmp_path / "part", tmp_path / "c")
+    with files.making(tmp_path / "c") as part:
+        part.write_bytes(b"c")
     files.publish(tmp_path / "b", tmp_path / "c")
     files.discard(tmp_path / "new")
     files.discard(tmp_path / "missing")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calig import ranges, stages
 from calig.errors import InputError
 from calig.stages import Run
-from calig.warehouse.layout import Warehouse
+from tests.material.audits import begin
 from tests.material.tiny import Row, audit_config, write_parquet
 
 
@@ -22,16 +22,7 @@ def run(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> Run:
     rows = [*tiny_rows[:5], tiny_rows[2], *tiny_rows[5:8]]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", runtime={"shard_documents": 3})
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    manifest = stages.bring_in(warehouse, config, model)
-    started = stages.start_run(
-        warehouse,
-        config,
-        model,
-        manifest,
-        stages.learn_schedule(warehouse, config, model, manifest),
-    )
+    started = begin(config)
     ranges.write_shards(started, stages.missing_shards(started))
     return started
 

@@ -20,7 +20,6 @@ from tokenizers import Tokenizer
 from calig import stages
 from calig.cli import _print_gates, _print_run
 from calig.config import parse_config
-from calig.corpus import CorpusManifest
 from calig.corpus.order import places
 from calig.errors import GateError, InputError
 from calig.records import document_key
@@ -29,6 +28,7 @@ from calig.warehouse.gates import GateOutcome, GateState
 from calig.warehouse.layout import Warehouse
 from calig.warehouse.shards import held
 from calig.workers import ModelCard
+from tests.material.audits import begin
 from tests.material.heads import run_stages
 from tests.material.services import without_prefect
 from tests.material.tiny import CLASSES, WORDS, Row, audit_config, run_manifest, select, write_parquet
@@ -40,17 +40,8 @@ def run(tmp_path: Path, tiny_model: Path, tiny_rows: list[Row]) -> Run:
     rows = [*tiny_rows[:5], tiny_rows[2], *tiny_rows[5:8]]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", runtime={"shard_documents": 3})
-    warehouse = Warehouse.open(config.warehouse)
-    stages.precheck(warehouse, config)
-    model = stages.describe_model(config)
-    manifest = stages.bring_in(warehouse, config, model)
-    return stages.start_run(
-        warehouse,
-        config,
-        model,
-        manifest,
-        stages.learn_schedule(warehouse, config, model, manifest),
-    )
+    stages.precheck(Warehouse.open(config.warehouse), config)
+    return begin(config)
 
 
 def test_a_model_card_says_what_the_model_is(run: Run, tiny_model: Path) -> None:
@@ -238,14 +229,8 @@ def test_gates_that_make_no_sense_are_refused_before_anything_starts(run: Run) -
     with pytest.raises(InputError, match=r"^gates\.max_watched_share\.brands: no such watch list"):
         stages.start_run(warehouse, wrong, run.model, run.corpus, schedule)
     assert [folder.name for folder in run.warehouse.runs.glob("[!.]*")] == [run.run_id]
-    stages.precheck(
-        Warehouse.open(
-            parse_config(
-                data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}}
-            ).warehouse
-        ),
-        parse_config(data | {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}}),
-    )
+    right = {"gates": {"max_watched_share": {"brands": 0.1}}, "watch": {"brands": ["good"]}}
+    stages.precheck(warehouse, parse_config(data | right))
 
 
 def test_the_models_stamp_changes_with_its_files(tmp_path: Path, run: Run) -> None:
@@ -297,19 +282,11 @@ def test_weights_that_are_not_read_are_told_at_the_end_of_an_audit(
     assert "cls.predictions.bias are in its files" in note
     plain = audit_config(tiny_model, corpus, tmp_path / "w")
     assert card.hash == stages.describe_model(plain).hash
-    warehouse = Warehouse.open(config.warehouse)
-    manifest = stages.bring_in(warehouse, config, card)
-    run = stages.start_run(
-        warehouse,
-        config,
-        card,
-        manifest,
-        stages.learn_schedule(warehouse, config, card, manifest),
-    )
+    run = begin(config)
     stages.attribute_shard(run, [0, 1, 2])
     stages.aggregate_run(run, 3, {})
     stages.complete_run(run)
-    _print_run(warehouse, config, run.run_id, 0.0)
+    _print_run(run.warehouse, config, run.run_id, 0.0)
     assert [line for line in capsys.readouterr().err.splitlines() if "cls." in line] == [f"note: {note}"]
 
 
@@ -319,16 +296,7 @@ def test_a_text_with_two_labels_is_explained_for_both(
     rows = [tiny_rows[0] | {"label": 0}, tiny_rows[0] | {"label": 1}]
     corpus = write_parquet(tmp_path / "corpus.parquet", rows)
     config = audit_config(tiny_model, corpus, tmp_path / "w", method={"target": "label"})
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    manifest: CorpusManifest = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        manifest,
-        stages.learn_schedule(warehouse, config, model, manifest),
-    )
+    run = begin(config)
     [shard] = stages.missing_shards(run)
     assert stages.attribute_shard(run, shard).documents == 2
     stages.aggregate_run(run, 2, {})

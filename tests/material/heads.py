@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from calig import stages
 from calig.config import AuditConfig, parse_config
 from calig.warehouse.layout import Warehouse
+from tests.material.audits import begin
 from tests.material.tiny import WORDS, Row, audit_dict, random_bert, save_model, select, write_parquet
 
 Item = str | tuple[str, str]
@@ -104,17 +105,8 @@ def audit(
 
 def run_stages(config: AuditConfig) -> stages.Run:
     """Everything up to the tables."""
-    warehouse = Warehouse.open(config.warehouse)
-    stages.precheck(warehouse, config)
-    model = stages.describe_model(config)
-    corpus = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        corpus,
-        stages.learn_schedule(warehouse, config, model, corpus),
-    )
+    stages.precheck(Warehouse.open(config.warehouse), config)
+    run = begin(config)
     done = sum(stages.attribute_shard(run, doc_ids).documents for doc_ids in stages.missing_shards(run))
     stages.aggregate_run(run, done, {})
     outcomes = stages.check_gates(run)

@@ -19,7 +19,7 @@ from calig.demo.classifier import fit
 from calig.demo.reviews import Review, generate, write_parquet
 from calig.demo.training import threads
 from calig.warehouse.gates import GateOutcome
-from calig.warehouse.layout import Warehouse
+from tests.material.audits import begin
 from tests.material.demo import CACHE, SOURCES, made_once, recipe
 
 DOCUMENTS = 400
@@ -77,22 +77,13 @@ def train(seed: int, leaking: bool) -> Path:
 
 def audit_night(config: AuditConfig, report: bool = True) -> tuple[str, list[GateOutcome]]:
     """An audit's stages, in the order of the flow; return the run's id and what became of its gates."""
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    corpus = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        corpus,
-        stages.learn_schedule(warehouse, config, model, corpus),
-    )
+    run = begin(config)
     try:
         missing = stages.missing_shards(run)
         for doc_ids in missing:
             stages.attribute_shard(run, doc_ids)
         stages.aggregate_run(run, sum(map(len, missing)), {})
-        for one in wanted(warehouse, config, run.run_id):
+        for one in wanted(run.warehouse, config, run.run_id):
             compare_runs(run.warehouse, one)
         outcomes = stages.check_gates(run)
         if report:

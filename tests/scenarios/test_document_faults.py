@@ -20,9 +20,9 @@ from calig.errors import DocumentError, InputError
 from calig.evaluation.subject import Case, Subject
 from calig.models.classifier import Classifier
 from calig.records import Attribution, Document, Failure
-from calig.warehouse.layout import Warehouse
 from tests.calig.engines.jobs import STEPS, attribute_with_faults
 from tests.material import zoo
+from tests.material.audits import begin
 from tests.material.heads import run_stages
 from tests.material.tiers import extended, few
 from tests.material.tiny import WORDS, audit_config, select, write_parquet
@@ -51,16 +51,7 @@ def test_what_raises_at_any_step_fails_alone(engine: str, tiny_model: Path, tmp_
         runtime={"engine": engine, "workers": 1, "threads": 1, "shard_documents": 9, "device": "cpu"},
         gates={"max_failure_share": 0.5},
     )
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    brought = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        brought,
-        stages.learn_schedule(warehouse, config, model, brought),
-    )
+    run = begin(config)
     done: list[int] = []
     with open_engine(config) as opened:
         for doc_ids in stages.missing_shards(run):

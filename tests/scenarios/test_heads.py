@@ -392,18 +392,13 @@ def test_what_a_regression_has_not_is_refused(stars: Audit, home: Path, tmp_path
     asked = "name one: an index below 2 or one of style, depth"
     assert asked in refusal(lambda: explainer(several))
     path = write_parquet(tmp_path / "corpus.parquet", [{"id": "1", "text": "good", "label": "high"}])
-    assert asked in refusal(
-        lambda: stages.precheck(
-            Warehouse.open(audit_config(several, path, tmp_path / "w").warehouse),
-            audit_config(several, path, tmp_path / "w"),
-        )
-    )
+    plain = audit_config(several, path, tmp_path / "w")
+    warehouse = Warehouse.open(plain.warehouse)
+    assert asked in refusal(lambda: stages.precheck(warehouse, plain))
     config = audit_config(several, path, tmp_path / "w", method={"target": "depth"})
     model = stages.describe_model(config)
-    assert (
-        "what is not a number, and no label therefore: 'high' (1)"
-        in stages.bring_in(Warehouse.open(config.warehouse), config, model).notes[0]
-    )
+    notes = stages.bring_in(warehouse, config, model).notes
+    assert "what is not a number, and no label therefore: 'high' (1)" in notes[0]
 
 
 def test_one_of_several_outputs(home: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from calig import stages
 from calig.config import load_config
-from calig.warehouse.layout import Warehouse
 from calig.warehouse.query import query
+from tests.material.audits import begin
 from tests.material.tiers import extended
 
 SHARED = Path(os.environ.get("CALIG_SHARED", "../shared")).resolve()
@@ -30,16 +30,7 @@ def test_the_example_audit_is_the_models_own_and_within_tolerance(
     config = load_config(
         ROOT / "infra" / "audits" / "sst2.yaml", [f"corpus.limit={DOCUMENTS}"], str(tmp_path / "warehouse")
     )
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    corpus = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        corpus,
-        stages.learn_schedule(warehouse, config, model, corpus),
-    )
+    run = begin(config)
     for doc_ids in stages.missing_shards(run):
         stages.attribute_shard(run, doc_ids)
     stages.aggregate_run(run, DOCUMENTS, {})

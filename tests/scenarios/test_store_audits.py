@@ -16,6 +16,7 @@ from calig.warehouse.prune import prune
 from calig.warehouse.query import query
 from calig.warehouse.runs import list_runs
 from calig.warehouse.shards import completed
+from tests.material.audits import begin
 from tests.material.object_store import Store, elsewhere
 from tests.material.tiers import extended
 from tests.material.tiny import audit_dict, make_rows, write_parquet
@@ -29,16 +30,7 @@ def _config(model: Path, corpus: Path, warehouse: str) -> AuditConfig:
 
 def _run(config: AuditConfig, shards: int | None = None) -> tuple[stages.Run, int]:
     """The stages of an audit; after so many shards it dies."""
-    model = stages.describe_model(config)
-    warehouse = Warehouse.open(config.warehouse)
-    corpus = stages.bring_in(warehouse, config, model)
-    run = stages.start_run(
-        warehouse,
-        config,
-        model,
-        corpus,
-        stages.learn_schedule(warehouse, config, model, corpus),
-    )
+    run = begin(config)
     missing = stages.missing_shards(run)[:shards]
     for doc_ids in missing:
         stages.attribute_shard(run, doc_ids)
